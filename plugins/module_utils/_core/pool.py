@@ -1,0 +1,57 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""A bounded pool of threads for a batch: results in the order of the input, every failure kept with its item."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Item, Value]):
+    """What became of one item: ``value``, or ``error``, or neither where ``fail_fast`` kept it from starting."""
+
+    item: Item
+    value: Value | None = None
+    error: Exception | None = None
+    started: bool = True
+
+
+def each(
+    items: Iterable[Item], work: Callable[[Item], Value], *, workers: int = 4, fail_fast: bool = False
+) -> list[Outcome[Item, Value]]:
+    """Call ``work`` for every item on at most ``workers`` threads and return one outcome per item, in order.
+
+    With ``fail_fast`` items that have not begun when another fails are left out (``started`` is false); those under
+    way are finished, so that nothing is abandoned half done. An interrupt ends the waiting, not the running items.
+    """
+    batch = list(items)
+    stop = threading.Event()
+
+    def run(item: Item) -> Outcome[Item, Value]:
+        if stop.is_set():
+            return Outcome(item, started=False)
+        try:
+            return Outcome(item, value=work(item))
+        except Exception as error:
+            if fail_fast:
+                stop.set()
+            return Outcome(item, error=error)
+
+    if len(batch) <= 1 or workers <= 1:
+        return [run(item) for item in batch]
+    with ThreadPoolExecutor(max_workers=min(workers, len(batch))) as threads:
+        try:
+            return list(threads.map(run, batch))
+        except BaseException:
+            stop.set()
+            raise

@@ -1,0 +1,504 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""A thin client for one cluster: raw JSON over the ``kubernetes`` package's authenticated transport.
+
+The package's generated models are slow and drop fields that they do not know, so only its configuration, transport
+and exec stream are used. Objects are plain dictionaries as the server sends them. Safe to call from many threads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Denied,
+    InvalidInput,
+    MusterError,
+    NotFound,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._module import Requirement
+
+try:
+    import kubernetes
+    import urllib3
+    from kubernetes.stream import stream
+
+    KUBERNETES_IMPORT_ERROR: str | None = None
+except ImportError:
+    KUBERNETES_IMPORT_ERROR = traceback.format_exc()
+
+REQUIREMENT = Requirement("kubernetes", KUBERNETES_IMPORT_ERROR)
+
+JSON = dict[str, Any]
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 60.0
+PAGE = 500
+FIELD_MANAGER = "muster.container_dr"
+APPLY = "application/apply-patch+yaml"
+MERGE = "application/merge-patch+json"
+JSON_PATCH = "application/json-patch+json"
+_ATTEMPTS = 5
+_RETRY_STATUS = frozenset({429, 500, 502, 503, 504})
+
+
+class ApiError(MusterError):
+    """An answer of the API server other than success.
+
+    ``status`` is the HTTP code, ``cause`` the server's machine-readable reason (``AlreadyExists``, ``Conflict``,
+    ``Forbidden``, ``Invalid``, ``Expired``, …), ``details`` the ``details`` of its Status object.
+    """
+
+    def __init__(self, action: str, target: str, status: int, body: JSON, hint: str = "") -> None:
+        self.status = status
+        self.cause = str(body.get("reason") or "")
+        self.details: JSON = body.get("details") or {}
+        super().__init__(action, target, str(body.get("message") or f"the server answered {status}"), hint)
+
+
+class ApiNotFound(ApiError, NotFound):
+    """404: the object, or the whole resource, is not there."""
+
+
+class ApiDenied(ApiError, Denied):
+    """401 or 403."""
+
+
+def _error(action: str, target: str, status: int, body: JSON) -> ApiError:
+    if status == 404:
+        return ApiNotFound(action, target, status, body)
+    if status == 401:
+        return ApiDenied(action, target, status, body, "The credentials are not valid for this cluster; renew them.")
+    if status == 403:
+        return ApiDenied(action, target, status, body, "Grant this permission to the identity in use.")
+    return ApiError(action, target, status, body)
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One kind that the server serves, from discovery."""
+
+    group: str
+    version: str
+    name: str
+    kind: str
+    namespaced: bool
+    verbs: frozenset[str]
+    preferred: bool = True
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def key(self) -> str:
+        """``deployments.apps``; the core group has no suffix: ``pods``."""
+        return f"{self.name}.{self.group}" if self.group else self.name
+
+    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+        """The URL path of the collection, or of one object."""
+        return object_path(self.api_version, self.name, namespace if self.namespaced else None, name, subresource)
+
+
+def object_path(
+    api_version: str,
+    resource: str,
+    namespace: str | None = None,
+    name: str | None = None,
+    subresource: str | None = None,
+) -> str:
+    """``object_path("apps/v1", "deployments", "ledger", "api")`` → ``/apis/apps/v1/namespaces/ledger/deployments/api``."""
+    parts = ["", "apis" if "/" in api_version else "api", api_version]
+    if namespace:
+        parts += ["namespaces", namespace]
+    parts.append(resource)
+    parts += [part for part in (name, subresource) if part]
+    return "/".join(parts)
+
+
+@dataclass(frozen=True)
+class ExecResult:
+    """A command that ran in a container: exit code and what it printed (text, decoded with replacement)."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Cluster:
+    """A connection to one API server."""
+
+    def __init__(self, configuration: Any, name: str, headers: Mapping[str, Any] | None = None) -> None:
+        self._configuration = configuration
+        self._api = kubernetes.client.ApiClient(configuration)
+        self._headers: dict[str, Any] = dict(headers or {})
+        self.name = name
+        self.host: str = configuration.host
+        self._lock = threading.Lock()
+
+    @classmethod
+    def connect(cls, params: Mapping[str, Any], *, workers: int = 16) -> Cluster:
+        """Read the connection options (kubernetes.core's names) without talking to the server yet.
+
+        Raises :class:`InvalidInput` for a kubeconfig or context that is not there.
+        """
+        configuration = kubernetes.client.Configuration()
+        configuration.connection_pool_maxsize = workers
+        kubeconfig = params.get("kubeconfig")
+        if params.get("host"):
+            configuration.host = params["host"]
+        elif isinstance(kubeconfig, Mapping):
+            _load(configuration, dict(kubeconfig), params.get("context"), "the kubeconfig given as a dictionary")
+        else:
+            _load_file(configuration, kubeconfig, params.get("context"))
+        _override(configuration, params)
+        headers: dict[str, Any] = {}
+        if params.get("impersonate_user"):
+            headers["Impersonate-User"] = params["impersonate_user"]
+        if params.get("impersonate_groups"):
+            headers["Impersonate-Group"] = list(params["impersonate_groups"])
+        return cls(configuration, str(params.get("context") or configuration.host), headers)
+
+    # -- requests ---------------------------------------------------------------------------------------------
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        action: str | None = None,
+        timeout: float = READ_TIMEOUT,
+        raw: bool = False,
+    ) -> Any:
+        """Send one request and return the decoded JSON (``raw``: the body as text).
+
+        Reads are repeated after broken connections, 429 and 5xx; writes only after answers that say that nothing
+        was done (429, and 503 with a Retry-After), because a lost answer may hide a write that happened. Raises
+        :class:`ApiError` or one of its kin for an answer, :class:`Unavailable` where there is none.
+        """
+        action = action or {"GET": "read", "DELETE": "delete", "POST": "create"}.get(method, "change")
+        url = self.host + path + ("?" + urlencode(query) if query else "")
+        headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
+        payload = None
+        if body is not None:
+            payload = json.dumps(body, separators=(",", ":")).encode()
+            headers["Content-Type"] = content_type
+        for attempt in range(1, _ATTEMPTS + 1):
+            last = attempt == _ATTEMPTS
+            try:
+                answer = self._send(method, url, headers, payload, timeout)
+            except urllib3.exceptions.HTTPError as error:
+                refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+                if last or (method != "GET" and not refused) or attempt >= 3:
+                    raise Unavailable(
+                        action,
+                        f"{path} at {self.host}",
+                        f"the API server does not answer ({_reason(error)})",
+                        "Check that the cluster runs and can be reached from here, and that kubeconfig and context "
+                        "name the right one.",
+                    ) from None
+                time.sleep(_pause(attempt, None))
+                continue
+            if answer.status < 400:
+                text = answer.data.decode("utf-8", "replace")
+                return text if raw else (json.loads(text) if text else {})
+            retry_after = answer.headers.get("Retry-After")
+            repeat = answer.status in _RETRY_STATUS if method == "GET" else answer.status == 429 or (
+                answer.status == 503 and retry_after is not None
+            )
+            if not repeat or last:
+                raise _error(action, path, answer.status, _status(answer.data))
+            time.sleep(_pause(attempt, retry_after))
+        raise AssertionError("unreachable")
+
+    def _send(self, method: str, url: str, headers: dict[str, str], payload: bytes | None, timeout: float) -> Any:
+        signed: Any = urllib3.HTTPHeaderDict(headers)
+        # Asks the package each time, so that tokens of exec plugins and in-cluster files are renewed.
+        with self._lock:
+            self._api.update_params_for_auth(signed, [], ["BearerToken"])
+        for name, value in self._headers.items():
+            for each in value if isinstance(value, list) else [value]:
+                signed.add(name, each)
+        return self._api.rest_client.pool_manager.request(
+            method,
+            url,
+            body=payload,
+            headers=signed,
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout),
+            retries=False,
+        )
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None, *, action: str = "read") -> JSON:
+        """One object, or any JSON document of the server."""
+        document: JSON = self.request("GET", path, query=query, action=action)
+        return document
+
+    def find(self, path: str) -> JSON | None:
+        """One object, or ``None`` where it does not exist."""
+        try:
+            return self.get(path)
+        except ApiNotFound:
+            return None
+
+    def list(self, path: str, query: Mapping[str, Any] | None = None, *, page: int = PAGE) -> Iterator[JSON]:
+        """All objects of a collection, page by page at one resourceVersion.
+
+        An expired continue token starts the list again; objects seen before the restart are not repeated.
+        Each object has ``apiVersion`` and ``kind``, which the server leaves out inside lists.
+        """
+        seen: set[str] = set()
+        token: str | None = None
+        restarts = 0
+        while True:
+            arguments: dict[str, Any] = {"limit": page, **(query or {})}
+            if token:
+                arguments["continue"] = token
+            try:
+                document = self.get(path, arguments, action="list")
+            except ApiError as error:
+                if error.status == 410 and token and restarts < 3:
+                    token, restarts = None, restarts + 1
+                    continue
+                raise
+            kind = str(document.get("kind", "")).removesuffix("List")
+            for item in document.get("items") or []:
+                uid = item.get("metadata", {}).get("uid", "")
+                if restarts and uid in seen:
+                    continue
+                seen.add(uid)
+                item.setdefault("apiVersion", document.get("apiVersion"))
+                item.setdefault("kind", kind)
+                yield item
+            token = document.get("metadata", {}).get("continue")
+            if not token:
+                return
+
+    def create(self, path: str, body: JSON, *, dry_run: bool = False, manager: str = FIELD_MANAGER) -> JSON:
+        """POST to a collection."""
+        query = _write_query(manager, dry_run)
+        document: JSON = self.request("POST", path, query=query, body=body, action="create")
+        return document
+
+    def replace(self, path: str, body: JSON, *, dry_run: bool = False, manager: str = FIELD_MANAGER) -> JSON:
+        """PUT one object; the ``resourceVersion`` in it, if any, must still be the current one."""
+        document: JSON = self.request("PUT", path, query=_write_query(manager, dry_run), body=body, action="replace")
+        return document
+
+    def patch(
+        self, path: str, body: Any, *, content_type: str = MERGE, dry_run: bool = False, manager: str = FIELD_MANAGER
+    ) -> JSON:
+        """PATCH one object (merge patch unless said otherwise)."""
+        document: JSON = self.request(
+            "PATCH", path, query=_write_query(manager, dry_run), body=body, content_type=content_type
+        )
+        return document
+
+    def apply(
+        self, path: str, body: JSON, *, force: bool = True, dry_run: bool = False, manager: str = FIELD_MANAGER
+    ) -> JSON:
+        """Server-side apply."""
+        query = {**_write_query(manager, dry_run), "force": "true" if force else "false"}
+        document: JSON = self.request("PATCH", path, query=query, body=body, content_type=APPLY, action="apply")
+        return document
+
+    def delete(
+        self, path: str, *, uid: str | None = None, propagation: str = "Background", grace: int | None = None
+    ) -> bool:
+        """Delete one object; with ``uid`` only that very one. False where it is not there (any more)."""
+        body: JSON = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        if grace is not None:
+            body["gracePeriodSeconds"] = grace
+        try:
+            self.request("DELETE", path, body=body, action="delete")
+        except ApiNotFound:
+            return False
+        return True
+
+    def wait(
+        self,
+        path: str,
+        ready: Callable[[JSON | None], bool],
+        *,
+        timeout: float,
+        what: str,
+        interval: float = 1.0,
+    ) -> JSON | None:
+        """Read ``path`` until ``ready`` says so, and return what was read last (``None``: gone).
+
+        Raises :class:`Unavailable` with ``what`` when ``timeout`` seconds have passed.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            current = self.find(path)
+            if ready(current):
+                return current
+            if time.monotonic() >= end:
+                raise Unavailable("wait for", what, f"it was not so after {timeout:g} seconds", f"Look at {path}.")
+            time.sleep(interval)
+
+    # -- the cluster ------------------------------------------------------------------------------------------
+
+    def version(self) -> str:
+        """The server's ``gitVersion``, such as ``v1.34.10``; also the cheapest proof that it answers."""
+        return str(self.get("/version", action="reach the cluster through")["gitVersion"])
+
+    def uid(self) -> str:
+        """The uid of kube-system: what tells clusters apart even if they share a name."""
+        return str(self.get("/api/v1/namespaces/kube-system")["metadata"]["uid"])
+
+    def exec(
+        self,
+        namespace: str,
+        pod: str,
+        container: str | None,
+        command: list[str],
+        *,
+        timeout: float = 60.0,
+    ) -> ExecResult:
+        """Run a command in a container. Raises :class:`Unavailable` when it does not end within ``timeout`` seconds."""
+        target = f"{command[0]!r} in pod {namespace}/{pod}"
+        # The stream replaces methods of its client while it runs, so each call has one of its own.
+        core = kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(self._configuration))
+        try:
+            socket = stream(
+                core.connect_get_namespaced_pod_exec,
+                pod,
+                namespace,
+                command=command,
+                stderr=True,
+                stdin=False,
+                stdout=True,
+                tty=False,
+                _preload_content=False,
+                _request_timeout=CONNECT_TIMEOUT,
+                **({"container": container} if container else {}),
+            )
+        except kubernetes.client.exceptions.ApiException as error:
+            raise Unavailable(
+                "run", target, str(error.reason or error), "Check that the pod runs and that pods/exec is allowed."
+            ) from None
+        end = time.monotonic() + timeout
+        try:
+            while socket.is_open():
+                socket.update(timeout=1)
+                if time.monotonic() > end and socket.is_open():
+                    raise Unavailable(
+                        "run", target, f"it did not end within {timeout:g} seconds", "Raise the time limit or mend it."
+                    )
+            output = (socket.read_stdout(timeout=1) or "", socket.read_stderr(timeout=1) or "")
+            code = socket.returncode
+        finally:
+            socket.close()
+        if code is None:
+            raise Unavailable("run", target, "the connection broke before it ended", "Look at the pod and try again.")
+        return ExecResult(int(code), *output)
+
+    def logs(self, namespace: str, pod: str, container: str | None = None, *, tail: int = 50) -> str:
+        """The last lines that a container wrote; empty where there are none to be had."""
+        query: dict[str, Any] = {"tailLines": tail}
+        if container:
+            query["container"] = container
+        path = object_path("v1", "pods", namespace, pod, "log")
+        try:
+            return str(self.request("GET", path, query=query, raw=True))
+        except ApiError:
+            return ""
+
+
+def _load_file(configuration: Any, kubeconfig: Any, context: str | None) -> None:
+    given = str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG", "~/.kube/config")
+    files = [Path(part).expanduser() for part in given.split(os.pathsep) if part]
+    missing = [str(file) for file in files if not file.is_file()]
+    if files and len(missing) < len(files):
+        joined = os.pathsep.join(str(file) for file in files if file.is_file())
+        _load(configuration, joined, context, f"kubeconfig {given}")
+    elif kubeconfig is None and "KUBERNETES_SERVICE_HOST" in os.environ:
+        kubernetes.config.load_incluster_config(client_configuration=configuration)
+    else:
+        raise InvalidInput(
+            "read", f"kubeconfig {', '.join(missing)}", "there is no such file", "Set kubeconfig or K8S_AUTH_KUBECONFIG."
+        )
+
+
+def _load(configuration: Any, source: str | JSON, context: str | None, label: str) -> None:
+    try:
+        if isinstance(source, dict):
+            kubernetes.config.load_kube_config_from_dict(source, context=context, client_configuration=configuration)
+        else:
+            kubernetes.config.load_kube_config(source, context=context, client_configuration=configuration)
+    except kubernetes.config.ConfigException:
+        raise InvalidInput("use", f"context {context or '(current)'} of {label}", *_context_problem(source, context)) from None
+    except Exception as error:
+        # The package's parser may quote the file, which holds keys; its own words stay out.
+        raise InvalidInput(
+            "read", label, f"it is not a valid kubeconfig ({type(error).__name__})", "Try kubectl config view with it."
+        ) from None
+
+
+def _context_problem(source: str | JSON, context: str | None) -> tuple[str, str]:
+    try:
+        if isinstance(source, dict):
+            names = [str(entry["name"]) for entry in source["contexts"]]
+        else:
+            names = [str(entry["name"]) for entry in kubernetes.config.list_kube_config_contexts(source)[0]]
+    except Exception:
+        names = []
+    if context and context not in names:
+        return "there is no such context", f"Contexts there: {', '.join(names) or 'none'}."
+    return "it does not describe a cluster and a user that can be used", "Try kubectl config view --minify with it."
+
+
+def _override(configuration: Any, params: Mapping[str, Any]) -> None:
+    if params.get("api_key"):
+        configuration.api_key = {"authorization": f"Bearer {params['api_key']}"}
+    for option, attribute in (("ca_cert", "ssl_ca_cert"), ("client_cert", "cert_file"), ("client_key", "key_file")):
+        if params.get(option):
+            setattr(configuration, attribute, params[option])
+    for option in ("username", "password", "proxy"):
+        if params.get(option):
+            setattr(configuration, option, params[option])
+    if params.get("validate_certs") is not None:
+        configuration.verify_ssl = params["validate_certs"]
+
+
+def _status(data: bytes) -> JSON:
+    try:
+        body = json.loads(data)
+    except ValueError:
+        return {"message": data.decode("utf-8", "replace").strip()[:300]}
+    return body if isinstance(body, dict) else {}
+
+
+def _reason(error: Exception) -> str:
+    text = str(getattr(error, "reason", None) or error)
+    return text.rsplit(": ", 1)[-1] if len(text) > 120 else text
+
+
+def _pause(attempt: int, retry_after: str | None) -> float:
+    if retry_after and retry_after.isdigit():
+        return min(float(retry_after), 30.0)
+    return min(0.2 * 2**attempt, 5.0) * random.uniform(0.5, 1.0)
+
+
+def _write_query(manager: str, dry_run: bool) -> dict[str, str]:
+    query = {"fieldManager": manager}
+    if dry_run:
+        query["dryRun"] = "All"
+    return query

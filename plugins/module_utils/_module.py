@@ -1,0 +1,71 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The only place where the engine meets ``AnsibleModule``: a module file calls :func:`run` and nothing else."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError
+from ansible_collections.muster.container_dr.plugins.module_utils._core.options import Options
+from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress, ProgressFile, Silent
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A third-party package, with the traceback of its import where that failed."""
+
+    package: str
+    import_error: str | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a verb of the engine is asked to do."""
+
+    params: dict[str, Any]
+    check_mode: bool
+    diff: bool
+    progress: Progress
+    warn: Callable[[str], None]
+
+
+Verb = Callable[[Request], dict[str, Any]]
+
+
+def run(options: Options, verb: Verb, requirements: Sequence[Requirement] = ()) -> None:
+    """Read the options, call the verb once, and end the module with its result or with one clear message.
+
+    A :class:`MusterError` becomes a failed task that carries the partial result. Anything else is a bug and shows
+    its traceback.
+    """
+    module = AnsibleModule(**options.module_arguments())
+    for requirement in requirements:
+        if requirement.import_error is not None:
+            module.fail_json(msg=missing_required_lib(requirement.package), exception=requirement.import_error)
+    progress_file = module.params.get("progress_file")
+    request = Request(
+        params=module.params,
+        check_mode=module.check_mode,
+        diff=bool(module._diff),
+        progress=ProgressFile(progress_file) if progress_file else Silent(),
+        warn=module.warn,
+    )
+    try:
+        result = verb(request)
+    except MusterError as error:
+        module.fail_json(**{"changed": False, **error.result, "msg": str(error)})
+    except Exception as error:
+        module.fail_json(
+            msg=f"Unexpected {type(error).__name__} in this module; this is a bug in muster.container_dr: {error}",
+            exception=traceback.format_exc(),
+        )
+    else:
+        module.exit_json(**result)

@@ -16,14 +16,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import Options
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress, ProgressFile, Silent
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """A third-party package, with the traceback of its import where that failed."""
-
-    package: str
-    import_error: str | None
+from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     NotFound,
     Unavailable,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._module import Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
 
 try:
     import kubernetes

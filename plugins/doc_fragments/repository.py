@@ -1,0 +1,60 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A restic repository."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  repository:
+    description:
+      - The restic repository (format version 2) that holds objects and volume data.
+    type: dict
+    required: true
+    suboptions:
+      url:
+        description:
+          - Where it is, as restic writes it, for example V(s3:https://s3.example.com/bucket/prefix) or a directory.
+        type: str
+        required: true
+      password:
+        description:
+          - Password of the repository. Reaches restic by a private file or the environment, never by its command line.
+        type: str
+      password_file:
+        description:
+          - File with the password, instead of O(repository.password).
+        type: path
+      id:
+        description:
+          - The id that the repository must have. With another one the task fails and touches nothing, so that a swapped
+            bucket or a mistyped URL is noticed.
+        type: str
+      restic:
+        description:
+          - The restic program, version 0.18 or newer.
+        type: path
+        default: restic
+      access_key:
+        description:
+          - Access key of the object store. Without it the environment's AWS credentials are used.
+        type: str
+      secret_key:
+        description:
+          - Secret key that belongs to O(repository.access_key).
+        type: str
+      region:
+        description:
+          - Region of the object store, where it has one.
+        type: str
+      ca_cert:
+        description:
+          - File with the certificates of the authorities that may vouch for the object store.
+        type: path
+requirements:
+  - restic >= 0.18 (program)
+"""

@@ -1,0 +1,19 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes this checkout importable as ansible_collections.muster.container_dr, however pytest was started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COLLECTIONS = ROOT / ".work" / "ansible"
+
+subprocess.run([ROOT / "tools" / "link-collection"], check=True)
+if str(COLLECTIONS) not in sys.path:
+    sys.path.insert(0, str(COLLECTIONS))
+# Shared fakes are imported as fakes.NAME.
+sys.path.insert(0, str(Path(__file__).parent))

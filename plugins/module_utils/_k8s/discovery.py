@@ -1,0 +1,157 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What an API server serves right now: every group, every version, aggregated APIs and custom resources included.
+
+The per-version documents are asked for, not the server's aggregated one, because that may be stale for an API that
+has just come or gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
+    JSON,
+    ApiDenied,
+    ApiNotFound,
+    Cluster,
+    Resource,
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A group version that is registered and does not answer: ``what`` is ``API metrics.k8s.io/v1beta1``."""
+
+    api_version: str
+    why: str
+
+    @property
+    def what(self) -> str:
+        return f"API {self.api_version}"
+
+
+@dataclass(frozen=True)
+class Discovery:
+    """All resources in all served versions, and the group versions that could not be read."""
+
+    resources: tuple[Resource, ...]
+    failures: tuple[Failure, ...] = ()
+
+    def preferred(self) -> list[Resource]:
+        """Each resource once, in the version that the server prefers among those that serve it."""
+        return [resource for resource in self.resources if resource.preferred]
+
+    def versions(self, key: str) -> list[Resource]:
+        """All versions in which ``deployments.apps`` is served, the preferred one first; empty: not served."""
+        found = [resource for resource in self.resources if resource.key == key]
+        return sorted(found, key=lambda resource: not resource.preferred)
+
+    def find(self, key: str, api_version: str | None = None) -> Resource | None:
+        """The resource in that very version, or with no version given in the preferred one."""
+        for resource in self.versions(key):
+            if api_version is None or resource.api_version == api_version:
+                return resource
+        return None
+
+    def of_kind(self, api_version: str, kind: str) -> Resource | None:
+        """The resource of an object's ``apiVersion`` and ``kind``."""
+        for resource in self.resources:
+            if resource.kind == kind and resource.api_version == api_version:
+                return resource
+        return None
+
+
+def discover(cluster: Cluster) -> list[Resource]:
+    """Every resource once, in its preferred version; raises when the server does not answer at all."""
+    return read(cluster).preferred()
+
+
+def read(cluster: Cluster, *, workers: int = 12) -> Discovery:
+    """Ask for every group version in parallel.
+
+    A version that vanished between the two questions is no failure. Raises :class:`Unavailable` or
+    :class:`ApiError` when the list of groups itself cannot be read.
+    """
+    action = "discover the APIs through"
+    core = cluster.get("/api", action=action)
+    groups = cluster.get("/apis", action=action)
+    order = [str(version) for version in core.get("versions") or ["v1"]]
+    for group in groups.get("groups") or []:
+        names = [str(version["groupVersion"]) for version in group.get("versions") or []]
+        first = (group.get("preferredVersion") or {}).get("groupVersion")
+        order += sorted(names, key=lambda name: name != first)
+
+    def resources(api_version: str) -> list[Resource]:
+        prefix = "/apis/" if "/" in api_version else "/api/"
+        try:
+            return _resources(cluster.get(prefix + api_version, action="discover"), api_version)
+        except ApiNotFound:
+            return []
+
+    found: list[Resource] = []
+    failures: list[Failure] = []
+    taken: set[str] = set()
+    for outcome in pool.each(order, resources, workers=workers):
+        if outcome.error is not None:
+            if not isinstance(outcome.error, MusterError) or isinstance(outcome.error, ApiDenied):
+                raise outcome.error
+            failures.append(Failure(outcome.item, outcome.error.reason))
+            continue
+        for resource in outcome.value or []:
+            # The group's versions come in the server's order of preference, so the first to serve a kind wins.
+            preferred = resource.key not in taken
+            taken.add(resource.key)
+            found.append(resource if preferred else _another_version(resource))
+    return Discovery(tuple(found), tuple(failures))
+
+
+def _resources(document: JSON, api_version: str) -> list[Resource]:
+    group, _, version = api_version.rpartition("/")
+    return [
+        Resource(
+            group=group,
+            version=version,
+            name=str(entry["name"]),
+            kind=str(entry["kind"]),
+            namespaced=bool(entry.get("namespaced")),
+            verbs=frozenset(entry.get("verbs") or ()),
+        )
+        for entry in document.get("resources") or []
+        if "/" not in entry["name"]
+    ]
+
+
+def _another_version(resource: Resource) -> Resource:
+    return Resource(
+        resource.group,
+        resource.version,
+        resource.name,
+        resource.kind,
+        resource.namespaced,
+        resource.verbs,
+        preferred=False,
+    )
+
+
+def of_crd(definition: JSON) -> list[Resource]:
+    """The resources that a CustomResourceDefinition makes once it is established, the storage version first."""
+    spec = definition["spec"]
+    served = [version for version in spec.get("versions") or [] if version.get("served")]
+    served.sort(key=lambda version: not version.get("storage"))
+    return [
+        Resource(
+            group=str(spec["group"]),
+            version=str(version["name"]),
+            name=str(spec["names"]["plural"]),
+            kind=str(spec["names"]["kind"]),
+            namespaced=spec.get("scope") == "Namespaced",
+            verbs=frozenset({"create", "delete", "get", "list", "patch", "update", "watch"}),
+            preferred=number == 0,
+        )
+        for number, version in enumerate(served)
+    ]

@@ -1,0 +1,54 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""G01: do the pods run the images that the point recorded, by digest?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._validate.check import Finding, Result
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def digests(cluster: Cluster, namespaces: Sequence[str], recorded: Sequence[dict[str, Any]]) -> Finding:
+    """Every container that runs, against the digests of the point (the image's own and its platforms')."""
+    known = set(_DIGEST.findall(repr(list(recorded))))
+    if not known:
+        return Finding(
+            Result.FAIL,
+            "the point records no image",
+            "Back the application up again with a registry configured, so that its images are kept.",
+        )
+    strangers: dict[str, str] = {}
+    seen = 0
+    for namespace in namespaces:
+        for pod in cluster.list(object_path("v1", "pods", namespace)):
+            spec, status = pod["spec"], pod.get("status", {})
+            running = {
+                entry["name"]: entry.get("imageID", "")
+                for key in ("initContainerStatuses", "containerStatuses")
+                for entry in status.get(key) or []
+            }
+            for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
+                seen += 1
+                # The runtime checks the digest of what it pulls by digest; imageID may name the config instead.
+                asked = _DIGEST.findall(container["image"]) or _DIGEST.findall(running.get(container["name"], ""))
+                if not asked or asked[-1] not in known:
+                    strangers[f"{namespace}/{pod['metadata']['name']}:{container['name']}"] = container["image"]
+    if strangers:
+        name, image = next(iter(strangers.items()))
+        return Finding(
+            Result.FAIL,
+            f"{len(strangers)} of {seen} containers run an image that the point does not record; first: {name}: {image}",
+            "Copy the point's images to this site's registry and restore with that registry.",
+            {"strangers": strangers},
+        )
+    if not seen:
+        return Finding(Result.FAIL, "no container to look at", "See A01.")
+    return Finding(Result.PASS, f"{seen} containers run recorded digests")

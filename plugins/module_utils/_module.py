@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import Options
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress, ProgressFile, Silent
@@ -36,7 +37,8 @@ Verb = Callable[[Request], dict[str, Any]]
 def run(options: Options, verb: Verb, requirements: Sequence[Requirement] = ()) -> None:
     """Read the options, call the verb once, and end the module with its result or with one clear message.
 
-    A :class:`MusterError` becomes a failed task that carries the partial result. Anything else is a bug and shows
+    Every result says when the module ``started`` (RFC 3339, UTC) and how many ``seconds`` it took, so that a play has
+    its timeline. A :class:`MusterError` becomes a failed task that carries the partial result. Anything else is a bug and shows
     its traceback.
     """
     module = AnsibleModule(**options.module_arguments())
@@ -51,14 +53,19 @@ def run(options: Options, verb: Verb, requirements: Sequence[Requirement] = ()) 
         progress=ProgressFile(progress_file) if progress_file else Silent(),
         warn=module.warn,
     )
+    started, watch = clock.now(), clock.Stopwatch()
+
+    def timed(result: dict[str, Any]) -> dict[str, Any]:
+        return {**result, "started": clock.iso(started), "seconds": watch.seconds}
+
     try:
         result = verb(request)
     except MusterError as error:
-        module.fail_json(**{"changed": False, **error.result, "msg": str(error)})
+        module.fail_json(**timed({"changed": False, **error.result, "msg": str(error)}))
     except Exception as error:
         module.fail_json(
             msg=f"Unexpected {type(error).__name__} in this module; this is a bug in muster.container_dr: {error}",
             exception=traceback.format_exc(),
         )
     else:
-        module.exit_json(**result)
+        module.exit_json(**timed(result))

@@ -13,7 +13,7 @@ options:
   progress_file:
     description:
       - File to which the module appends its progress as JSON lines while it runs.
-      - Set by itself where task and module run on the same machine, so that C(ansible-playbook) shows a line per volume,
-        image or wave as it advances. Set it to follow a run by other means.
+      - Set by itself where task and module run on the same machine, so that C(ansible-playbook) shows a line per
+        volume, image or wave as it advances. Set it to follow a run by other means.
     type: path
 """

@@ -30,7 +30,8 @@ options:
         type: str
       auth_file:
         description:
-          - File with logins as C(docker login) and C(podman login) write it, used where O(registry.username) is not set.
+          - File with logins as C(docker login) and C(podman login) write it, used where O(registry.username) is
+            not set.
         type: path
       ca_cert:
         description:

@@ -38,8 +38,8 @@ def run(options: Options, verb: Verb, requirements: Sequence[Requirement] = ()) 
     """Read the options, call the verb once, and end the module with its result or with one clear message.
 
     Every result says when the module ``started`` (RFC 3339, UTC) and how many ``seconds`` it took, so that a play has
-    its timeline. A :class:`MusterError` becomes a failed task that carries the partial result. Anything else is a bug and shows
-    its traceback.
+    its timeline. A :class:`MusterError` becomes a failed task that carries the partial result. Anything else is a bug
+    and shows its traceback.
     """
     module = AnsibleModule(**options.module_arguments())
     for requirement in requirements:

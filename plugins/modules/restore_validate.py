@@ -14,8 +14,8 @@ description:
   - Waits until a restored application is healthy, then runs the built-in checks and the application's own, and gives
     one verdict with the data loss (RPO) that the recovery point implies.
   - A required check that could not be run leaves the verdict V(unknown), which is never as good as V(pass).
-  - Codes are stable. A01 workloads ready, A02 workloads complete, A03 and up HTTP answers, D01 volumes complete, D02 and
-    up commands inside the application, G01 images by digest, I01 to I04 isolation of a drill bubble.
+  - Codes are stable. A01 workloads ready, A02 workloads complete, A03 and up HTTP answers, D01 volumes complete, D02
+    and up commands inside the application, G01 images by digest, I01 to I04 isolation of a drill bubble.
   - Commands run inside the restored pods; nothing is installed in the cluster. The isolation probe is a pod that lives
     for some seconds.
 extends_documentation_fragment:

@@ -34,7 +34,7 @@ def parse(text: str) -> datetime:
     if not match:
         raise InvalidInput("read", f"time {text!r}", "it is not RFC 3339", "Write it as 2026-01-31T04:05:06Z.")
     day, clock, fraction, _zulu, hours, minutes = match.groups()
-    micros = int(round(float(fraction or "0") * 1_000_000))
+    micros = round(float(fraction or "0") * 1_000_000)
     moment = datetime.strptime(f"{day}T{clock}", "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
     if hours:
         offset = timedelta(hours=abs(int(hours)), minutes=int(minutes))

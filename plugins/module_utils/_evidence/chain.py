@@ -26,7 +26,9 @@ def chain(events: Iterable[dict[str, Any]]) -> bytes:
     lines: list[bytes] = []
     previous = _FIRST
     for number, event in enumerate(events, start=1):
-        line = json.dumps({"seq": number, "previous": previous, **event}, sort_keys=True, separators=(",", ":")).encode()
+        line = json.dumps(
+            {"seq": number, "previous": previous, **event}, sort_keys=True, separators=(",", ":")
+        ).encode()
         lines.append(line)
         previous = digest(line)
     return b"".join(line + b"\n" for line in lines)

@@ -20,7 +20,8 @@ _STYLE = """
 *{box-sizing:border-box}body{margin:0;background:var(--wash);color:var(--ink);
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:60rem;margin:0 auto;padding:1rem}
-header,section{background:var(--paper);border:1px solid var(--line);border-radius:12px;padding:1rem 1.25rem;margin:0 0 1rem}
+header,section{background:var(--paper);border:1px solid var(--line);border-radius:12px;padding:1rem 1.25rem;
+margin:0 0 1rem}
 h1{font-size:1.35rem;margin:.4rem 0 .2rem}h2{font-size:1.05rem;margin:0 0 .6rem}p{margin:.2rem 0}
 .soft{color:var(--soft);font-size:.9rem}.verdict{display:inline-block;padding:.1rem .8rem;border-radius:999px;
 color:#fff;font-weight:700;letter-spacing:.06em}.pass{background:var(--pass)}.fail,.error{background:var(--fail)}
@@ -28,16 +29,19 @@ color:#fff;font-weight:700;letter-spacing:.06em}.pass{background:var(--pass)}.fa
 header.is-pass{border-top-color:var(--pass)}header.is-fail{border-top-color:var(--fail)}
 header.is-unknown{border-top-color:var(--unknown)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.75rem;margin-top:1rem}
-.tile{background:var(--wash);border-radius:8px;padding:.7rem .9rem}.tile b{display:block;font-size:1.6rem;line-height:1.2}
+.tile{background:var(--wash);border-radius:8px;padding:.7rem .9rem}
+.tile b{display:block;font-size:1.6rem;line-height:1.2}
 .good{color:var(--pass)}.bad{color:var(--fail)}
 table{border-collapse:collapse;width:100%;font-size:.92rem}th,td{text-align:left;padding:.4rem .5rem;vertical-align:top;
-border-top:1px solid var(--line);overflow-wrap:anywhere}th{color:var(--soft);font-weight:600;border-top:0;white-space:nowrap}
+border-top:1px solid var(--line);overflow-wrap:anywhere}
+th{color:var(--soft);font-weight:600;border-top:0;white-space:nowrap}
 td.n,th.n{text-align:right;white-space:nowrap}.tag{color:#fff;border-radius:4px;padding:0 .4rem;font-size:.8rem;
 font-weight:700}code{font:.85em ui-monospace,SFMono-Regular,Menlo,monospace;overflow-wrap:anywhere}
 pre{background:var(--wash);padding:.6rem;border-radius:8px;overflow-x:auto}svg{width:100%;height:auto;display:block}
 svg text{font:12px system-ui,sans-serif;fill:var(--ink)}svg .t{fill:var(--soft)}.step{border-left:4px solid var(--fail);
 padding:.1rem .8rem;margin:.6rem 0}
-@media(max-width:38rem){table,tbody,tr,td{display:block}thead{display:none}tr{border-top:1px solid var(--line);padding:.4rem 0}
+@media(max-width:38rem){table,tbody,tr,td{display:block}thead{display:none}
+tr{border-top:1px solid var(--line);padding:.4rem 0}
 td{border:0;padding:.1rem 0}td.n{text-align:left}td[data-l]:before{content:attr(data-l) ": ";color:var(--soft)}}
 @media print{body{background:#fff}header,section{break-inside:avoid}}
 """
@@ -73,7 +77,7 @@ def length(seconds: float | None) -> str:
     """``42 s``, ``3 min 20 s``, ``2 h 05 min``, ``4 d 3 h``; a dash for nothing known."""
     if seconds is None:
         return "\u2013"
-    whole = int(round(abs(seconds)))
+    whole = round(abs(seconds))
     sign = "\u2212" if seconds < 0 and whole else ""
     if whole < 60:
         # Tenths only where they say something.
@@ -136,7 +140,7 @@ def _failures(report: Mapping[str, Any]) -> str:
         return ""
     parts = [
         f'<div class="step"><b>{_e(check["code"])} {_e(check["name"])}</b>'
-        f"<p>{_e(check['msg'])}</p><p><b>Next:</b> {_e(check['next_step'] or 'see the details in report.json')}</p></div>"
+        f"<p>{_e(check['msg'])}</p><p><b>Next:</b> {_e(check['next_step'] or 'see report.json')}</p></div>"
         for check in bad
     ]
     if report.get("error"):
@@ -148,7 +152,7 @@ def _loss(report: Mapping[str, Any]) -> str:
     volumes = [volume for volume in report["volumes"] if volume.get("loss_seconds") is not None]
     if not volumes:
         return ""
-    longest = max(max(volume["loss_seconds"] for volume in volumes), 1.0)
+    longest = max(1.0, *(volume["loss_seconds"] for volume in volumes))
     target = (report.get("rpo") or {}).get("target_seconds")
     scale = (_WIDTH - _LABEL - 90) / max(longest, 1.0)
     rows = []
@@ -215,7 +219,7 @@ def _table(title: str, heads: Sequence[tuple[str, bool]], rows: Sequence[Sequenc
     head = "".join(f"<th{' class=n' if number else ''}>{_e(name)}</th>" for name, number in heads)
     lines = []
     for row in rows:
-        cells = zip(heads, row)
+        cells = zip(heads, row, strict=True)
         lines.append(
             "<tr>"
             + "".join(
@@ -223,9 +227,8 @@ def _table(title: str, heads: Sequence[tuple[str, bool]], rows: Sequence[Sequenc
             )
             + "</tr>"
         )
-    return (
-        f"<section><h2>{_e(title)}</h2><table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></section>"
-    )
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return f"<section><h2>{_e(title)}</h2>{table}</section>"
 
 
 def _checks(checks: Sequence[Mapping[str, Any]]) -> str:

@@ -86,10 +86,18 @@ def events(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     for phase in report["phases"]:
         listed.append({"time": phase["started"], "event": "phase_started", "name": phase["name"]})
         listed.append(
-            {"time": phase["ended"], "event": "phase_ended", "name": phase["name"], "ok": phase["ok"], "msg": phase["msg"]}
+            {
+                "time": phase["ended"],
+                "event": "phase_ended",
+                "name": phase["name"],
+                "ok": phase["ok"],
+                "msg": phase["msg"],
+            }
         )
-    for check in report["checks"]:
-        listed.append({"time": report["ended"], "event": "check", **{k: check[k] for k in ("code", "result", "msg")}})
+    listed.extend(
+        {"time": report["ended"], "event": "check", **{key: check[key] for key in ("code", "result", "msg")}}
+        for check in report["checks"]
+    )
     listed.append({"time": report["ended"], "event": "verdict", "verdict": report["verdict"]})
     return listed
 

@@ -16,7 +16,7 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def object_path(
     name: str | None = None,
     subresource: str | None = None,
 ) -> str:
-    """``object_path("apps/v1", "deployments", "ledger", "api")`` → ``/apis/apps/v1/namespaces/ledger/deployments/api``."""
+    """``("apps/v1", "deployments", "shop", "api")`` gives ``/apis/apps/v1/namespaces/shop/deployments/api``."""
     parts = ["", "apis" if "/" in api_version else "api", api_version]
     if namespace:
         parts += ["namespaces", namespace]
@@ -218,8 +218,10 @@ class Cluster:
                 text = answer.data.decode("utf-8", "replace")
                 return text if raw else (json.loads(text) if text else {})
             retry_after = answer.headers.get("Retry-After")
-            repeat = answer.status in _RETRY_STATUS if method == "GET" else answer.status == 429 or (
-                answer.status == 503 and retry_after is not None
+            repeat = (
+                answer.status in _RETRY_STATUS
+                if method == "GET"
+                else answer.status == 429 or (answer.status == 503 and retry_after is not None)
             )
             if not repeat or last:
                 raise _error(action, path, answer.status, _status(answer.data))
@@ -368,7 +370,7 @@ class Cluster:
         namespace: str,
         pod: str,
         container: str | None,
-        command: list[str],
+        command: Sequence[str],
         *,
         timeout: float = 60.0,
     ) -> ExecResult:
@@ -381,7 +383,7 @@ class Cluster:
                 core.connect_get_namespaced_pod_exec,
                 pod,
                 namespace,
-                command=command,
+                command=[*command],
                 stderr=True,
                 stdin=False,
                 stdout=True,
@@ -433,7 +435,10 @@ def _load_file(configuration: Any, kubeconfig: Any, context: str | None) -> None
         kubernetes.config.load_incluster_config(client_configuration=configuration)
     else:
         raise InvalidInput(
-            "read", f"kubeconfig {', '.join(missing)}", "there is no such file", "Set kubeconfig or K8S_AUTH_KUBECONFIG."
+            "read",
+            f"kubeconfig {', '.join(missing)}",
+            "there is no such file",
+            "Set kubeconfig or K8S_AUTH_KUBECONFIG.",
         )
 
 
@@ -444,7 +449,9 @@ def _load(configuration: Any, source: str | JSON, context: str | None, label: st
         else:
             kubernetes.config.load_kube_config(source, context=context, client_configuration=configuration)
     except kubernetes.config.ConfigException:
-        raise InvalidInput("use", f"context {context or '(current)'} of {label}", *_context_problem(source, context)) from None
+        raise InvalidInput(
+            "use", f"context {context or '(current)'} of {label}", *_context_problem(source, context)
+        ) from None
     except Exception as error:
         # The package's parser may quote the file, which holds keys; its own words stay out.
         raise InvalidInput(
@@ -494,7 +501,7 @@ def _reason(error: Exception) -> str:
 def _pause(attempt: int, retry_after: str | None) -> float:
     if retry_after and retry_after.isdigit():
         return min(float(retry_after), 30.0)
-    return min(0.2 * 2**attempt, 5.0) * random.uniform(0.5, 1.0)
+    return min(0.2 * float(2**attempt), 5.0) * random.uniform(0.5, 1.0)
 
 
 def _write_query(manager: str, dry_run: bool) -> dict[str, str]:

@@ -45,7 +45,7 @@ def digests(cluster: Cluster, namespaces: Sequence[str], recorded: Sequence[dict
         name, image = next(iter(strangers.items()))
         return Finding(
             Result.FAIL,
-            f"{len(strangers)} of {seen} containers run an image that the point does not record; first: {name}: {image}",
+            f"{len(strangers)} of {seen} containers run an image that is not the point's; first: {name}: {image}",
             "Copy the point's images to this site's registry and restore with that registry.",
             {"strangers": strangers},
         )

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete, Unavailable
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiError, Cluster, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import pull_secret
 from ansible_collections.muster.container_dr.plugins.module_utils._validate.check import Finding, Result
 
@@ -158,7 +158,7 @@ def closed(inside: Mapping[str, bool], control: Mapping[str, bool]) -> Finding:
         return Finding(
             Result.FAIL,
             f"from inside the bubble {', '.join(leaks)} can be reached",
-            "Check that the cluster's network enforces NetworkPolicies; do not drill with live endpoints until it does.",
+            "Check that the cluster's network enforces NetworkPolicies; until then do not drill near live endpoints.",
             details,
         )
     if not proving:
@@ -201,15 +201,13 @@ def hidden(cluster: Cluster, namespaces: Sequence[str]) -> Finding:
     """I04: nothing of the bubble is offered to the outside (node ports, load balancers, ingresses)."""
     offered = []
     for namespace in namespaces:
-        for service in cluster.list(object_path("v1", "services", namespace)):
-            if service["spec"].get("type") in ("NodePort", "LoadBalancer") or service["spec"].get("externalIPs"):
-                offered.append(f"Service {namespace}/{service['metadata']['name']}")
-        try:
-            for ingress in cluster.list(object_path("networking.k8s.io/v1", "ingresses", namespace)):
-                offered.append(f"Ingress {namespace}/{ingress['metadata']['name']}")
-        except ApiError as error:
-            if error.status != 404:
-                raise
+        offered += [
+            f"Service {namespace}/{service['metadata']['name']}"
+            for service in cluster.list(object_path("v1", "services", namespace))
+            if service["spec"].get("type") in ("NodePort", "LoadBalancer") or service["spec"].get("externalIPs")
+        ]
+        ingresses = cluster.list(object_path("networking.k8s.io/v1", "ingresses", namespace))
+        offered += [f"Ingress {namespace}/{ingress['metadata']['name']}" for ingress in ingresses]
     if offered:
         return Finding(
             Result.FAIL,

@@ -17,7 +17,14 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.rpo import rpo
 from ansible_collections.muster.container_dr.plugins.module_utils._validate import data, health, images, isolation
-from ansible_collections.muster.container_dr.plugins.module_utils._validate.check import Check, CheckResult, Finding, Result, perform, verdict
+from ansible_collections.muster.container_dr.plugins.module_utils._validate.check import (
+    Check,
+    CheckResult,
+    Finding,
+    Result,
+    perform,
+    verdict,
+)
 
 OUR_NAMESPACE = "muster-container-dr"
 _KINDS: Mapping[str, Callable[[Cluster, Mapping[str, Any], Mapping[str, str]], Finding]] = {
@@ -81,7 +88,9 @@ def _own_checks(application: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             raise InvalidInput("use", what, f"there is no kind {kind!r}", f"Use one of: {', '.join(_KINDS)}.")
         missing = [key for key in _NEEDED[kind] if not check.get(key)]
         if missing:
-            raise InvalidInput("use", what, f"it lacks {', '.join(missing)}", "Complete it in the application variable.")
+            raise InvalidInput(
+                "use", what, f"it lacks {', '.join(missing)}", "Complete it in the application variable."
+            )
     return list(checks)
 
 
@@ -170,7 +179,9 @@ def _sentence(overall: str, results: Sequence[CheckResult]) -> str:
     if overall == "pass":
         return f"{len(results)} checks, all required ones passed"
     first = bad[0] if bad else None
-    return f"verdict {overall}: {first.code} {first.name}: {first.msg}" if first else f"verdict {overall}: no checks ran"
+    return (
+        f"verdict {overall}: {first.code} {first.name}: {first.msg}" if first else f"verdict {overall}: no checks ran"
+    )
 
 
 class _NotPassed(MusterError):

@@ -1,0 +1,160 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from ansible_collections.muster.container_dr.plugins.module_utils._evidence import report
+from ansible_collections.muster.container_dr.plugins.module_utils._evidence.html import length, page, size
+from ansible_collections.muster.container_dr.plugins.module_utils._evidence.junit import junit
+
+START = datetime(2026, 1, 31, 4, 0, tzinfo=timezone.utc)
+POINT = {
+    "id": "20260131T035500Z-shop-abcd",
+    "site": "east",
+    "epoch": 1,
+    "sealed": "2026-01-31T03:56:00Z",
+    "consistency": {"point": "2026-01-31T03:55:00Z", "skew_seconds": 2.0, "mode": "per_volume"},
+    "volumes": [
+        {
+            "name": "shop/data",
+            "class": "fast",
+            "method": "snapshot",
+            "files": 3,
+            "bytes": 2048,
+            "consistency_point": "2026-01-31T03:55:00Z",
+            "tree": "ab" * 32,
+            "complete": True,
+        }
+    ],
+    "images": [{"name": "shop:1", "digest": "sha256:" + "a" * 64, "resolved_by": "image_id"}],
+    "excluded": [],
+}
+
+
+def check(code: str = "A01", result: str = "pass", **more: Any) -> dict[str, Any]:
+    return {
+        "code": code,
+        "name": "pods are ready",
+        "result": result,
+        "required": True,
+        "seconds": 1.0,
+        "msg": "found",
+        "next_step": "look",
+        "details": {},
+        **more,
+    }
+
+
+def make(checks: list[dict[str, Any]] | None, verdict: str = "pass", **more: Any) -> dict[str, Any]:
+    validated = None
+    if checks is not None:
+        rpo = {"seconds": 300.0, "target_seconds": 900.0, "met": True, "data_seconds": 301.0}
+        validated = {"verdict": verdict, "checks": checks, "rpo": rpo, "data_until": "2026-01-31T03:54:59Z"}
+    phases = [
+        {"name": "restore volumes", "result": {"started": "2026-01-31T04:00:01Z", "seconds": 20.0}},
+        {"name": "wait and check", "result": {"started": "2026-01-31T04:00:22Z", "seconds": 18.0}},
+    ]
+    arguments: dict[str, Any] = {
+        "kind": "drill",
+        "run": "drill-1",
+        "application": {"name": "shop", "targets": {"rpo": "15m", "rto": "30m"}},
+        "site": "west",
+        "started": START,
+        "ended": START + timedelta(seconds=50),
+        "incident": START,
+        "point": POINT,
+        "validated": validated,
+        "phases": phases,
+        "error": None,
+    }
+    return report.build(**{**arguments, **more})
+
+
+def test_recovery_time_ends_when_the_checks_have_passed():
+    made = make([check()])
+    assert made["recovery"] == {"seconds": 40.0, "target_seconds": 1800.0, "met": True, "scope": "technical"}
+    assert made["volumes"][0]["loss_seconds"] == 300.0
+
+
+@pytest.mark.parametrize(
+    ("made", "verdict"),
+    [
+        (make(None), "unknown"),
+        (make(None, error="no point"), "fail"),
+        (make([check()], error="tore apart"), "fail"),
+        (make([check(result="fail")], "fail"), "fail"),
+    ],
+    ids=["nothing checked", "broke off before", "broke off after", "failed check"],
+)
+def test_no_recovery_time_is_claimed_without_a_pass(made, verdict):
+    assert made["verdict"] == verdict
+    assert made["recovery"]["seconds"] is None
+
+
+def test_a_drill_says_what_it_did_not_measure():
+    assert "switch traffic" in make([check()])["not_measured"]
+
+
+def test_the_page_escapes_every_name_and_asks_nothing_of_the_network():
+    evil = '<script src="http://x.invalid/"></script>&"'
+    made = make(
+        [check(msg=evil, name=evil, result="fail")], "fail", application={"name": evil, "targets": {}}, error=evil
+    )
+    made["volumes"][0]["name"] = evil
+    made["images"][0]["name"] = evil
+    made["excluded"] = [{"what": evil, "why": evil}]
+    text = page(made).decode()
+    assert "<script" not in text
+    assert not re.search(r"(?:src|href)\s*=\s*[\"']", text)
+    assert "url(" not in text
+
+
+def test_failed_checks_come_with_their_next_step():
+    text = page(make([check(result="fail", next_step="pull the lever")], "fail")).decode()
+    assert "pull the lever" in text
+    assert text.index("pull the lever") < text.index("All checks")
+
+
+def test_junit_counts_failures_and_survives_control_characters():
+    made = make([check("A01"), check("D02", "fail", msg="bad\x00\x1b[31m"), check("I01", "error")], "fail")
+    suite = ElementTree.fromstring(junit(made))
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("3", "1", "1")
+
+
+def test_junit_has_a_case_for_a_run_that_broke_off():
+    suite = ElementTree.fromstring(junit(make(None, error="gone")))
+    assert suite.get("errors") == "1"
+
+
+def test_the_events_end_with_the_verdict():
+    events = report.events(make([check()]))
+    assert events[-1]["verdict"] == "pass"
+    assert {"name": "restore volumes", "event": "phase_ended"}.items() <= events[3].items()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (42, "42 s"),
+        (59.7, "1 min 00 s"),
+        (3600, "1 h 00 min"),
+        (100000, "1 d 3 h"),
+        (None, "\u2013"),
+    ],
+)
+def test_lengths_read_as_people_say_them(seconds, text):
+    assert length(seconds) == text
+
+
+def test_sizes_are_binary():
+    assert (size(10), size(2048), size(5 * 1024**4), size(None)) == ("10 B", "2.0 KiB", "5.0 TiB", "\u2013")

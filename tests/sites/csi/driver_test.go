@@ -223,7 +223,7 @@ func TestWhatCannotBeIsRefused(t *testing.T) {
 	elsewhere.AccessibilityRequirements = &csi.TopologyRequirement{Requisite: []*csi.Topology{{Segments: map[string]string{topologyKey: "other"}}}}
 	for request, want := range map[*csi.CreateVolumeRequest]codes.Code{
 		many: codes.InvalidArgument, xfs: codes.InvalidArgument, misspelt: codes.InvalidArgument, elsewhere: codes.ResourceExhausted,
-		volumeRequest("huge", 1<<60):                         codes.ResourceExhausted,
+		volumeRequest("huge", 1<<60):                          codes.ResourceExhausted,
 		fromSnapshot(volumeRequest("gone", 0), newID("snap")): codes.NotFound,
 		fromSnapshot(volumeRequest("path", 0), "../../etc"):   codes.NotFound,
 	} {

@@ -12,7 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const loopMajor = 7
+const (
+	loopMajor  = 7
+	sectorSize = 4096 // of volumes
+)
 
 func loopNumber(number int) uint64 { return unix.Mkdev(loopMajor, uint32(number)) }
 
@@ -131,11 +134,13 @@ func attach(image string, readonly, direct bool) (*loopDevice, error) {
 	}
 	defer control.Close()
 
-	config := unix.LoopConfig{Fd: uint32(backing.Fd())}
+	config := unix.LoopConfig{Fd: uint32(backing.Fd()), Size: 512}
 	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
 	if direct {
-		// The pool's file system need not cache what the volume's file system caches already.
+		// The pool's file system need not cache what the volume's file system caches already. The sector size is that of direct
+		// writes to reflinked files: left to the kernel, a clone would have larger sectors than its source, and not mount.
 		config.Info.Flags |= unix.LO_FLAGS_DIRECT_IO
+		config.Size = sectorSize
 	}
 	if readonly {
 		config.Info.Flags |= unix.LO_FLAGS_READ_ONLY

@@ -78,7 +78,7 @@ func (d *Driver) use(id string, capability *csi.VolumeCapability) (*loopDevice, 
 	image := d.state.volumeImage(id)
 	if !volume.Block && !volume.Formatted {
 		// The image is all holes, so mkfs and, later, the kernel need not write zeros; prezeroed says so.
-		if err := run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "nodiscard,assume_storage_prezeroed=1", image); err != nil {
+		if err := run("mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-E", "nodiscard,assume_storage_prezeroed=1", image); err != nil {
 			return nil, err
 		}
 		volume.Formatted = true
@@ -130,17 +130,15 @@ func (d *Driver) NodeStageVolume(_ context.Context, r *csi.NodeStageVolumeReques
 		if err := os.MkdirAll(staging, 0o750); err != nil {
 			return nil, failed(err)
 		}
+		// A clone may be larger than its source, and a volume may have grown while nobody used it.
+		if err := growUnmounted(device, volume); err != nil {
+			return nil, failed(err)
+		}
 		options := append([]string{"rw"}, r.GetVolumeCapability().GetMount().GetMountFlags()...)
 		if readonly {
 			options = append(options, "ro")
 		}
 		if err := run("mount", "-t", "ext4", "-o", strings.Join(options, ","), device.path, staging); err != nil {
-			return nil, failed(err)
-		}
-	}
-	if !readonly {
-		// A clone may be larger than its source, and a volume may have grown while nobody used it.
-		if err := run("resize2fs", device.path); err != nil {
 			return nil, failed(err)
 		}
 	}
@@ -397,7 +395,7 @@ func (d *Driver) NodeExpandVolume(_ context.Context, r *csi.NodeExpandVolumeRequ
 		return nil, failed(err)
 	}
 	if !volume.Block {
-		if err := run("resize2fs", device.path); err != nil {
+		if err := growMounted(device, volume); err != nil {
 			return nil, failed(err)
 		}
 	}

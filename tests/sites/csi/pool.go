@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+
 package main
 
 import (
@@ -62,7 +64,7 @@ func openPool(base, root string, size int64) (*Pool, error) {
 func makePool(image, root string, size int64) error {
 	partial := image + ".partial"
 	var failures []error
-	for _, make := range [][]string{
+	for _, mkfs := range [][]string{
 		{"mkfs.xfs", "-q", "-f", "-K", "-m", "reflink=1", partial},
 		{"mkfs.btrfs", "-q", "-f", "-K", "-m", "single", partial},
 	} {
@@ -74,13 +76,13 @@ func makePool(image, root string, size int64) error {
 		if err := errors.Join(file.Truncate(size), file.Close()); err != nil {
 			return err
 		}
-		if err = run(make...); err == nil {
+		if err = run(mkfs...); err == nil {
 			if err = mountPool(partial, root); err == nil {
 				err = unix.Unmount(root, 0)
 			}
 		}
 		if err == nil {
-			log.Printf("made a pool of %d GiB with %s", size>>30, make[0])
+			log.Printf("made a pool of %d GiB with %s", size>>30, mkfs[0])
 			return os.Rename(partial, image)
 		}
 		failures = append(failures, err)

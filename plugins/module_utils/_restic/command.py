@@ -1,0 +1,236 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Runs one restic command: secrets by environment, JSON lines as they come, an end within known time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError, Unavailable
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import exit_codes
+
+Message = dict[str, Any]
+
+# restic itself would repeat a failing request for a quarter of an hour.
+PATIENCE = 40.0
+_GRACE = 10.0
+_KEPT_ERRORS = 20
+
+
+@dataclass
+class Ended:
+    """How a command ended: exit code, its JSON messages (without progress) and the errors it named."""
+
+    code: int
+    messages: list[Message] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    document: Any = None
+
+    @property
+    def last_error(self) -> str:
+        return self.errors[-1] if self.errors else ""
+
+    def message(self, kind: str) -> Message | None:
+        """The last message of a type such as ``summary``."""
+        return next((item for item in reversed(self.messages) if item.get("message_type") == kind), None)
+
+
+class Stalled(Unavailable):
+    """The repository did not answer for longer than we wait."""
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment without any setting of restic's own, so that only options decide, plus ``extra``."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RESTIC_")}
+    if "AWS_ACCESS_KEY_ID" in extra:
+        for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_SECURITY_TOKEN"):
+            inherited.pop(name, None)
+    return {**inherited, "RESTIC_PROGRESS_FPS": "1", **extra}
+
+
+def run(
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    action: str,
+    target: str,
+    cwd: str | Path | None = None,
+    timeout: float | None = None,
+    patience: float = PATIENCE,
+    on_status: Callable[[Message], None] | None = None,
+) -> Ended:
+    """Run ``command`` (a list, never a shell) and read what it says until it ends.
+
+    ``env`` is the whole environment. ``timeout`` limits the command, ``patience`` the seconds in which requests may
+    keep failing without one that works; both end it with SIGTERM, so that restic removes its lock, and raise
+    :class:`Unavailable`. Exit codes are left to the caller.
+    """
+    try:
+        process = subprocess.Popen(
+            list(command),
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise MusterError(action, target, f"{command[0]} could not be started ({error.strerror})") from None
+    lines: queue.Queue[tuple[str, str] | None] = queue.Queue()
+    streams = [(stream, name) for stream, name in ((process.stdout, "out"), (process.stderr, "err")) if stream]
+    readers = [threading.Thread(target=_read, args=(*pair, lines), daemon=True) for pair in streams]
+    for reader in readers:
+        reader.start()
+    try:
+        ended = _follow(lines, action, target, timeout, patience, on_status)
+        ended.code = process.wait()
+        return ended
+    finally:
+        _stop(process)
+        for reader in readers:
+            reader.join(timeout=5)
+        for stream, _name in streams:
+            stream.close()
+
+
+def _read(stream: IO[str], name: str, lines: queue.Queue[tuple[str, str] | None]) -> None:
+    with contextlib.suppress(ValueError):  # closed under us after the process was stopped
+        for line in stream:
+            lines.put((name, line))
+    lines.put(None)
+
+
+class _Follower:
+    """Sorts what a command says into status, messages, errors and a document."""
+
+    def __init__(self, on_status: Callable[[Message], None] | None) -> None:
+        self.ended = Ended(code=0)
+        self._on_status = on_status
+        self._plain: list[str] = []
+        self._position: Any = None
+        self.trouble = ""
+        self.failing_since: float | None = None
+
+    def take(self, stream: str, line: str) -> None:
+        message = _message(line)
+        if message is not None:
+            self._take_message(message)
+        elif "returned error, retrying after" in line:
+            self.failing_since = self.failing_since or time.monotonic()
+            self.trouble = line.split(": ", 1)[-1].strip()
+        elif "operation successful after" in line:
+            self.failing_since = None
+        elif stream == "err" and line.strip():
+            _remember(self.ended, line.strip())
+        elif stream == "out":
+            self._plain.append(line)
+
+    def _take_message(self, message: Message) -> None:
+        kind = message["message_type"]
+        if kind == "status":
+            if message.get("bytes_done") != self._position:
+                self._position, self.failing_since = message.get("bytes_done"), None
+            if self._on_status:
+                self._on_status(message)
+        elif kind == "error":
+            _remember(self.ended, _error_text(message))
+        elif kind == "exit_error":
+            _remember(self.ended, str(message.get("message", "")))
+        else:
+            self.ended.messages.append(message)
+
+    def finish(self) -> Ended:
+        self.ended.document = _document("".join(self._plain))
+        return self.ended
+
+
+def _follow(
+    lines: queue.Queue[tuple[str, str] | None],
+    action: str,
+    target: str,
+    timeout: float | None,
+    patience: float,
+    on_status: Callable[[Message], None] | None,
+) -> Ended:
+    follower = _Follower(on_status)
+    began = time.monotonic()
+    open_streams = 2
+    while open_streams:
+        with contextlib.suppress(queue.Empty):
+            entry = lines.get(timeout=0.5)
+            if entry is None:
+                open_streams -= 1
+                continue
+            follower.take(*entry)
+        current = time.monotonic()
+        if follower.failing_since is not None and current - follower.failing_since > patience:
+            reason = exit_codes.problem(action, target, 1, follower.trouble)
+            raise Stalled(action, target, reason.reason, reason.hint or "Check that it runs and can be reached.")
+        if timeout is not None and current - began > timeout:
+            raise Unavailable(action, target, f"restic did not end within {timeout:g} seconds", "Raise the time limit.")
+    return follower.finish()
+
+
+def _message(line: str) -> Message | None:
+    if not line.startswith("{") or "message_type" not in line:
+        return None
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) and "message_type" in message else None
+
+
+def _error_text(message: Message) -> str:
+    inner = message.get("error")
+    text = inner.get("message", "") if isinstance(inner, dict) else str(inner or "")
+    item = message.get("item")
+    return f"{item}: {text}" if item and str(item) not in text else str(text)
+
+
+def _remember(ended: Ended, text: str) -> None:
+    """Keep the first errors and always the last one."""
+    if not text:
+        return
+    if len(ended.errors) >= _KEPT_ERRORS:
+        ended.errors.pop()
+    ended.errors.append(text)
+
+
+def _document(text: str) -> Any:
+    """The JSON document that commands such as ``snapshots`` print as a whole; ``None`` where there is none."""
+    try:
+        return json.loads(text) if text.strip() else None
+    except ValueError:
+        return None
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    if process.poll() is not None:
+        return
+    # SIGTERM lets restic take its lock away; only a restic that ignores it is killed.
+    for number, patience in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, _GRACE)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        try:
+            process.wait(timeout=patience)
+            return
+        except subprocess.TimeoutExpired:
+            continue

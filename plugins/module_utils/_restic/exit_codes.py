@@ -1,0 +1,168 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What restic's exit codes mean, and which error of ours each one becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Denied,
+    Incomplete,
+    MusterError,
+    NotFound,
+    Unavailable,
+)
+
+
+@dataclass(frozen=True)
+class Exit:
+    """The meaning of one exit code."""
+
+    code: int
+    meaning: str
+    hint: str
+    error: type[MusterError]
+
+
+FAILED = Exit(1, "restic failed", "", MusterError)
+
+# https://restic.readthedocs.io/en/stable/075_scripting.html#exit-codes
+TABLE: dict[int, Exit] = {
+    entry.code: entry
+    for entry in (
+        FAILED,
+        Exit(2, "restic crashed (Go runtime error)", "Give it more memory, or another version.", MusterError),
+        Exit(3, "not everything could be read", "An incomplete backup is none; see the files named.", Incomplete),
+        Exit(
+            10,
+            "there is no repository at this address",
+            "Check the URL, or create it with the repository module (state: present).",
+            NotFound,
+        ),
+        Exit(
+            11,
+            "the repository is locked by another process",
+            "Wait for it to end. A lock is only to be removed once its holder is known to be gone.",
+            Unavailable,
+        ),
+        Exit(
+            12,
+            "wrong password, or a key of this repository was removed",
+            "Set password or password_file to the password this repository was created with.",
+            Denied,
+        ),
+        Exit(130, "restic was interrupted", "Run it again; what was uploaded is used.", Unavailable),
+        Exit(137, "restic was killed", "Most often the memory limit; give it more memory.", Unavailable),
+        Exit(143, "restic was terminated", "Run it again; what was uploaded is used.", Unavailable),
+    )
+}
+
+
+def meaning(code: int) -> Exit:
+    """The entry of an exit code; a signal (negative, as ``subprocess`` counts) is read as shells report it."""
+    if code < 0:
+        code = 128 - code
+    return TABLE.get(code, FAILED)
+
+
+# Words of restic, of its S3 client and of Go's network code. Matched against the last message only.
+_SIGNS: tuple[tuple[tuple[str, ...], type[MusterError], str, str], ...] = (
+    (
+        ("bucket does not exist", "NoSuchBucket"),
+        NotFound,
+        "the bucket does not exist",
+        "Create the bucket, or correct the URL.",
+    ),
+    (
+        ("InvalidAccessKeyId", "Key Id you provided does not exist", "key ID you provided does not exist"),
+        Denied,
+        "the object store does not know this access key",
+        "Check access_key.",
+    ),
+    (
+        ("SignatureDoesNotMatch", "signature we calculated does not match"),
+        Denied,
+        "the object store refused the signature",
+        "Check secret_key (and region).",
+    ),
+    (
+        ("RequestTimeTooSkewed", "difference between the request time"),
+        Denied,
+        "the clocks of this machine and of the object store differ too much",
+        "Set them by NTP.",
+    ),
+    (
+        ("ExpiredToken", "token has expired"),
+        Denied,
+        "the object store's credentials have expired",
+        "Renew them and run again; what was uploaded is used.",
+    ),
+    (
+        ("no credentials found",),
+        Denied,
+        "there are no credentials for the object store",
+        "Set access_key and secret_key.",
+    ),
+    (
+        ("Access Denied", "AccessDenied"),
+        Denied,
+        "the object store denied access",
+        "Check access_key, secret_key and the permissions of the bucket.",
+    ),
+    (
+        ("no space left on device", "XMinioStorageFull", "disk quota exceeded", "InsufficientStorage", "QuotaExceeded"),
+        Unavailable,
+        "the repository's disk is full",
+        "Make room there and run again; what was uploaded is used.",
+    ),
+    (
+        ("certificate signed by unknown authority", "x509:", "failed to verify certificate"),
+        Unavailable,
+        "the object store's certificate is not trusted",
+        "Set ca_cert to the authority that issued it.",
+    ),
+    (
+        (
+            "connection refused",
+            "no such host",
+            "i/o timeout",
+            "network is unreachable",
+            "no route to host",
+            "connection reset",
+            "context deadline exceeded",
+            "TLS handshake timeout",
+            "503 Service Unavailable",
+            "EOF",
+        ),
+        Unavailable,
+        "the repository's server does not answer",
+        "Check that it runs and can be reached.",
+    ),
+)
+
+
+def problem(action: str, target: str, code: int, message: str) -> MusterError:
+    """The error for a restic command that ended with ``code`` after saying ``message`` last."""
+    known = meaning(code)
+    text = first_line(message)
+    if known.code in (1, 10, 130):
+        for words, error, reason, hint in _SIGNS:
+            if any(word in message for word in words):
+                detail = f"{reason} ({text})" if text else reason
+                return error(action, target, detail, hint)
+    if known is FAILED:
+        return MusterError(action, target, text or f"restic ended with exit code {code}", "")
+    detail = f"{known.meaning} ({text})" if text and known.code not in (10, 12) else known.meaning
+    return known.error(action, target, detail, known.hint)
+
+
+def first_line(message: str, limit: int = 400) -> str:
+    """The first line of restic's message without its prefix, cut to a readable length."""
+    lines = [line.strip() for line in message.strip().splitlines() if line.strip()]
+    text = lines[0] if lines else ""
+    while text.startswith("Fatal: "):
+        text = text[len("Fatal: ") :]
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,433 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""A restic repository, driven from the controller through the restic binary."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Conflict,
+    Incomplete,
+    InvalidInput,
+    NotFound,
+    Refused,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import command, exit_codes, s3_probe
+
+MINIMUM = (0, 18)
+FORMAT = 2
+# How long a command waits for a lock of a maintenance that is under way.
+RETRY_LOCK = "2m"
+_S3_RETRIES = "3"
+_QUICK = 180.0
+
+Status = Callable[[command.Message], None]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One snapshot: ids are hexadecimal SHA-256, ``time`` as restic writes it, sizes in bytes (None: not recorded)."""
+
+    id: str
+    tree: str
+    time: str
+    host: str
+    tags: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    parent: str | None = None
+    files: int | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A finished, complete backup; sizes in bytes, ``bytes_added`` as stored (compressed)."""
+
+    snapshot: str
+    tree: str
+    files: int
+    bytes: int
+    bytes_added: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A finished restore: what restic counted (directories count as files here)."""
+
+    files: int
+    bytes: int
+
+
+@dataclass
+class Repository:
+    """Where the repository is and how to open it. Made by :meth:`open`; may be used from several threads."""
+
+    url: str
+    binary: str
+    version: str
+    pinned: str | None = None
+    region: str | None = None
+    ca_cert: str | None = None
+    # Secrets; never shown.
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    _identity: str | None = field(default=None, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @classmethod
+    def open(cls, options: Mapping[str, Any]) -> Repository:
+        """Read the ``repository`` options and check the binary; the repository itself is not touched yet.
+
+        Raises :class:`NotFound` where restic is not installed, :class:`InvalidInput` for a version below 0.18, a
+        missing password or files that cannot be read.
+        """
+        url = str(options.get("url") or "")
+        if not url:
+            raise InvalidInput("open", "the repository", "it has no url", "Set repository.url.")
+        s3_probe.place(url)
+        binary = _binary(str(options.get("restic") or "restic"))
+        secrets = {"RESTIC_PASSWORD": _password(options)}
+        if options.get("access_key"):
+            secrets["AWS_ACCESS_KEY_ID"] = str(options["access_key"])
+        if options.get("secret_key"):
+            secrets["AWS_SECRET_ACCESS_KEY"] = str(options["secret_key"])
+        if bool(options.get("access_key")) != bool(options.get("secret_key")):
+            raise InvalidInput(
+                "open", f"repository {url}", "access_key and secret_key belong together", "Set both or neither."
+            )
+        ca_cert = options.get("ca_cert")
+        if ca_cert and not Path(str(ca_cert)).is_file():
+            raise InvalidInput("read", f"ca_cert {ca_cert}", "there is no such file", "Correct repository.ca_cert.")
+        return cls(
+            url=url,
+            binary=binary,
+            version=_version(binary),
+            pinned=options.get("id") or None,
+            region=options.get("region") or None,
+            ca_cert=str(ca_cert) if ca_cert else None,
+            secrets=secrets,
+        )
+
+    @property
+    def target(self) -> str:
+        """How errors call it."""
+        return f"repository {self.url}"
+
+    def environment(self) -> dict[str, str]:
+        """The environment in which restic finds this repository. Holds secrets."""
+        extra = {**self.secrets, "RESTIC_REPOSITORY": self.url}
+        if self.region:
+            extra["AWS_DEFAULT_REGION"] = self.region
+        if self.ca_cert:
+            extra["RESTIC_CACERT"] = self.ca_cert
+        return command.environment(extra)
+
+    # -- the repository itself --------------------------------------------------------------------------------
+
+    def probe(self) -> None:
+        """Find out within seconds why it cannot be reached or read, where that is so."""
+        s3_probe.probe(self.url, self.environment(), self.region, self.ca_cert)
+
+    @property
+    def id(self) -> str:
+        """The repository's id; read (and compared with the pinned one) once.
+
+        Raises :class:`NotFound` (no repository, no bucket), ``Denied`` (password, key), ``Unavailable`` or, where
+        another id was pinned, :class:`Refused`.
+        """
+        with self._lock:
+            if self._identity is None:
+                self.probe()
+                self._identity = self._read_id()
+            identity = self._identity
+        if self.pinned:
+            self.check_identity(self.pinned)
+        return identity
+
+    def _read_id(self) -> str:
+        ended = self._run(["cat", "config", "--no-lock"], "open", timeout=_QUICK)
+        config = ended.document if isinstance(ended.document, dict) else {}
+        if config.get("version") != FORMAT:
+            raise InvalidInput(
+                "use", self.target, f"its format version is {config.get('version')}", "Create one with version 2."
+            )
+        return str(config["id"])
+
+    def check_identity(self, pinned: str) -> None:
+        """Raise :class:`Refused` where the repository is not the one whose id was noted down."""
+        if self._identity is None:
+            with self._lock:
+                self.probe()
+                self._identity = self._read_id()
+        if self._identity != pinned:
+            raise Refused(
+                "use",
+                self.target,
+                f"its id is {self._identity}, expected was {pinned}",
+                "Another repository is at this address. Correct the URL, or the pinned id if it was replaced "
+                "on purpose.",
+            )
+
+    def ready(self) -> None:
+        """Make sure, once, that the repository opens and is the one that was pinned."""
+        _ = self.id
+
+    def exists(self) -> bool:
+        """Whether a repository is there. Everything but a plain "no repository" is raised."""
+        try:
+            self.probe()
+            self._identity = self._identity or self._read_id()
+        except NotFound as error:
+            if "bucket" in error.reason:
+                raise
+            return False
+        return True
+
+    def init(self) -> str:
+        """Create the repository (format 2) and return its id; :class:`Conflict` where one exists.
+
+        The bucket must be there: restic would create it, and a misspelt URL would look like a success.
+        """
+        if self.exists():
+            raise Conflict("create", self.target, "there is a repository already", "Use it, or choose another address.")
+        ended = self._run(["init", "--repository-version", str(FORMAT)], "create", timeout=_QUICK)
+        message = ended.message("initialized") or {}
+        self._identity = str(message.get("id") or self._read_id())
+        return self._identity
+
+    # -- data -------------------------------------------------------------------------------------------------
+
+    def backup_directory(
+        self,
+        path: str | Path,
+        *,
+        host: str,
+        tags: Iterable[str] = (),
+        group_by: str = "host",
+        on_status: Status | None = None,
+        timeout: float | None = None,
+    ) -> Backup:
+        """Back up the content of the directory ``path`` as the snapshot's root.
+
+        restic runs inside the directory, so that the snapshot does not depend on where it lies, and ``group_by``
+        finds the parent by host alone. Raises :class:`Incomplete` where a file could not be read.
+        """
+        self.ready()
+        arguments = ["backup", "--host", host, "--group-by", group_by, "--retry-lock", RETRY_LOCK]
+        arguments += [part for tag in tags for part in ("--tag", _tag(tag))]
+        ended = self._run(
+            [*arguments, "."], "back up to", cwd=path, on_status=on_status, timeout=timeout, expect_complete=True
+        )
+        summary = ended.message("summary") or {}
+        snapshot = str(summary.get("snapshot_id") or "")
+        if not snapshot:
+            raise Incomplete("back up to", self.target, "restic named no snapshot", "Look at the repository's server.")
+        found = self.snapshot(snapshot)
+        return Backup(
+            snapshot=found.id,
+            tree=found.tree,
+            files=int(summary.get("total_files_processed", 0)),
+            bytes=int(summary.get("total_bytes_processed", 0)),
+            bytes_added=int(summary.get("data_added_packed", 0)),
+            seconds=float(summary.get("total_duration", 0)),
+        )
+
+    def snapshots(
+        self, *, host: str | None = None, tags: Sequence[str] | None = None, ids: Sequence[str] = ()
+    ) -> list[Snapshot]:
+        """Snapshots, oldest first; ``tags`` must all be there. No lock is taken: nothing is changed or locked out."""
+        arguments = ["snapshots", "--no-lock"]
+        if host:
+            arguments += ["--host", host]
+        if tags:
+            arguments += ["--tag", ",".join(_tag(tag) for tag in tags)]
+        self.ready()
+        ended = self._run([*arguments, *ids], "list snapshots of", timeout=_QUICK)
+        document = ended.document if isinstance(ended.document, list) else []
+        return sorted((_snapshot(entry) for entry in document), key=lambda snapshot: snapshot.time)
+
+    def snapshot(self, identity: str) -> Snapshot:
+        """One snapshot by its id; :class:`NotFound` where the repository does not hold it."""
+        for found in self.snapshots(ids=[identity]):
+            if found.id.startswith(identity):
+                return found
+        raise NotFound(
+            "find",
+            f"snapshot {identity[:16]} in {self.target}",
+            "it is not there",
+            "It was removed, never finished, or belongs to another repository.",
+        )
+
+    def restore(
+        self,
+        snapshot: str,
+        target_dir: str | Path,
+        *,
+        verify: bool = False,
+        delete: bool = False,
+        on_status: Status | None = None,
+        timeout: float | None = None,
+    ) -> Restored:
+        """Restore a snapshot (or ``SNAPSHOT:/path`` in it) into a directory; ``verify`` reads it all back."""
+        self.ready()
+        arguments = ["restore", snapshot, "--target", str(target_dir), "--retry-lock", RETRY_LOCK]
+        if verify:
+            arguments.append("--verify")
+        if delete:
+            arguments.append("--delete")
+        ended = self._run(arguments, f"restore {snapshot[:16]} from", on_status=on_status, timeout=timeout)
+        summary = ended.message("summary") or {}
+        return Restored(files=int(summary.get("total_files", 0)), bytes=int(summary.get("total_bytes", 0)))
+
+    def stats(self) -> dict[str, int]:
+        """Size of everything stored: ``size`` and ``uncompressed_size`` in bytes, ``snapshots`` as a count."""
+        ended = self._run(["stats", "--mode", "raw-data", "--no-lock"], "measure")
+        document = ended.document if isinstance(ended.document, dict) else {}
+        return {
+            "size": int(document.get("total_size", 0)),
+            "uncompressed_size": int(document.get("total_uncompressed_size", 0)),
+            "snapshots": int(document.get("snapshots_count", 0)),
+        }
+
+    def check(self, *, read_data: str | None = None, timeout: float | None = None) -> None:
+        """Check structure and index; ``read_data`` (``5%``, ``1/10``, ``100%``) also reads that part of the data.
+
+        Raises :class:`Incomplete` with restic's first errors where something is wrong.
+        """
+        arguments = ["check", "--retry-lock", RETRY_LOCK]
+        if read_data:
+            arguments += ["--read-data-subset", read_data]
+        ended = self._run(arguments, "check", timeout=timeout, raise_on_failure=False)
+        if ended.code == 0:
+            return
+        if ended.code != 1:
+            raise exit_codes.problem("check", self.target, ended.code, ended.last_error)
+        said = "; ".join(exit_codes.first_line(text, 160) for text in ended.errors[:3])
+        raise Incomplete(
+            "check",
+            self.target,
+            f"it has errors ({said})" if said else "it has errors",
+            "Do not prune it. Mirror it again from a good copy, or follow restic's guide on repairing repositories.",
+        )
+
+    # -- the binary -------------------------------------------------------------------------------------------
+
+    def _run(
+        self,
+        arguments: Sequence[str],
+        action: str,
+        *,
+        cwd: str | Path | None = None,
+        timeout: float | None = None,
+        on_status: Status | None = None,
+        expect_complete: bool = False,
+        raise_on_failure: bool = True,
+    ) -> command.Ended:
+        line = [self.binary, "--json", "--no-cache"]
+        if self.url.startswith("s3:"):
+            line += ["-o", f"s3.retries={_S3_RETRIES}"]
+        ended = command.run(
+            [*line, *arguments],
+            env=self.environment(),
+            action=action,
+            target=self.target,
+            cwd=cwd,
+            timeout=timeout,
+            on_status=on_status,
+        )
+        if ended.code != 0 and raise_on_failure:
+            message = ended.errors[0] if ended.code == 3 and ended.errors else ended.last_error
+            error = exit_codes.problem(action, self.target, ended.code, message)
+            if expect_complete and ended.code == 3:
+                error.result = {"errors": ended.errors}
+            raise error
+        return ended
+
+
+def _binary(name: str) -> str:
+    found = shutil.which(str(Path(name).expanduser()))
+    if not found:
+        raise NotFound(
+            "find",
+            f"the restic program {name!r}",
+            "it is not installed here, or not on the PATH",
+            "Install restic 0.18 or newer on the machine that runs the task, or set repository.restic to its path.",
+        )
+    return found
+
+
+def _version(binary: str) -> str:
+    ended = command.run(
+        [binary, "version", "--json"],
+        env=command.environment({}),
+        action="run",
+        target=f"the restic program {binary}",
+        timeout=30,
+    )
+    message = ended.message("version") or {}
+    text = str(message.get("version") or "")
+    match = re.match(r"(\d+)\.(\d+)", text)
+    if not match:
+        raise InvalidInput(
+            "use",
+            f"the restic program {binary}",
+            f"it does not say its version ({exit_codes.first_line(ended.last_error, 120) or 'no answer'})",
+            "Install restic 0.18 or newer.",
+        )
+    if (int(match.group(1)), int(match.group(2))) < MINIMUM:
+        raise InvalidInput(
+            "use", f"the restic program {binary}", f"it is version {text}, too old", "Install restic 0.18 or newer."
+        )
+    return text
+
+
+def _password(options: Mapping[str, Any]) -> str:
+    file = options.get("password_file")
+    if options.get("password"):
+        return str(options["password"])
+    if not file:
+        raise InvalidInput(
+            "open",
+            f"repository {options.get('url')}",
+            "it has no password",
+            "Set repository.password or repository.password_file.",
+        )
+    try:
+        text = Path(str(file)).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidInput("read", f"password_file {file}", str(reason), "Correct repository.password_file.") from None
+    password = text.strip()
+    if not password:
+        raise InvalidInput("read", f"password_file {file}", "it is empty", "Put the repository's password into it.")
+    return password
+
+
+def _snapshot(entry: Mapping[str, Any]) -> Snapshot:
+    summary = entry.get("summary") or {}
+    return Snapshot(
+        id=str(entry["id"]),
+        tree=str(entry.get("tree", "")),
+        time=str(entry.get("time", "")),
+        host=str(entry.get("hostname", "")),
+        tags=tuple(entry.get("tags") or ()),
+        paths=tuple(entry.get("paths") or ()),
+        parent=entry.get("parent"),
+        files=summary.get("total_files_processed"),
+        bytes=summary.get("total_bytes_processed"),
+    )
+
+
+def _tag(tag: str) -> str:
+    if "," in tag:
+        raise InvalidInput("use", f"tag {tag!r}", "restic separates tags by commas", "Leave the comma out.")
+    return tag

@@ -1,0 +1,94 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Pods run the images that the recovery point holds, from the target's registry, pinned by digest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
+
+PULL_SECRET = "container-dr-registry"
+
+
+@dataclass
+class ImageNames:
+    """Image names as written, and what they become. ``unknown`` collects those that the point does not have."""
+
+    targets: Mapping[str, str]
+    by_user: Mapping[str, str]
+    pull_secret: str | None
+    unknown: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, registry: Mapping[str, Any] | None, images: Sequence[Mapping[str, Any]], login: bool) -> ImageNames:
+        """From registry options and a recovery point's image list (``name``, ``digest``, ``path``, ``used_by``)."""
+        targets: dict[str, str] = {}
+        by_user: dict[str, str] = {}
+        for image in images if registry else ():
+            if not isinstance(image, Mapping) or not image.get("name"):
+                raise InvalidInput("read", "the list of images", "an entry has no name", "Give the document's images.")
+            if not image.get("digest") or not image.get("path") or image.get("failed"):
+                continue
+            prefix = str((registry or {})["name"]).rstrip("/")
+            target = f"{prefix}/{str(image['path']).strip('/')}@{image['digest']}"
+            targets.setdefault(str(image["name"]), target)
+            # The same tag may run with two digests; the user of an image decides which it was.
+            for user in image.get("used_by") or ():
+                by_user[f"{user} {image['name']}"] = target
+        return cls(targets, by_user, PULL_SECRET if registry and login else None)
+
+    def rewrite(self, key: str, obj: JSON) -> list[str]:
+        """Point the containers of one object at the target's registry, in place, and say what was done."""
+        if not self.targets and self.pull_secret is None:
+            return []
+        spec = objects.pod_spec(key, obj)
+        if spec is not None:
+            return self._pods(key, obj, spec)
+        if key == "serviceaccounts" and self.pull_secret:
+            obj["imagePullSecrets"] = _first(self.pull_secret, obj.get("imagePullSecrets"))
+        elif not kinds.built_in(key):
+            count = self._custom(obj.get("spec"))
+            return [f"{count} images taken from the target's registry"] if count else []
+        return []
+
+    def _pods(self, key: str, obj: JSON, spec: JSON) -> list[str]:
+        where = objects.identity(key, obj)
+        plain = key.partition(".")[0]
+        done, left = 0, 0
+        for container in objects.containers(spec):
+            name = str(container.get("image") or "")
+            user = f"{where.namespace}/{plain}/{where.name}:{container.get('name')} {name}"
+            target = self.by_user.get(user) or self.targets.get(name)
+            if target:
+                container["image"] = target
+                done += 1
+            else:
+                left += 1
+                if name:
+                    self.unknown.add(name)
+        if self.pull_secret and done:
+            # The old logins are of the old registry; they stay only for images that are still pulled from there.
+            spec["imagePullSecrets"] = _first(self.pull_secret, spec.get("imagePullSecrets") if left else None)
+        return [f"{done} images taken from the target's registry"] if done else []
+
+    def _custom(self, value: Any) -> int:
+        """In custom resources a known name under the key ``image`` is an image."""
+        if isinstance(value, dict):
+            count = sum(self._custom(inner) for inner in value.values())
+            target = self.targets.get(value["image"]) if isinstance(value.get("image"), str) else None
+            if target:
+                value["image"] = target
+                count += 1
+            return count
+        return sum(self._custom(inner) for inner in value) if isinstance(value, list) else 0
+
+
+def _first(name: str, others: Any) -> list[JSON]:
+    return [{"name": name}, *(other for other in others or [] if other.get("name") != name)]

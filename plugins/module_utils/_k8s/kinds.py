@@ -1,0 +1,107 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What is known about kinds: which say nothing about an application, which hold pods, which names are ours."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+PREFIX = "container-dr.muster.dev/"
+APPLICATION = PREFIX + "application"
+EPOCH = PREFIX + "epoch"
+EXCLUDE = PREFIX + "exclude"
+POINT = PREFIX + "point"
+ROLE = PREFIX + "role"
+RUN = PREFIX + "run"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGER = "muster.container_dr"
+OUR_NAMESPACE = "muster-container-dr"
+BUBBLE = "bubble"
+PULL_SECRET = "pull-secret"
+MOVER = "mover"
+VELERO_EXCLUDE = "velero.io/exclude-from-backup"
+
+# Namespaces of the cluster itself; a glob never takes them, their exact name does.
+CLUSTER_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", OUR_NAMESPACE})
+
+# Written by the cluster about itself: worthless or harmful in another one. The default of `leave_out`.
+LEFT_OUT = (
+    "bindings",
+    "componentstatuses",
+    "controllerrevisions.apps",
+    "csinodes.storage.k8s.io",
+    "csistoragecapacities.storage.k8s.io",
+    "endpoints",
+    "endpointslices.discovery.k8s.io",
+    "events",
+    "events.events.k8s.io",
+    "ipaddresses.networking.k8s.io",
+    "leases.coordination.k8s.io",
+    "nodes",
+    "volumeattachments.storage.k8s.io",
+    "*.metrics.k8s.io",
+    "*.custom.metrics.k8s.io",
+    "*.external.metrics.k8s.io",
+)
+
+# Made by controllers in every namespace, so they say nothing and stand in nobody's way.
+EVERYWHERE = frozenset(
+    {
+        ("configmaps", "kube-root-ca.crt"),
+        ("configmaps", "openshift-service-ca.crt"),
+        ("configmaps", "istio-ca-root-cert"),
+    }
+)
+
+# Owners whose children come back by themselves. What an operator's resource owns may hold state (a generated
+# password), so it is restored and linked to its owner again.
+BUILT_IN_CONTROLLERS = frozenset(
+    {
+        ("apps", "DaemonSet"),
+        ("apps", "Deployment"),
+        ("apps", "ReplicaSet"),
+        ("apps", "StatefulSet"),
+        ("batch", "CronJob"),
+        ("batch", "Job"),
+        ("", "ReplicationController"),
+        ("", "Node"),
+    }
+)
+
+# Where a kind keeps its pod template.
+POD_SPECS: dict[str, tuple[str, ...]] = {
+    "pods": ("spec",),
+    "podtemplates": ("template", "spec"),
+    "replicationcontrollers": ("spec", "template", "spec"),
+    "daemonsets.apps": ("spec", "template", "spec"),
+    "deployments.apps": ("spec", "template", "spec"),
+    "replicasets.apps": ("spec", "template", "spec"),
+    "statefulsets.apps": ("spec", "template", "spec"),
+    "jobs.batch": ("spec", "template", "spec"),
+    "cronjobs.batch": ("spec", "jobTemplate", "spec", "template", "spec"),
+}
+
+CRDS = "customresourcedefinitions.apiextensions.k8s.io"
+PVCS = "persistentvolumeclaims"
+PVS = "persistentvolumes"
+NAMESPACES = "namespaces"
+
+# Groups whose kinds are part of Kubernetes; all others are custom resources or aggregated APIs.
+_BUILT_IN_GROUPS = frozenset({"", "apps", "batch", "autoscaling", "policy", "extensions"})
+
+
+def built_in(key: str) -> bool:
+    """Whether ``deployments.apps`` belongs to Kubernetes itself."""
+    group = key.partition(".")[2]
+    custom = group.startswith(("snapshot.storage.", "gateway.networking."))
+    return group in _BUILT_IN_GROUPS or (group.endswith(".k8s.io") and not custom and group.count(".") <= 3)
+
+
+def matches(key: str, patterns: tuple[str, ...] | list[str]) -> bool:
+    """Whether ``deployments.apps`` is meant by one of the globs; a pattern without a dot means every group."""
+    plain = key.partition(".")[0]
+    return any(
+        fnmatchcase(key, pattern) or ("." not in pattern and fnmatchcase(plain, pattern)) for pattern in patterns
+    )

@@ -1,0 +1,138 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Questions about single objects, and the reduced form in which they are compared and kept."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
+
+
+@dataclass(frozen=True, order=True)
+class Identity:
+    """What tells objects of a cluster apart; ``namespace`` is empty for cluster-scoped ones."""
+
+    namespace: str
+    key: str
+    name: str
+
+    def __str__(self) -> str:
+        """``ledger/deployments.apps/api``, or ``storageclasses.storage.k8s.io/csi`` without a namespace."""
+        return "/".join(part for part in (self.namespace, self.key, self.name) if part)
+
+
+def identity(key: str, obj: JSON) -> Identity:
+    metadata = obj.get("metadata") or {}
+    return Identity(str(metadata.get("namespace") or ""), key, str(metadata.get("name") or ""))
+
+
+def labels_of(obj: JSON) -> dict[str, str]:
+    return (obj.get("metadata") or {}).get("labels") or {}
+
+
+def annotations_of(obj: JSON) -> dict[str, str]:
+    return (obj.get("metadata") or {}).get("annotations") or {}
+
+
+def owners(obj: JSON) -> list[JSON]:
+    return (obj.get("metadata") or {}).get("ownerReferences") or []
+
+
+def controller(obj: JSON) -> JSON | None:
+    """The one owner that controls the object."""
+    return next((owner for owner in owners(obj) if owner.get("controller")), None)
+
+
+def controlled_by_built_in(obj: JSON) -> JSON | None:
+    """The controller, where it is one of Kubernetes' own, which make their children again."""
+    owner = controller(obj)
+    if owner is None:
+        return None
+    group = str(owner.get("apiVersion") or "").rpartition("/")[0]
+    return owner if (group, owner.get("kind")) in kinds.BUILT_IN_CONTROLLERS else None
+
+
+def lookup(obj: JSON, path: tuple[str, ...]) -> Any:
+    """What lies at the path, or ``None``."""
+    value: Any = obj
+    for step in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(step)
+    return value
+
+
+def pod_spec(key: str, obj: JSON) -> JSON | None:
+    """The pod specification inside an object of a kind that has one."""
+    path = kinds.POD_SPECS.get(key)
+    spec = lookup(obj, path) if path else None
+    return spec if isinstance(spec, dict) else None
+
+
+def pod_metadata(key: str, obj: JSON) -> JSON | None:
+    """The metadata of the pods that an object makes (not of a bare pod itself)."""
+    path = kinds.POD_SPECS.get(key)
+    if not path or key == "pods":
+        return None
+    template = lookup(obj, path[:-1])
+    if not isinstance(template, dict):
+        return None
+    metadata = template.setdefault("metadata", {})
+    return metadata if isinstance(metadata, dict) else None
+
+
+def containers(spec: JSON) -> Iterator[JSON]:
+    """All containers of a pod specification, init containers first."""
+    for field in ("initContainers", "containers", "ephemeralContainers"):
+        yield from spec.get(field) or []
+
+
+def reduce_managed_fields(obj: JSON) -> None:
+    """Keep who owns what by which operation; drop times and everything about status, which change by themselves."""
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, dict) or "managedFields" not in metadata:
+        return
+    kept = []
+    for entry in metadata["managedFields"] or []:
+        if entry.get("subresource") == "status":
+            continue
+        fields = {name: value for name, value in (entry.get("fieldsV1") or {}).items() if name != "f:status"}
+        if not fields:
+            continue
+        reduced = {name: value for name, value in entry.items() if name not in ("time", "fieldsV1")}
+        kept.append({**reduced, "fieldsV1": fields})
+    kept.sort(
+        key=lambda entry: (entry.get("manager") or "", entry.get("operation") or "", entry.get("subresource") or "")
+    )
+    if kept:
+        metadata["managedFields"] = kept
+    else:
+        del metadata["managedFields"]
+
+
+_VOLATILE = ("resourceVersion", "generation", "managedFields", "uid", "creationTimestamp", "selfLink")
+
+
+def essence(obj: JSON) -> JSON:
+    """The object without what the server writes about it: equal essences mean that nobody changed anything."""
+    reduced = {name: value for name, value in obj.items() if name != "status"}
+    metadata = {name: value for name, value in (obj.get("metadata") or {}).items() if name not in _VOLATILE}
+    reduced["metadata"] = metadata
+    return reduced
+
+
+def canonical(obj: JSON) -> str:
+    """The one way in which an object is written: sorted keys, no spaces, one line."""
+    return json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def copied(obj: JSON) -> JSON:
+    return copy.deepcopy(obj)

@@ -1,0 +1,136 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Cluster-scoped objects that an application cannot live without, found from what it refers to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
+
+_BINDINGS = "clusterrolebindings.rbac.authorization.k8s.io"
+_ROLES = "clusterroles.rbac.authorization.k8s.io"
+_STORAGE = "storageclasses.storage.k8s.io"
+_ATTRIBUTES = "volumeattributesclasses.storage.k8s.io"
+_SNAPSHOT = "volumesnapshotclasses.snapshot.storage.k8s.io"
+_PRIORITY = "priorityclasses.scheduling.k8s.io"
+_INGRESS = "ingressclasses.networking.k8s.io"
+_RUNTIME = "runtimeclasses.node.k8s.io"
+_WEBHOOKS = (
+    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+    "validatingwebhookconfigurations.admissionregistration.k8s.io",
+)
+_SERVICES = "apiservices.apiregistration.k8s.io"
+
+# In the order in which they are asked for: each may add references that the next ones answer.
+ORDER = (
+    kinds.CRDS,
+    kinds.PVS,
+    _STORAGE,
+    _ATTRIBUTES,
+    _SNAPSHOT,
+    _BINDINGS,
+    _ROLES,
+    _PRIORITY,
+    _INGRESS,
+    _RUNTIME,
+    *_WEBHOOKS,
+    _SERVICES,
+)
+
+
+@dataclass
+class References:
+    """What captured objects refer to outside their namespaces; filled object by object."""
+
+    namespaces: frozenset[str]
+    wanted: dict[str, set[str]] = field(default_factory=dict)
+    _drivers: set[str] = field(default_factory=set)
+
+    def names(self, key: str) -> set[str]:
+        return self.wanted.setdefault(key, set())
+
+    def note(self, key: str, obj: JSON) -> None:
+        """Remember what one captured object of a namespace needs."""
+        if not kinds.built_in(key):
+            self.names(kinds.CRDS).add(key)
+        spec: Any = obj.get("spec") or {}
+        if key == kinds.PVCS:
+            self._add(kinds.PVS, spec.get("volumeName"))
+            self._add(_STORAGE, spec.get("storageClassName"))
+            self._add(_ATTRIBUTES, spec.get("volumeAttributesClassName"))
+        elif key == "statefulsets.apps":
+            for template in spec.get("volumeClaimTemplates") or []:
+                self._add(_STORAGE, (template.get("spec") or {}).get("storageClassName"))
+        elif (
+            key == "rolebindings.rbac.authorization.k8s.io" and (obj.get("roleRef") or {}).get("kind") == "ClusterRole"
+        ):
+            self._add(_ROLES, obj["roleRef"].get("name"))
+        elif key == "ingresses.networking.k8s.io":
+            self._add(_INGRESS, spec.get("ingressClassName"))
+        elif key == "volumesnapshots.snapshot.storage.k8s.io":
+            self._add(_SNAPSHOT, spec.get("volumeSnapshotClassName"))
+        pods = objects.pod_spec(key, obj)
+        if pods:
+            self._add(_PRIORITY, pods.get("priorityClassName"))
+            self._add(_RUNTIME, pods.get("runtimeClassName"))
+
+    def why(self, key: str, obj: JSON) -> str | None:
+        """Why a cluster-scoped object belongs to the application, or ``None``; may note what it needs in turn."""
+        name = objects.identity(key, obj).name
+        if key == _BINDINGS:
+            if any(subject_namespace(subject) in self.namespaces for subject in obj.get("subjects") or []):
+                self._add(_ROLES, (obj.get("roleRef") or {}).get("name"))
+                return "it binds a subject of the application"
+            return None
+        if key in _WEBHOOKS:
+            return "its service is captured" if any(ns in self.namespaces for ns in webhook_namespaces(obj)) else None
+        if key == _SERVICES:
+            service = objects.lookup(obj, ("spec", "service")) or {}
+            return "its service is captured" if service.get("namespace") in self.namespaces else None
+        if key == _ROLES and objects.labels_of(obj).get("kubernetes.io/bootstrapping"):
+            return None
+        if key == _SNAPSHOT and obj.get("driver") in self._drivers:
+            return "it snapshots volumes of the application"
+        if name not in self.names(key):
+            return None
+        if key == kinds.PVS:
+            self._add(_STORAGE, (obj.get("spec") or {}).get("storageClassName"))
+        if key == _STORAGE and obj.get("provisioner"):
+            self._drivers.add(str(obj["provisioner"]))
+        return "an object of the application refers to it"
+
+    def asked(self, key: str) -> bool:
+        """Whether objects of the kind can be related at all, so that it is worth a list."""
+        if key in (_BINDINGS, _SERVICES, *_WEBHOOKS):
+            return True
+        return bool(self.names(key)) or (key == _SNAPSHOT and bool(self._drivers))
+
+    def _add(self, key: str, name: Any) -> None:
+        if name:
+            self.names(key).add(str(name))
+
+
+def subject_namespace(subject: JSON) -> str | None:
+    """The namespace that a binding's subject lives in: a service account, or a user or group that stands for some."""
+    if subject.get("kind") == "ServiceAccount":
+        return subject.get("namespace")
+    name = str(subject.get("name") or "")
+    if subject.get("kind") == "Group" and name.startswith("system:serviceaccounts:"):
+        return name.split(":")[2]
+    if subject.get("kind") == "User" and name.startswith("system:serviceaccount:") and name.count(":") == 3:
+        return name.split(":")[2]
+    return None
+
+
+def webhook_namespaces(obj: JSON) -> Iterator[str]:
+    """The namespaces of the services that a webhook configuration calls."""
+    for webhook in obj.get("webhooks") or []:
+        namespace = objects.lookup(webhook, ("clientConfig", "service", "namespace"))
+        if namespace:
+            yield str(namespace)

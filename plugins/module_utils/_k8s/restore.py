@@ -1,0 +1,229 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The verb of ``k8s_restore``: a point's objects out of the repository into a cluster, and drill bubbles away again."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Incomplete,
+    InvalidInput,
+    MusterError,
+    NotFound,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._core.options import without_empty
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
+    bubble,
+    execute,
+    image_names,
+    kinds,
+    layout,
+    mapping,
+    plan,
+    pull_secret,
+    snapshot,
+    staging,
+    step,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, Cluster
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.existing import Existing
+from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+
+_SHOWN = 5
+
+
+def restore(request: Request) -> dict[str, Any]:
+    """Plan, and unless in check mode execute; or remove a bubble."""
+    params = request.params
+    cluster = Cluster.connect(params, workers=params["workers"] + 1)
+    if params["state"] == "absent":
+        return _remove(request, cluster)
+    # Before any work: a cluster that does not answer is the commonest trouble.
+    cluster.version()
+    captured, found = _read(params)
+    wishes = _wishes(params, found)
+    made = plan.make(cluster, captured, wishes, workers=params["workers"])
+    for text in made.warnings:
+        request.warn(text)
+    if request.check_mode:
+        plan.ask_about_creates(cluster, made, workers=params["workers"])
+        return _result(made, wishes, planned=True)
+    try:
+        execute.execute(
+            cluster, made, workers=params["workers"], fail_fast=params["fail_fast"], progress=request.progress
+        )
+    except MusterError as error:
+        error.result = {**_result(made, wishes, planned=False), **error.result}
+        raise
+    result = _result(made, wishes, planned=False)
+    if result["status"] == "partial" and not params["allow_partial"]:
+        raise _incomplete(made, wishes, result)
+    return result
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _read(params: Mapping[str, Any]) -> tuple[list[layout.Captured], str]:
+    """The captured objects, and the id of the snapshot that they are from."""
+    repository = Repository.open(params["repository"])
+    wanted = str(params["snapshot"])
+    candidates = repository.snapshots()
+    matching = [one for one in candidates if one.tree == wanted] or [
+        one for one in candidates if one.id.startswith(wanted)
+    ]
+    if not matching or len(wanted) < 8:
+        raise NotFound(
+            "find",
+            f"snapshot or tree {wanted}",
+            f"the repository {params['repository']['url']} has no such one",
+            "Give the id of the point's objects, at least 8 digits; was the repository replicated to here?",
+        )
+    chosen = max(matching, key=lambda one: one.time)
+    with staging.folder() as stage:
+        target = stage / "restored"
+        target.mkdir(mode=0o700)
+        repository.restore(chosen.id, target)
+        captured = list(layout.read(snapshot.root_of(target)))
+    if not captured:
+        raise InvalidInput(
+            "restore",
+            f"snapshot {chosen.id[:8]}",
+            "it holds no captured objects",
+            "Give the snapshot of a point's objects.",
+        )
+    return captured, chosen.id
+
+
+def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
+    names = {str(source): str(target) for source, target in (params["namespace_mapping"] or {}).items()}
+    shut: bubble.Bubble | None = None
+    application = str(params["application"] or "")
+    if params["isolate"]:
+        shut = bubble.Bubble(str(params["run"]), application, params["suspend_cronjobs"])
+    registry = without_empty(params["registry"])
+    login = _login(registry)
+    images = image_names.ImageNames.of(registry or None, params["images"] or [], login is not None)
+    labels = {kinds.ROLE: kinds.PULL_SECRET, kinds.MANAGED_BY: kinds.MANAGER}
+    return plan.Wishes(
+        point=str(params["point"] or found),
+        application=application,
+        namespaces=mapping.NamespaceMapping(names),
+        images=images,
+        pull_secret=pull_secret.pull_secret("", image_names.PULL_SECRET, login, labels) if login else None,
+        storage_classes={str(old): str(new) for old, new in (params["storage_classes"] or {}).items()},
+        include_kinds=params["include_kinds"] or (),
+        exclude_kinds=params["exclude_kinds"] or (),
+        existing=Existing(params["existing"]),
+        bubble=shut,
+        namespace_annotations=_texts(params["namespace_annotations"]),
+        namespace_labels=_texts(params["namespace_labels"]),
+    )
+
+
+def _texts(values: Mapping[str, Any] | None) -> dict[str, str]:
+    return {str(name): str(value) for name, value in (values or {}).items()}
+
+
+def _login(registry: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The registry with a user name and password, given or from the auth file; ``None``: pulled without a login."""
+    if not registry:
+        return None
+    if registry.get("username"):
+        return dict(registry)
+    if not registry.get("auth_file"):
+        return None
+    host = str(registry["name"]).split("/", 1)[0]
+    try:
+        document = json.loads(Path(registry["auth_file"]).read_text(encoding="utf-8"))
+        entry = (document.get("auths") or {}).get(host) or {}
+        pair = base64.b64decode(entry["auth"]).decode() if entry.get("auth") else ""
+    except (OSError, ValueError, AttributeError):
+        raise InvalidInput(
+            "read",
+            f"auth file {registry['auth_file']}",
+            "it is not a readable file of registry logins",
+            "See registry.auth_file.",
+        ) from None
+    username, colon, password = pair.partition(":")
+    return {**registry, "username": username, "password": password} if colon else None
+
+
+# -- results ----------------------------------------------------------------------------------------------------------
+
+
+def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool) -> dict[str, Any]:
+    entries = [one.result(planned=planned) for one in made.steps]
+    counts = step.counts(made.steps)
+    short = bool(counts["blocked"] or counts["failed"])
+    names = ", ".join(sorted(set(made.namespaces.values()))) or "the cluster"
+    words = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing"
+    return {
+        "changed": any(entry["changed"] for entry in entries),
+        "msg": f"{'Would restore' if planned else 'Restored'} {len(entries)} objects into {names}: {words}",
+        "status": "partial" if short else "completed",
+        "counts": counts,
+        "objects": entries,
+        "namespaces": made.namespaces,
+        "point": wishes.point,
+    }
+
+
+def _incomplete(made: plan.Plan, wishes: plan.Wishes, result: dict[str, Any]) -> Incomplete:
+    bad = [one for one in made.steps if one.failed or one.action is step.Action.BLOCKED]
+    shown = "; ".join(f"{one.identity}: {one.msg or one.reason}" for one in bad[:_SHOWN])
+    more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+    return Incomplete(
+        "restore",
+        f"all objects of point {wishes.point}",
+        f"{len(bad)} of {len(made.steps)} were held back or failed: {shown}{more}",
+        "Mend the reasons and run the same again; what is restored is recognised. "
+        "The result names every object; check mode shows them beforehand.",
+        result=result,
+    )
+
+
+# -- away again -------------------------------------------------------------------------------------------------------
+
+
+def _remove(request: Request, cluster: Cluster) -> dict[str, Any]:
+    run = str(request.params["run"])
+    found = bubble.remains(cluster, run, workers=request.params["workers"])
+    entries: list[JSON] = [
+        {
+            "name": one.title,
+            "action": "delete",
+            "reason": f"it belongs to run {run}",
+            "changed": True,
+            "failed": False,
+            "skipped": False,
+            "msg": "",
+        }
+        for one in found
+    ]
+    result = {
+        "changed": bool(found),
+        "msg": f"{'Would remove' if request.check_mode else 'Removed'} {len(found)} objects of the bubble of run {run}",
+        "status": "completed",
+        "counts": {"delete": len(found), "failed": 0},
+        "objects": entries,
+        "namespaces": {},
+        "point": None,
+    }
+    if found and not request.check_mode:
+        try:
+            bubble.remove(cluster, run, found, timeout=request.params["timeout"], progress=request.progress)
+        except MusterError as error:
+            error.result = {**result, "status": "partial", **error.result}
+            raise
+    if not found:
+        result["msg"] = f"There is nothing of a bubble of run {run}"
+    return result

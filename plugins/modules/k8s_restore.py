@@ -1,0 +1,344 @@
+#!/usr/bin/python
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k8s_restore
+short_description: Restore the objects of an application from a restic repository
+version_added: 0.1.0
+author: Muster contributors (@muster-dr)
+description:
+  - Reads the objects that M(muster.container_dr.k8s_snapshot) stored, computes for each of them what has to happen at
+    the target and why, and does it in waves - definitions, namespaces, classes, accounts and configuration, claims,
+    permissions, services, workloads, custom resources, budgets, webhooks - the objects of a wave in parallel.
+  - What the old cluster owned is taken away (status, uids, cluster IPs, tokens, bindings of claims, generated labels of
+    Jobs). What users own stays. Owner references are linked to the new uids. Objects are written under the name of the
+    field manager that owned them, so that the next C(kubectl apply), Helm or Argo CD run finds its fields its own.
+  - Not restored, and named with the reason, are Pods, ReplicaSets and Jobs whose controller is restored, finished Jobs
+    and Pods, PersistentVolumes (claims get their data from M(muster.container_dr.volume_import)), VolumeSnapshots and
+    generated tokens. A claim that is at the target already is never touched.
+  - A namespace gets the annotation C(container-dr.muster.dev/point). By it a run that was killed is recognised and the
+    same command goes on where it ended. A second run of the same restore writes nothing.
+  - With O(isolate) the objects are restored as a drill bubble that can neither reach nor be reached from outside.
+    With O(state=absent) the bubble is removed again.
+extends_documentation_fragment:
+  - muster.container_dr.attributes
+  - muster.container_dr.cluster
+  - muster.container_dr.repository
+  - muster.container_dr.registry
+  - muster.container_dr.progress
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Computes the plan that a run executes. The server tries objects whose namespace exists without storing them.
+  diff_mode:
+    support: none
+    details:
+      - RV(objects) says what happens to each object and why.
+  idempotent:
+    support: full
+options:
+  state:
+    description:
+      - V(present) restores. V(absent) removes the drill bubble of O(run) - its namespaces with everything in them,
+        their volumes and the cluster-scoped objects that were made for it - and waits until all of it is gone.
+      - CustomResourceDefinitions that a drill had to create stay, because removing one would remove every custom
+        resource of its kind in the cluster.
+    type: str
+    choices: [present, absent]
+    default: present
+  repository:
+    description:
+      - The restic repository (format version 2) that holds the objects. Needed with O(state=present).
+    type: dict
+    required: false
+  snapshot:
+    description:
+      - Id of the snapshot with the objects, or of its tree, which is what a recovery point's document binds. Needed
+        with O(state=present).
+    type: str
+  point:
+    description:
+      - Id of the recovery point, written on the namespaces. Without it the id of the snapshot is used.
+    type: str
+  application:
+    description:
+      - Name of the application, written on the namespaces as a label.
+    type: str
+  namespace_mapping:
+    description:
+      - Maps captured namespaces to those to restore into. Namespaces that are not named keep their name.
+      - References follow - subjects of bindings, selectors by namespace name in network policies and affinities,
+        services of webhooks and definitions, and a C(namespace) beside a C(name) in custom resources. Cluster role
+        bindings and webhook configurations of moved namespaces become copies with a name of their own.
+      - Names of services in environment variables and configuration files are not rewritten.
+    type: dict
+  include_kinds:
+    description:
+      - Restore only these kinds; globs such as C(deployments.apps), C(*.example.com) or C(secrets). The namespaces that
+        are needed are always made. V([namespaces]) makes just those, with their labels, annotations, isolation and pull
+        secret, which is useful before M(muster.container_dr.volume_import).
+    type: list
+    elements: str
+  exclude_kinds:
+    description:
+      - Kinds not to restore.
+    type: list
+    elements: str
+  existing:
+    description:
+      - What to do with objects of the namespaces that are at the target already.
+      - V(fail) restores into empty or new namespaces only and otherwise refuses before anything is written. What an
+        earlier run of the same O(point) restored is kept and is no obstacle.
+XX objects of the whole cluster that exist are changed
+        only with V(update) and V(recreate), and never for a bubble.
+    type: str
+    choices: [fail, keep, update, recreate]
+    default: fail
+  storage_classes:
+    description:
+      - Maps storage classes of claims and claim templates to those of the target.
+    type: dict
+  images:
+    description:
+      - The image list of the recovery point's document (C(name), C(digest), C(path), C(used_by)). With O(registry) the
+        containers of pods and pod templates, and known names under C(image) in custom resources, get
+        C(REGISTRY/PATH@DIGEST).
+    type: list
+    elements: dict
+  registry:
+    description:
+      - The target's registry, which holds the images. Where it wants a login, a pull secret C(container-dr-registry) is
+        made in every namespace and used instead of the old ones.
+  namespace_annotations:
+    description:
+      - Annotations to put on the namespaces, for example the epoch.
+    type: dict
+  namespace_labels:
+    description:
+      - Labels to put on the namespaces.
+    type: dict
+  isolate:
+    description:
+      - Restore as a drill bubble. Needs O(run), and namespaces that are new, empty or of the same run.
+      - Namespaces get the labels C(container-dr.muster.dev/role=bubble) and C(container-dr.muster.dev/run), and a
+        network policy that allows egress to the bubble itself and to the cluster's DNS only. As network policies add
+        up, egress rules of restored ones are narrowed to the bubble. Host networks, host ports, node ports, load balancers
+        and external addresses are taken away. Ingresses, gateways, routes, webhook configurations, API services,
+        objects of Argo CD and Flux, and policies of Cilium and Calico are held back.
+      - Cluster-scoped objects that exist are not touched; those that have to be made are removed with the bubble,
+        except CustomResourceDefinitions.
+    type: bool
+    default: false
+  run:
+    description:
+      - Id of the drill's run, a valid label value. Needed with O(isolate) and with O(state=absent).
+    type: str
+  suspend_cronjobs:
+    description:
+      - Whether CronJobs in a bubble are suspended.
+    type: bool
+    default: true
+  allow_partial:
+    description:
+      - Whether the task succeeds although objects were held back or failed. RV(status) is V(partial) then.
+    type: bool
+    default: false
+  fail_fast:
+    description:
+      - Stop at the first object that fails, after those under way, instead of going on with the others.
+    type: bool
+    default: false
+  timeout:
+    description:
+      - Seconds to wait with O(state=absent) until everything is gone.
+    type: int
+    default: 300
+  workers:
+    description:
+      - How many requests to the API server are under way at once.
+    type: int
+    default: 8
+seealso:
+  - module: muster.container_dr.k8s_snapshot
+  - module: muster.container_dr.volume_import
+  - module: muster.container_dr.restore_validate
+requirements:
+  - kubernetes (Python package)
+"""
+
+EXAMPLES = r"""
+- name: Show what a restore would do, object by object
+  muster.container_dr.k8s_restore:
+    kubeconfig: /etc/muster/west.kubeconfig
+    repository:
+      url: s3:https://s3.west.example.com/ledger
+      password_file: /etc/muster/repository-password
+    snapshot: "{{ point.document.objects.tree }}"
+    point: "{{ point.id }}"
+  check_mode: true
+  register: plan
+
+- name: Restore into a drill bubble, with the images of the second site
+  muster.container_dr.k8s_restore:
+    kubeconfig: /etc/muster/west.kubeconfig
+    repository:
+      url: s3:https://s3.west.example.com/ledger
+      password_file: /etc/muster/repository-password
+    snapshot: "{{ point.document.objects.tree }}"
+    point: "{{ point.id }}"
+    application: ledger
+    namespace_mapping:
+      ledger: ledger-drill-7
+    isolate: true
+    run: drill-7
+    registry:
+      name: registry.west.example.com/backup
+      username: muster
+      password: "{{ registry_password }}"
+    images: "{{ point.document.images }}"
+
+- name: Throw the bubble away
+  muster.container_dr.k8s_restore:
+    kubeconfig: /etc/muster/west.kubeconfig
+    state: absent
+    run: drill-7
+"""
+
+RETURN = r"""
+status:
+  description: V(completed) when all that was asked for is done, else V(partial). In check mode what it would be.
+  returned: always
+  type: str
+  sample: completed
+counts:
+  description:
+    - Number of objects by action, C(create), C(update), C(recreate), C(keep), C(skip), C(blocked), and of those that
+      C(failed). With O(state=absent) C(delete) and C(failed).
+  returned: always
+  type: dict
+  sample: {"blocked": 0, "create": 24, "failed": 0, "keep": 3, "recreate": 0, "skip": 2, "update": 1}
+objects:
+  description: One entry per object, in the order of execution. In check mode the plan.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Namespace, kind and name; without a namespace for cluster-scoped ones.
+      type: str
+      returned: always
+      sample: ledger/deployments.apps/api
+    action:
+      description: What is done, see RV(counts).
+      type: str
+      returned: always
+      sample: create
+    reason:
+      description: Why.
+      type: str
+      returned: always
+      sample: it is not there
+    transforms:
+      description: What was changed in the object on its way.
+      type: list
+      elements: str
+      returned: with O(state=present)
+      sample: ["1 images taken from the target's registry"]
+    sure:
+      description:
+        - How the plan knows. V(dry_run) the server was asked, V(seen) by comparison, V(assumed) its namespace or its
+          API does not exist yet.
+      type: str
+      returned: with O(state=present)
+      sample: seen
+    changed:
+      description: Whether it was (in check mode, would be) written.
+      type: bool
+      returned: always
+      sample: true
+    failed:
+      description: Whether writing it failed.
+      type: bool
+      returned: always
+      sample: false
+    skipped:
+      description: Whether it is kept or left out.
+      type: bool
+      returned: always
+      sample: false
+    msg:
+      description: What became of it.
+      type: str
+      returned: always
+      sample: created
+namespaces:
+  description: The captured namespaces and those that they were restored into.
+  returned: always
+  type: dict
+  sample: {"ledger": "ledger-drill-7"}
+point:
+  description: What was written on the namespaces as the point.
+  returned: always
+  type: str
+  sample: 20260131T040506Z-ledger-3f9a
+"""
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
+    CLUSTER,
+    PROGRESS,
+    Options,
+    registry,
+    repository,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.restore import restore
+from ansible_collections.muster.container_dr.plugins.module_utils._module import run
+
+OPTIONS = (
+    CLUSTER
+    + repository(required=False)
+    + registry()
+    + PROGRESS
+    + Options(
+        arguments={
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "snapshot": {"type": "str"},
+            "point": {"type": "str"},
+            "application": {"type": "str"},
+            "namespace_mapping": {"type": "dict"},
+            "include_kinds": {"type": "list", "elements": "str"},
+            "exclude_kinds": {"type": "list", "elements": "str"},
+            "existing": {"type": "str", "choices": ["fail", "keep", "update", "recreate"], "default": "fail"},
+            "storage_classes": {"type": "dict"},
+            "images": {"type": "list", "elements": "dict"},
+            "namespace_annotations": {"type": "dict"},
+            "namespace_labels": {"type": "dict"},
+            "isolate": {"type": "bool", "default": False},
+            "run": {"type": "str"},
+            "suspend_cronjobs": {"type": "bool", "default": True},
+            "allow_partial": {"type": "bool", "default": False},
+            "fail_fast": {"type": "bool", "default": False},
+            "timeout": {"type": "int", "default": 300},
+            "workers": {"type": "int", "default": 8},
+        },
+        required_if=[
+            ("state", "present", ("repository", "snapshot")),
+            ("state", "absent", ("run",)),
+            ("isolate", True, ("run",)),
+        ],
+    )
+)
+
+
+def main() -> None:
+    """Entry point."""
+    run(OPTIONS, restore, [REQUIREMENT])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""A site's Kubernetes: the kind cluster, and what the bed adds to it."""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from . import cache, gobuild, images, kube, settings
+from .authority import write
+from .engine import Engine
+from .places import API_PORT, POD_SUBNET, REGISTRY_PORT, SERVICE_SUBNET, SITES, Bed
+from .steps import BedError, CommandError, note, pipe, run, step, wait_for
+
+DRIVER = "muster-bed/csi-driver:dev"
+MARK = "/api/v1/namespaces/kube-system/configmaps/muster-bed"
+
+
+def api(bed: Bed, engine: Engine, site: str) -> kube.Api:
+    return kube.Api(server(engine, site), bed.secrets / f"{site}-api")
+
+
+def server(engine: Engine, site: str) -> str:
+    return f"https://{engine.network.node(site)}:{API_PORT}"
+
+
+def kubectl(bed: Bed, site: str, *words: str | Path, **options: object) -> str:
+    program = gobuild.program(bed, "kubectl")
+    return run([program, "--kubeconfig", bed.kubeconfig(site), *words], **options)  # type: ignore[arg-type]
+
+
+def configuration(bed: Bed, site: str, nodes: int) -> dict[str, object]:
+    """kind's configuration of a site."""
+    pool = bed.work / "pools" / site
+    node: dict[str, object] = {}
+    if nodes > 1:
+        # The CSI driver's volumes can be used on any node then.
+        pool.mkdir(parents=True, exist_ok=True)
+        node["extraMounts"] = [{"hostPath": str(pool), "containerPath": "/var/lib/muster-csi"}]
+    return {
+        "kind": "Cluster",
+        "apiVersion": "kind.x-k8s.io/v1alpha4",
+        "name": bed.cluster(site),
+        "networking": {"podSubnet": POD_SUBNET[site], "serviceSubnet": SERVICE_SUBNET[site]},
+        "kubeadmConfigPatches": [
+            # A score below 0 takes CAP_SYS_RESOURCE; old kernels' cgroups are good enough for a test.
+            json.dumps({"kind": "KubeletConfiguration", "oomScoreAdj": 0, "failCgroupV1": False,
+                        "serializeImagePulls": False}),
+            json.dumps({"kind": "KubeProxyConfiguration", "oomScoreAdj": 0}),
+        ],
+        "nodes": [{"role": "control-plane" if n == 0 else "worker", **node} for n in range(nodes)],
+    }  # fmt: skip
+
+
+def create(bed: Bed, engine: Engine, site: str, nodes: int, node_image: str) -> None:
+    """Create the site's cluster when it is not there; half a cluster is removed and made again."""
+    wanted = bed.nodes(site, nodes)
+    have = engine.states(f"{bed.cluster(site)}-")
+    if set(wanted) <= set(have) and bed.kubeconfig(site).exists():
+        return
+    with step(f"{site}: create cluster", bed.logs):
+        kind = gobuild.program(bed, "kind")
+        docker = shutil.which("docker")
+        assert docker is not None
+        with tempfile.TemporaryDirectory(prefix="muster-kind-") as folder:
+            shim = Path(folder, "docker")
+            shim.symlink_to(Path(__file__).parent / "files/docker-with-addresses")
+            file = Path(folder, "kind.json")
+            file.write_text(json.dumps(configuration(bed, site, nodes)))
+            env = {
+                **engine.env, "PATH": f"{folder}:{os.environ['PATH']}", "MUSTER_DOCKER": docker,
+                "MUSTER_NODES": " ".join(f"{n}={engine.network.node(site, i)}" for i, n in enumerate(wanted)),
+                "KIND_EXPERIMENTAL_DOCKER_NETWORK": bed.name, "KUBECONFIG": str(Path(folder, "kubeconfig")),
+            }  # fmt: skip
+            run([kind, "delete", "cluster", "--name", bed.cluster(site)], env=env)
+            words = ["create", "cluster", "--config", file, "--image", node_image, "--retain", "-v", "1"]
+            try:
+                run([kind, *words], env=env, timeout=600)
+            except BedError:
+                with contextlib.suppress(BedError):
+                    node = wanted[0]
+                    note(engine.docker("logs", "--tail", "50", node, check=False))
+                    note(engine.docker("exec", node, "journalctl", "-u", "kubelet", "-n", "80", "--no-pager", check=False))
+                raise
+        admin = engine.docker("exec", wanted[0], "cat", "/etc/kubernetes/admin.conf")
+        kube.extract(admin, bed.secrets / f"{site}-api")
+        text = kube.kubeconfig(f"kind-{bed.cluster(site)}", server(engine, site), bed.secrets / f"{site}-api")
+        write(bed.kubeconfig(site), text)
+
+
+def trust(bed: Bed, engine: Engine, site: str, nodes: int) -> None:
+    """Let the nodes' containerd trust the certificates of both registries (no login: that is the pods' matter)."""
+    script = ["set -e"]
+    for place in SITES:
+        name = f"{engine.network.registry(place)}:{REGISTRY_PORT}"
+        folder = f"/etc/containerd/certs.d/{name}"
+        hosts = f'server = "https://{name}"\n[host."https://{name}"]\n  ca = "{folder}/ca.crt"\n'
+        script += [f"mkdir -p {folder}", f"cat > {folder}/ca.crt <<'E'\n{bed.ca.read_text()}E",
+                   f"cat > {folder}/hosts.toml <<'E'\n{hosts}E"]  # fmt: skip
+    for node in bed.nodes(site, nodes):
+        engine.docker("exec", "-i", node, "sh", "-s", feed="\n".join(script))
+
+
+def routes(bed: Bed, engine: Engine, site: str, nodes: int) -> None:
+    """Routes between the nodes' pod ranges; a node forgets them when it is started again."""
+    if nodes < 2:
+        return
+    ranges = {n["metadata"]["name"]: n["spec"].get("podCIDR") for n in api(bed, engine, site).items("/api/v1/nodes")}
+    names = bed.nodes(site, nodes)
+    for number, name in enumerate(names):
+        for other in names:
+            if other != name and ranges.get(name):
+                engine.docker("exec", other, "ip", "route", "replace", ranges[name],
+                              "via", engine.network.node(site, number))  # fmt: skip
+
+
+def load(bed: Bed, engine: Engine, site: str, nodes: int, image: str, mark: str) -> bool:
+    """Put an image of the engine into the nodes unless they have it (mark says which); True when it was put there."""
+    changed = False
+    file = "/kind/image-" + image.replace("/", "_").replace(":", "_")
+    for node in bed.nodes(site, nodes):
+        if engine.docker("exec", node, "cat", file, check=False).strip() == mark:
+            continue
+        pipe(["docker", "save", image], ["docker", "exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "-"],
+             env=engine.env)  # fmt: skip
+        engine.docker("exec", "-i", node, "sh", "-c", f"cat > {file}", feed=mark)
+        changed = True
+    return changed
+
+
+def driver_key(bed: Bed, userland: str) -> str:
+    folder = bed.here / "csi"
+    return cache.key(*sorted(folder.glob("*.go")), folder / "go.mod", folder / "go.sum", userland,
+                     bed.here / "images/csi-driver.Dockerfile")  # fmt: skip
+
+
+def driver_image(bed: Bed, engine: Engine, userland: str) -> str:
+    """Build the CSI driver and its image; returns the content key."""
+    folder, key = bed.here / "csi", driver_key(bed, userland)
+    tag = f"muster-bed/csi-driver:{key}"
+    if not engine.has_image(tag):
+        with step("csi driver", bed.logs):
+            program = bed.cache / "bin" / f"csi-driver-{key}" / "csi-driver"
+            if not program.exists():
+                program.parent.mkdir(parents=True, exist_ok=True)
+                part = program.with_suffix(".part")
+                run([gobuild.go(bed), "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", part, "."],
+                    cwd=folder, env=gobuild.environment(bed, folder))  # fmt: skip
+                part.replace(program)
+                cache.drop_others(program.parents[1], "csi-driver", program.parent.name)
+            images.docker_build(
+                engine, tag, bed.here / "images/csi-driver.Dockerfile", lambda to: shutil.copy(program, to) and None,
+                userland=userland,
+            )
+    engine.docker("tag", tag, DRIVER)
+    return key
+
+
+def add(bed: Bed, engine: Engine, site: str, nodes: int, driver: str, own_node: bool) -> None:
+    """Apply what the bed adds to a cluster and wait until it works. Done once per recipe; a rerun asks one question."""
+    key = recipe(bed, nodes, driver)
+    found = api(bed, engine, site).get(MARK)
+    if found and found["data"].get("recipe") == key:
+        return
+    with step(f"{site}: storage and network", bed.logs):
+        if not own_node:
+            load(bed, engine, site, nodes, images.CONTROL, "1")
+            load(bed, engine, site, nodes, images.SIDECARS, "1")
+        changed = load(bed, engine, site, nodes, DRIVER, driver)
+        definitions = gobuild.folder_of(bed, "csi-sidecars") / "crd"
+        files = sorted(p for p in definitions.glob("*.yaml") if p.name != "kustomization.yaml")
+        server_side = ["apply", "--server-side", "--force-conflicts", "--field-manager=muster-bed"]
+        kubectl(bed, site, *server_side, *(word for file in files for word in ("-f", file)))
+        kubectl(bed, site, "wait", "--for=condition=Established", "crd", "--timeout=30s",
+                *(f.stem.split("_")[1] + "." + f.stem.split("_")[0] for f in files))  # fmt: skip
+        with contextlib.suppress(CommandError):
+            kubectl(bed, site, "annotate", "--overwrite", "storageclass", "standard",
+                    "storageclass.kubernetes.io/is-default-class=false")  # fmt: skip
+        router = (bed.here / "manifests/kube-router.yaml").read_text()
+        kubectl(bed, site, *server_side, "-f", "-", feed=router.replace("@SERVICE_SUBNET@", SERVICE_SUBNET[site]))
+        kubectl(bed, site, *server_side, "-f", bed.here / "csi/manifests")
+        if changed and found:
+            kubectl(bed, site, "-n", "kube-system", "rollout", "restart", "daemonset/muster-csi")
+        settled(bed, site)
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "muster-bed", "namespace": "kube-system"},
+                "data": {"recipe": key}}  # fmt: skip
+        kubectl(bed, site, *server_side, "-f", "-", feed=json.dumps(body))
+
+
+def settled(bed: Bed, site: str, timeout: int = 180) -> None:
+    """Wait until everything that the bed runs in a cluster is ready."""
+    kubectl(bed, site, "wait", "--for=condition=Ready", "nodes", "--all", f"--timeout={timeout}s")
+    for namespace, name in (
+        ("kube-system", "daemonset/kube-router"), ("kube-system", "daemonset/muster-csi"),
+        ("kube-system", "deployment/snapshot-controller"), ("kube-system", "deployment/coredns"),
+        ("kube-system", "daemonset/kube-proxy"), ("local-path-storage", "deployment/local-path-provisioner"),
+    ):  # fmt: skip
+        kubectl(bed, site, "-n", namespace, "rollout", "status", name, f"--timeout={timeout}s")
+
+
+def answers(bed: Bed, engine: Engine, site: str, timeout: float = 120) -> None:
+    """Wait until the API server answers."""
+    server_api = api(bed, engine, site)
+    server_api.timeout = 3
+    wait_for(f"The API server of {site}", server_api.ready, timeout)
+
+
+def recipe(bed: Bed, nodes: int, driver: str) -> str:
+    """Content key of what the bed adds to a cluster."""
+    return cache.key(bed.here / "manifests", bed.here / "csi/manifests", driver, str(nodes), "1")
+
+
+def up_to_date(bed: Bed, engine: Engine, site: str) -> bool:
+    """True when the API server answers and the cluster has what the bed would add to it today."""
+    server_api = api(bed, engine, site)
+    server_api.timeout = 3
+    try:
+        found = server_api.get(MARK)
+    except (OSError, BedError):
+        return False
+    wanted = recipe(bed, settings.load(bed).nodes, driver_key(bed, images.names(bed).userland))
+    return bool(found and found["data"].get("recipe") == wanted)

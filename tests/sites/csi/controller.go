@@ -438,8 +438,11 @@ func injected(parameters map[string]string) (neverReady bool, err error) {
 	case "never-ready":
 		return true, nil
 	case "fail":
-		return false, status.Error(codes.ResourceExhausted, "this snapshot class asks for snapshots that fail (fault: fail)")
+		return false, status.Error(codes.Internal, "this snapshot class asks for snapshots that fail (fault: fail)")
+	case "exhausted":
+		// To the sidecar this error is not final: it goes on trying, and a VolumeSnapshot that is being tried cannot be deleted.
+		return false, status.Error(codes.ResourceExhausted, "this snapshot class asks for a pool without space (fault: exhausted)")
 	default:
-		return false, invalid("unknown fault %q: fail and never-ready are known", fault)
+		return false, invalid("unknown fault %q: fail, exhausted and never-ready are known", fault)
 	}
 }

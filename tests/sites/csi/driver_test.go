@@ -379,6 +379,8 @@ func TestFaultsOfSnapshotClasses(t *testing.T) {
 		return &csi.CreateSnapshotRequest{Name: "s-" + fault, SourceVolumeId: volume.VolumeId, Parameters: map[string]string{"fault": fault}}
 	}
 	_, err := d.CreateSnapshot(context.Background(), request("fail"))
+	wantCode(t, err, codes.Internal)
+	_, err = d.CreateSnapshot(context.Background(), request("exhausted"))
 	wantCode(t, err, codes.ResourceExhausted)
 	_, err = d.CreateSnapshot(context.Background(), request("typo"))
 	wantCode(t, err, codes.InvalidArgument)

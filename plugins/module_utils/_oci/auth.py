@@ -1,0 +1,317 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Logins for registries: where they come from, and how they are turned into an Authorization header."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import fnmatch
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Denied, InvalidInput, Unavailable
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import DOCKER_HUB
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import Answer, Task, Transport
+
+_HELPER_TIMEOUT = 30
+_HUB_KEYS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+
+
+@dataclass(frozen=True)
+class Login:
+    """One way to log in; ``source`` says where it comes from and is all that is ever shown besides the user."""
+
+    username: str
+    password: str = field(repr=False, default="")
+    identity_token: str = field(repr=False, default="")
+    source: str = "the registry's options"
+
+    @property
+    def basic(self) -> str:
+        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+
+    def __str__(self) -> str:
+        return f"user {self.username or '(token)'} from {self.source}"
+
+
+class Keyring:
+    """All logins that are known, asked for by host and repository; the best first.
+
+    What the options say for a place holds alone: a wrong password there is an error and not a reason to try others.
+    Elsewhere pull secrets come first, then the files and credential helpers of docker and podman, and last the logins
+    that the options give for other paths of the same host.
+    """
+
+    def __init__(self) -> None:
+        self._chosen: list[tuple[str, str, Login]] = []
+        self._entries: list[tuple[str, str, Login]] = []
+        self._files: list[tuple[Path, str | None]] = []
+        self._found: dict[str, list[tuple[str, str, Login]]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, host: str, login: Login, path: str = "") -> None:
+        """The login that the options give for a host, or for what lies below a path there."""
+        self._chosen.append((host, path, login))
+
+    def add_document(self, document: Any, source: str) -> None:
+        """The ``auths`` of a docker configuration, such as a pull secret holds."""
+        self._entries += _entries(document, source)
+
+    def add_file(self, path: str, host: str | None = None) -> None:
+        """A file as ``docker login`` or ``podman login`` writes it, only for ``host`` if given."""
+        if not Path(path).is_file():
+            raise InvalidInput(
+                "read", f"auth_file {path}", "there is no such file", "Log in first or correct the path."
+            )
+        self._files.append((Path(path), host))
+
+    def candidates(self, host: str, repository: str) -> list[Login]:
+        """Logins to try, in order, without repeats."""
+        chosen = _matching(self._chosen, host, repository)
+        if chosen:
+            return _unique(chosen)
+        with self._lock:
+            if host not in self._found:
+                self._found[host] = list(self._from_files(host))
+        known = _matching(self._entries + self._found[host], host, repository)
+        return _unique([*known, *(login for other, _path, login in self._chosen if other == host)])
+
+    def _from_files(self, host: str) -> Iterator[tuple[str, str, Login]]:
+        for path, only in [*self._files, *((path, None) for path in _usual_files())]:
+            if only not in (None, host):
+                continue
+            try:
+                document = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+            if not isinstance(document, dict):
+                continue
+            yield from _entries(document, str(path))
+            helper = (document.get("credHelpers") or {}).get(host) or document.get("credsStore")
+            login = _ask_helper(str(helper), host) if helper else None
+            if login:
+                yield host, "", login
+
+
+def _matching(entries: Sequence[tuple[str, str, Login]], host: str, repository: str) -> list[Login]:
+    """Logins for a repository, those for the longest path first."""
+    found = [
+        (path, login)
+        for pattern, path, login in entries
+        if fnmatch.fnmatchcase(host, pattern) and (not path or f"{repository}/".startswith(f"{path}/"))
+    ]
+    return [login for _path, login in sorted(found, key=lambda entry: -len(entry[0]))]
+
+
+def _unique(logins: Sequence[Login]) -> list[Login]:
+    return list({(login.username, login.password, login.identity_token): login for login in reversed(logins)}.values())[
+        ::-1
+    ]
+
+
+def _usual_files() -> list[Path]:
+    home = Path.home()
+    candidates = [
+        Path(os.environ["REGISTRY_AUTH_FILE"]) if os.environ.get("REGISTRY_AUTH_FILE") else None,
+        Path(os.environ["XDG_RUNTIME_DIR"]) / "containers/auth.json" if os.environ.get("XDG_RUNTIME_DIR") else None,
+        Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers/auth.json",
+        Path(os.environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json",
+    ]
+    return [path for path in candidates if path is not None and path.is_file()]
+
+
+def _entries(document: Any, source: str) -> list[tuple[str, str, Login]]:
+    auths = document.get("auths", document) if isinstance(document, Mapping) else {}
+    result: list[tuple[str, str, Login]] = []
+    for key, value in auths.items() if isinstance(auths, Mapping) else ():
+        if not isinstance(value, Mapping):
+            continue
+        host, _slash, path = re.sub(r"^https?://", "", str(key)).strip("/").partition("/")
+        host = DOCKER_HUB if host in _HUB_KEYS else host
+        path = "" if path in ("v1", "v2") else path
+        username, password = str(value.get("username") or ""), str(value.get("password") or "")
+        if value.get("auth"):
+            try:
+                decoded = base64.b64decode(str(value["auth"])).decode()
+            except (binascii.Error, UnicodeDecodeError):
+                continue
+            username, _colon, password = decoded.partition(":")
+        token = str(value.get("identitytoken") or "")
+        if token or password:
+            result.append((host, path, Login(username, password.rstrip("\x00"), token, source)))
+    return result
+
+
+def _ask_helper(name: str, host: str) -> Login | None:
+    key = "https://index.docker.io/v1/" if host == DOCKER_HUB else host
+    program = f"docker-credential-{name}"
+    try:
+        answer = subprocess.run(
+            [program, "get"], input=key.encode(), capture_output=True, timeout=_HELPER_TIMEOUT, check=True
+        )
+        document = json.loads(answer.stdout)
+        username, secret = str(document["Username"]), str(document["Secret"])
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
+        return None
+    if username == "<token>":
+        return Login("", "", secret, program)
+    return Login(username, secret, "", program)
+
+
+@dataclass(frozen=True)
+class _Challenge:
+    scheme: str
+    realm: str = ""
+    service: str = ""
+
+
+class Authorizer:
+    """The Authorization header for one registry.
+
+    Nothing is sent until the registry asks. A login that is refused makes room for the next that is known for the
+    repository; when none is left, :class:`Denied` names registry and users.
+    """
+
+    def __init__(self, transport: Transport, host: str, keyring: Keyring) -> None:
+        self._transport = transport
+        self._host = host
+        self._keyring = keyring
+        self._challenge: _Challenge | None = None
+        self._turn: dict[str, int] = {}
+        self._tokens: dict[tuple[int, tuple[str, ...]], tuple[str, float]] = {}
+        self._renewed: set[str] = set()
+        self._lock = threading.RLock()
+
+    def header(self, repository: str, scopes: Sequence[str], task: Task) -> str | None:
+        """The header's value for a request to ``repository``; ``None`` to ask without."""
+        with self._lock:
+            while True:
+                challenge = self._challenge
+                if challenge is None:
+                    return None
+                login = self._login(repository)
+                if challenge.scheme == "basic":
+                    if login is None:
+                        raise self._denied(repository, task, "it wants a login and none is known for it")
+                    return login.basic
+                token = self._token(challenge, repository, tuple(scopes), login, task)
+                if token is not None:
+                    return f"Bearer {token}"
+                self._advance(repository, task, "the login was refused")
+
+    def refused(self, answer: Answer, repository: str, sent: str | None, task: Task) -> None:
+        """Take a 401 or 403 in; returns where another attempt makes sense, else raises :class:`Denied`."""
+        with self._lock:
+            challenge = _parse(answer.headers.get_all("WWW-Authenticate") or [])
+            if sent is None and answer.status == 401 and challenge is not None:
+                self._challenge = challenge
+                return
+            if challenge is not None:
+                self._challenge = challenge
+            if sent is None:
+                self._advance(repository, task, "it wants a login and none is known for it")
+                return
+            current = {f"Bearer {token}": key for key, (token, _end) in self._tokens.items()}
+            login = self._login(repository)
+            if sent not in current and not (login and sent == login.basic):
+                return  # another worker has replaced it meanwhile
+            if sent in current:
+                del self._tokens[current[sent]]
+                if answer.status == 401 and repository not in self._renewed:
+                    self._renewed.add(repository)
+                    return  # it may just have expired
+            self._advance(
+                repository, task, "the login was refused" if answer.status == 401 else "its rights do not suffice"
+            )
+
+    def accepted(self, repository: str) -> None:
+        """A request went through: the next refusal of its token counts as expiry again."""
+        self._renewed.discard(repository)
+
+    def _login(self, repository: str) -> Login | None:
+        logins = self._keyring.candidates(self._host, repository)
+        turn = self._turn.get(repository, 0)
+        return logins[turn] if turn < len(logins) else None
+
+    def _advance(self, repository: str, task: Task, reason: str) -> None:
+        turn = self._turn.get(repository, 0) + 1
+        if turn >= len(self._keyring.candidates(self._host, repository)):
+            raise self._denied(repository, task, reason)
+        self._turn[repository] = turn
+
+    def _denied(self, repository: str, task: Task, reason: str) -> Denied:
+        logins = self._keyring.candidates(self._host, repository)
+        tried = "; tried " + ", ".join(str(login) for login in logins) if logins else ""
+        if not logins:
+            reason = "it wants a login and none is known for it"
+        return Denied(
+            task.action,
+            task.target,
+            f"registry {self._host} denies access to {repository}: {reason}{tried}",
+            "Set username and password (or auth_file) of this registry, or check the pull secret and its rights.",
+        )
+
+    def _token(
+        self, challenge: _Challenge, repository: str, scopes: tuple[str, ...], login: Login | None, task: Task
+    ) -> str | None:
+        """A bearer token, from the cache or from the token service; ``None`` where it refuses the login."""
+        key = (self._turn.get(repository, 0), (repository, *scopes))
+        cached = self._tokens.get(key)
+        if cached and cached[1] > time.monotonic():
+            return cached[0]
+        query = [("service", challenge.service)] if challenge.service else []
+        query += [("scope", scope) for scope in scopes]
+        what = Task("log in for", f"{repository} at registry {self._host}")
+        if login and login.identity_token:
+            form = [("grant_type", "refresh_token"), ("refresh_token", login.identity_token), ("client_id", "muster")]
+            form += [(name, value) for name, value in query if name != "scope"] + [("scope", " ".join(scopes))]
+            answer = self._transport.request(
+                "POST",
+                challenge.realm,
+                what,
+                headers={"Content-Type": "application/x-www-form-urlencoded"},
+                body=urlencode(form).encode(),
+            )
+        else:
+            headers = {"Authorization": login.basic} if login else {}
+            separator = "&" if "?" in challenge.realm else "?"
+            answer = self._transport.request(
+                "GET", f"{challenge.realm}{separator}{urlencode(query)}", what, headers=headers
+            )
+        if answer.status in (400, 401, 403):
+            return None
+        try:
+            document = json.loads(answer.body) if answer.status == 200 else {}
+            token = str(document.get("token") or document.get("access_token") or "")
+            lifetime = float(document.get("expires_in") or 60)
+        except (ValueError, AttributeError, TypeError):
+            token, lifetime = "", 0.0
+        if not token:
+            raise Unavailable(
+                task.action, task.target, f"the token service of registry {self._host} answered {answer.status}"
+            )
+        self._tokens[key] = (token, time.monotonic() + max(lifetime - 10, lifetime / 2))
+        return token
+
+
+def _parse(values: Sequence[str]) -> _Challenge | None:
+    """The challenge to follow: Bearer where it is offered, else Basic."""
+    text = ", ".join(values)
+    bearer = re.search(r"\bBearer\s+(.*)", text, re.IGNORECASE)
+    if bearer:
+        parts = dict(re.findall(r'(\w+)="([^"]*)"', bearer.group(1)))
+        if parts.get("realm", "").startswith(("https://", "http://")):
+            return _Challenge("bearer", parts["realm"], parts.get("service", ""))
+    return _Challenge("basic") if re.search(r"\bBasic\b", text, re.IGNORECASE) else None

@@ -1,0 +1,310 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Copying images between registries: whole trees by digest, children before parents, nothing sent twice.
+
+The same walk plans and copies: with ``write`` off it asks the same questions and only counts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Corrupt,
+    Incomplete,
+    NotFound,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.blob import transfer
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import (
+    OCI_INDEX,
+    Descriptor,
+    Manifest,
+    index,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registry
+
+COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
+_MOUNT_CANDIDATES = 3
+
+
+@dataclass
+class Tally:
+    """What one image's copy moved (or would move)."""
+
+    advance: Callable[[int], None] = field(default=lambda _bytes: None, repr=False)
+    bytes: int = 0
+    blobs: int = 0
+    mounted: int = 0
+    manifests: int = 0
+    tags: int = 0
+    attachments: int = 0
+    notes: list[str] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.blobs or self.mounted or self.manifests or self.tags)
+
+    def add(self, *, size: int = 0, blobs: int = 0, mounted: int = 0, manifests: int = 0, tags: int = 0) -> None:
+        with self._lock:
+            self.bytes += size
+            self.blobs += blobs
+            self.mounted += mounted
+            self.manifests += manifests
+            self.tags += tags
+
+
+@dataclass(frozen=True)
+class Route:
+    """From which repository to which."""
+
+    source: Registry
+    source_repository: str
+    repository: str
+
+    def origin(self, digest: str) -> str:
+        return f"{self.source.host}/{self.source_repository}@{digest}"
+
+
+def keep_tag(digest: str) -> str:
+    """The tag that keeps a copy from the registry's garbage collection."""
+    return f"muster-{digest.partition(':')[2][:16]}"
+
+
+class Copier:
+    """Copies to one target registry; remembers in one run what lies there, so that no digest moves twice."""
+
+    def __init__(self, target: Registry, *, workers: int = 4, write: bool = True, attachments: bool = True) -> None:
+        self._target = target
+        self._write = write
+        self._attachments = attachments
+        self._there: dict[str, dict[str, None]] = {}
+        self._turns: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+        # Blobs have threads of their own, so that the layers of one image move side by side too.
+        self._threads = ThreadPoolExecutor(max_workers=workers)
+
+    def close(self) -> None:
+        """End the threads; what runs is finished."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def copy(self, route: Route, digest: str, tally: Tally) -> Manifest:
+        """Make an image and what is attached to it whole at the target; returns its root manifest."""
+        root = self._tree(route, digest, tally, tag=keep_tag(digest))
+        if self._attachments:
+            try:
+                for manifest in [digest, *(child.digest for child in root.children)]:
+                    self._attached(route, manifest, tally, {digest})
+            except Unavailable as error:
+                if tally.changed:
+                    raise
+                # The image is whole and nobody can have signed it anew while its registry is away.
+                tally.notes.append(f"its signatures and referrers could not be looked for: {error.reason}")
+        return root
+
+    # -- trees ------------------------------------------------------------------------------------------------
+
+    def _tree(self, route: Route, digest: str, tally: Tally, tag: str | None = None) -> Manifest:
+        """Everything below a manifest, then the manifest itself, then its tag. What is there already is checked."""
+        manifest = self._target.manifest(route.repository, tag) if tag else None
+        tagged = manifest is not None and manifest.digest == digest
+        if not tagged:
+            manifest = self._target.manifest(route.repository, digest)
+        there = manifest is not None
+        if manifest is None:
+            manifest = route.source.manifest(route.source_repository, digest)
+            if manifest is None:
+                raise NotFound(
+                    "copy",
+                    f"manifest {route.origin(digest)}",
+                    "the source registry does not have it (any more)",
+                    "Push that image again, or copy it from another place with from.",
+                )
+        waiting: list[Future[None]] = [
+            self._threads.submit(self._blob, route, blob, tally) for blob in manifest.blobs if not blob.foreign
+        ]
+        try:
+            for child in manifest.children:
+                self._tree(route, child.digest, tally)
+        finally:
+            _settle(waiting)
+        for future in waiting:
+            future.result()
+        self._store(route, manifest, tally, there=there, tag=None if tagged else tag)
+        return manifest
+
+    def _store(self, route: Route, manifest: Manifest, tally: Tally, *, there: bool, tag: str | None) -> None:
+        if there and tag is None:
+            return
+        linked = True
+        if self._write:
+            # A tag's PUT stores the manifest as well; only other algorithms than the registry's own need both.
+            by_digest = not manifest.digest.startswith("sha256:")
+            if not there and (tag is None or by_digest):
+                linked = self._target.put_manifest(route.repository, manifest.digest, manifest)
+            if tag is not None:
+                linked = self._target.put_manifest(route.repository, tag, manifest)
+        if there:
+            tally.add(tags=1)
+        else:
+            tally.add(size=len(manifest.data), manifests=1)
+            if manifest.subject and self._write and not linked:
+                self._link(route.repository, manifest, tally)
+
+    # -- blobs ------------------------------------------------------------------------------------------------
+
+    def _blob(self, route: Route, blob: Descriptor, tally: Tally) -> None:
+        with self._turn(blob.digest):
+            if route.repository in self._places(blob.digest):
+                return
+            size = self._target.blob_size(route.repository, blob.digest)
+            if size is None or size not in (-1, blob.size):
+                self._bring(route, blob, tally)
+            self._mark(blob.digest, route.repository)
+
+    def _bring(self, route: Route, blob: Descriptor, tally: Tally) -> None:
+        origins = list(self._places(blob.digest))
+        if route.source is self._target and route.source_repository != route.repository:
+            origins.insert(0, route.source_repository)
+        if not self._write:
+            tally.add(mounted=1) if origins else tally.add(size=blob.size, blobs=1)
+            return
+        session: str | None = None
+        for origin in origins[:_MOUNT_CANDIDATES]:
+            mounted, session = self._target.mount(route.repository, blob.digest, origin)
+            if mounted:
+                tally.add(mounted=1)
+                return
+            if session is not None:
+                break
+        for last in (False, True):
+            try:
+                sent = transfer(
+                    route.source, route.source_repository, self._target, route.repository, blob, session, tally.advance
+                )
+            except Corrupt:
+                # One more chance: bytes may have been hurt on the way. The session is lost with them.
+                if last:
+                    raise
+                session = None
+                continue
+            tally.add(size=sent, blobs=1)
+            return
+
+    def _places(self, digest: str) -> dict[str, None]:
+        return self._there.get(digest, {})
+
+    def _mark(self, digest: str, repository: str) -> None:
+        with self._lock:
+            self._there.setdefault(digest, {})[repository] = None
+
+    @contextmanager
+    def _turn(self, key: str) -> Iterator[None]:
+        with self._lock:
+            turn = self._turns.setdefault(key, threading.Lock())
+        with turn:
+            yield
+
+    # -- what is attached -------------------------------------------------------------------------------------
+
+    def _attached(self, route: Route, digest: str, tally: Tally, seen: set[str]) -> None:
+        """Signatures, attestations, SBOMs by cosign's tags, and referrers, with what is attached to them in turn."""
+        for suffix in COSIGN_SUFFIXES:
+            tag = digest.replace(":", "-") + suffix
+            attached = route.source.manifest(route.source_repository, tag)
+            if attached is not None:
+                self._attach(route, attached.digest, tally)
+                if self._target.tag_digest(route.repository, tag) != attached.digest:
+                    if self._write:
+                        self._target.put_manifest(route.repository, tag, attached)
+                    tally.add(tags=1)
+        referrers = route.source.referrers(route.source_repository, digest)
+        known = {item.digest for item in self._target.referrers(route.repository, digest)} if referrers else set()
+        for referrer in referrers:
+            manifest = self._attach(route, referrer.digest, tally)
+            if referrer.digest not in known and not self._target.has_referrers_api(route.repository):
+                self._link(route.repository, manifest, tally, referrer, digest)
+            if referrer.digest not in seen:
+                seen.add(referrer.digest)
+                self._attached(route, referrer.digest, tally, seen)
+
+    def _attach(self, route: Route, digest: str, tally: Tally) -> Manifest:
+        tally.attachments += 1
+        return self._tree(route, digest, tally)
+
+    def _link(
+        self,
+        repository: str,
+        manifest: Manifest,
+        tally: Tally,
+        descriptor: Descriptor | None = None,
+        subject: str | None = None,
+    ) -> None:
+        """Add a referrer to the fallback tag of its subject, for registries without the API."""
+        subject = subject or manifest.subject or ""
+        tag = subject.replace(":", "-")
+        with self._turn(f"{repository} {tag}"):
+            self._target.referrers(repository, subject)
+            if self._target.has_referrers_api(repository):
+                return
+            present = self._target.manifest(repository, tag)
+            listed = [child.document for child in present.children] if present else []
+            if any(item.get("digest") == manifest.digest for item in listed):
+                return
+            if self._write:
+                document = (
+                    descriptor.document
+                    if descriptor
+                    else {"mediaType": manifest.media_type, "digest": manifest.digest, "size": len(manifest.data)}
+                )
+                data = index([*listed, document])
+                self._target.put_manifest(repository, tag, Manifest.parse(data, OCI_INDEX, f"tag {tag}"))
+            tally.add(tags=1)
+
+
+def _settle(waiting: list[Future[None]]) -> None:
+    """Wait until all have ended, so that nothing of a failed image still moves while its error is told."""
+    for future in waiting:
+        future.exception()
+
+
+def missing_below(registry: Registry, repository: str, digest: str) -> list[str]:
+    """What an image names and the registry does not have whole: manifests read and hashed, blobs by existence and size.
+
+    Empty where the image is complete.
+    """
+    manifest = registry.manifest(repository, digest)
+    if manifest is None:
+        return [f"manifest {digest}"]
+    missing: list[str] = []
+    for child in manifest.children:
+        missing += missing_below(registry, repository, child.digest)
+    for blob in manifest.blobs:
+        if blob.foreign:
+            continue
+        size = registry.blob_size(repository, blob.digest)
+        if size is None:
+            missing.append(f"{'configuration' if blob == manifest.config else 'layer'} {blob.digest}")
+        elif size not in (-1, blob.size):
+            missing.append(f"layer {blob.digest} ({size} of {blob.size} bytes)")
+    return missing
+
+
+def check_whole(registry: Registry, repository: str, digest: str) -> None:
+    """Raise :class:`Incomplete` naming what is missing, where an image at a registry is not whole."""
+    missing = missing_below(registry, repository, digest)
+    if missing:
+        named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise Incomplete(
+            "verify",
+            f"image {registry.host}/{repository}@{digest}",
+            f"the registry does not have {named}",
+            "Copy the image there again.",
+        )

@@ -1,0 +1,146 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Manifests as bytes with what they name; they are read, never written again from their parts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput
+
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+ACCEPT = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, "*/*;q=0.1"))
+_INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1"
+_ALGORITHMS = ("sha256", "sha384", "sha512")
+
+
+def hasher(digest: str) -> Any:
+    """A fresh hash object for the digest's algorithm; :class:`InvalidInput` where we cannot compute it."""
+    algorithm = digest.partition(":")[0]
+    if algorithm not in _ALGORITHMS:
+        raise InvalidInput("check", f"digest {digest}", f"algorithm {algorithm} is not known here")
+    return hashlib.new(algorithm)
+
+
+def digest_of(data: bytes, like: str = "sha256:") -> str:
+    """The digest of the bytes, by the algorithm of ``like``."""
+    state = hasher(like)
+    state.update(data)
+    return f"{like.partition(':')[0]}:{state.hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """What a manifest says about something that it names: media type, digest, size in bytes, platform."""
+
+    digest: str
+    size: int
+    media_type: str
+    platform: str = ""
+    document: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
+
+    @property
+    def foreign(self) -> bool:
+        """A layer that is not to be distributed; registries need not have it."""
+        return "nondistributable" in self.media_type or "foreign" in self.media_type
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Raw bytes of an index or an image manifest, and what it names."""
+
+    data: bytes
+    digest: str
+    media_type: str
+    children: tuple[Descriptor, ...]
+    blobs: tuple[Descriptor, ...]
+    config: Descriptor | None
+    subject: str | None
+
+    @classmethod
+    def parse(cls, data: bytes, content_type: str, where: str, digest: str | None = None) -> Manifest:
+        """Read a manifest; ``where`` names it in errors, ``digest`` is what it must have.
+
+        Raises :class:`Corrupt` for other bytes than the digest says or for what is no manifest, :class:`InvalidInput`
+        for the retired schema 1.
+        """
+        computed = digest_of(data, digest or "sha256:")
+        if digest and computed != digest:
+            raise Corrupt(
+                "read", where, f"its bytes have digest {computed}", "The registry or the way to it alters content."
+            )
+        try:
+            document = json.loads(data)
+            if not isinstance(document, dict):
+                raise ValueError("no object")
+            media_type = str(document.get("mediaType") or content_type.partition(";")[0].strip())
+            if media_type.startswith(_SCHEMA1) or document.get("schemaVersion") == 1:
+                raise InvalidInput(
+                    "read",
+                    where,
+                    "it is a schema 1 manifest, which is retired",
+                    "Push the image again with a current tool.",
+                )
+            if media_type not in _INDEXES and "manifests" in document and "config" not in document:
+                media_type = OCI_INDEX
+            elif "config" in document and "/" not in media_type:
+                media_type = OCI_MANIFEST
+            children = tuple(_descriptor(item) for item in document.get("manifests") or [])
+            config = _descriptor(document["config"]) if document.get("config") else None
+            layers = [_descriptor(item) for item in [*(document.get("layers") or []), *(document.get("blobs") or [])]]
+            subject = (document.get("subject") or {}).get("digest")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Corrupt("read", where, f"it is no image manifest ({type(error).__name__})") from None
+        blobs = tuple(dict.fromkeys([*([config] if config else []), *layers]))
+        return cls(data, computed, media_type, children, blobs, config, subject)
+
+    @property
+    def is_index(self) -> bool:
+        return self.media_type in _INDEXES
+
+    @property
+    def platforms(self) -> list[str]:
+        """What an index says it holds, without attestations: ``linux/amd64``, ``linux/arm/v7``."""
+        return sorted({child.platform for child in self.children if child.platform})
+
+
+def _descriptor(document: dict[str, Any]) -> Descriptor:
+    return Descriptor(
+        str(document["digest"]),
+        int(document["size"]),
+        str(document.get("mediaType") or ""),
+        platform_name(document.get("platform") or {}),
+        document,
+    )
+
+
+def platform_name(document: dict[str, Any]) -> str:
+    """``os/architecture[/variant]`` of a platform or a configuration; empty where it says nothing of use."""
+    system, machine = document.get("os"), document.get("architecture")
+    if not system or not machine or "unknown" in (system, machine):
+        return ""
+    return "/".join(str(part) for part in (system, machine, document.get("variant")) if part)
+
+
+def index(descriptors: list[dict[str, Any]]) -> bytes:
+    """The bytes of a new index, for the one document we write ourselves: the fallback list of referrers."""
+    document = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": descriptors}
+    return json.dumps(document, separators=(",", ":"), sort_keys=True).encode()
+
+
+def config_platform(data: bytes) -> str:
+    """The platform that an image's configuration names; empty where it names none."""
+    try:
+        document: Any = json.loads(data)
+    except ValueError:
+        return ""
+    return platform_name(document) if isinstance(document, dict) else ""

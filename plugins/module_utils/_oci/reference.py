@@ -1,0 +1,147 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Names of images and of places in registries."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+
+DOCKER_HUB = "docker.io"
+_DIGEST = re.compile(r"^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}$")
+_REPOSITORY = re.compile(r"^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$")
+_TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
+_HOST = re.compile(r"^(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::\d{1,5})?$")
+_SCHEMES = ("docker-pullable://", "docker://", "https://", "http://")
+
+
+def is_digest(text: str) -> bool:
+    """Whether the text is ``algorithm:hex``."""
+    return bool(_DIGEST.match(text))
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An image's full name: ``host`` without Docker Hub's short forms, ``repository``, and a tag, a digest or both."""
+
+    host: str
+    repository: str
+    tag: str | None = None
+    digest: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read a name as Docker, Kubernetes and Compose files have it. Without tag and digest the tag is ``latest``.
+
+        Raises :class:`InvalidInput` for what is no image name.
+        """
+        rest = text.strip()
+        for scheme in _SCHEMES:
+            rest = rest.removeprefix(scheme)
+        rest, _at, digest = rest.partition("@")
+        tag = ""
+        if ":" in rest.rsplit("/", 1)[-1] and "/" in rest:
+            rest, _colon, tag = rest.rpartition(":")
+        elif ":" in rest and "/" not in rest:
+            rest, _colon, tag = rest.partition(":")
+        host, slash, repository = rest.partition("/")
+        if not slash or not ("." in host or ":" in host or host == "localhost" or host != host.lower()):
+            host, repository = DOCKER_HUB, rest
+        if host in ("index.docker.io", "registry-1.docker.io"):
+            host = DOCKER_HUB
+        if host == DOCKER_HUB and "/" not in repository:
+            repository = f"library/{repository}"
+        good = _HOST.match(host) and _REPOSITORY.match(repository)
+        if not good or (tag and not _TAG.match(tag)) or (_at and not is_digest(digest)):
+            raise InvalidInput(
+                "read", f"image name {text!r}", "it is not HOST/REPOSITORY:TAG or HOST/REPOSITORY@DIGEST", "Correct it."
+            )
+        return cls(host, repository, tag or (None if digest else "latest"), digest or None)
+
+    @property
+    def name(self) -> str:
+        """``host/repository``."""
+        return f"{self.host}/{self.repository}"
+
+    def at(self, digest: str) -> Reference:
+        """The same repository, by digest alone."""
+        return replace(self, tag=None, digest=digest)
+
+    def __str__(self) -> str:
+        text = self.name
+        if self.tag:
+            text += f":{self.tag}"
+        return text + (f"@{self.digest}" if self.digest else "")
+
+
+def parse_image_id(text: str) -> tuple[Reference | None, str | None]:
+    """What a container runtime says that it runs: a repository with a digest, or a bare digest of the configuration.
+
+    ``(reference, None)``, ``(None, digest)``, or ``(None, None)`` where it says nothing that can be used.
+    """
+    for scheme in _SCHEMES:
+        text = text.removeprefix(scheme)
+    if is_digest(text):
+        return None, text
+    if re.fullmatch(r"[0-9a-f]{64}", text):
+        return None, f"sha256:{text}"
+    if "@" in text:
+        try:
+            return Reference.parse(text), None
+        except InvalidInput:
+            return None, None
+    return None, None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A registry with the path below which our copies lie."""
+
+    host: str
+    prefix: str = ""
+
+    @classmethod
+    def parse(cls, name: str) -> Place:
+        """Read ``HOST[:PORT][/PREFIX]``."""
+        rest = name.strip()
+        for scheme in _SCHEMES:
+            rest = rest.removeprefix(scheme)
+        host, _slash, prefix = rest.strip("/").partition("/")
+        if not _HOST.match(host) or (prefix and not _REPOSITORY.match(prefix)):
+            raise InvalidInput(
+                "use", f"registry {name!r}", "it is not HOST:PORT/PREFIX", "Correct the registry's name."
+            )
+        if host in ("index.docker.io", "registry-1.docker.io"):
+            host = DOCKER_HUB
+        return cls(host, prefix)
+
+    @property
+    def name(self) -> str:
+        """``host/prefix``."""
+        return f"{self.host}/{self.prefix}" if self.prefix else self.host
+
+    def repository(self, path: str) -> str:
+        """The repository at the registry that holds what has this path below the prefix."""
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+    def path_of(self, reference: Reference) -> str | None:
+        """The path below this place, where the image already lies here; else ``None``."""
+        if reference.host != self.host:
+            return None
+        if not self.prefix:
+            return reference.repository
+        below = reference.repository.removeprefix(self.prefix + "/")
+        return below if below != reference.repository else None
+
+
+def path_for(reference: Reference) -> str:
+    """Where the copy of an image lies below any place: the original's host and port, then its repository.
+
+    ``10.7.0.10:5000/ledger/api`` → ``10.7.0.10-5000/ledger/api``.
+    """
+    host = re.sub(r"[^a-z0-9.]+", "-", reference.host.lower()).strip("-.")
+    return f"{host}/{reference.repository}"

@@ -1,0 +1,352 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""One OCI registry: the verbs of distribution-spec 1.1 that a mirror needs, on raw bytes."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from urllib.parse import urlencode, urljoin, urlsplit
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Corrupt,
+    Denied,
+    MusterError,
+    NotFound,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Authorizer, Keyring
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import (
+    ACCEPT,
+    OCI_INDEX,
+    Descriptor,
+    Manifest,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import DOCKER_HUB
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import (
+    BROKEN,
+    RETRY_STATUS,
+    Answer,
+    Task,
+    Transport,
+    server_words,
+)
+
+_AUTH_ATTEMPTS = 8
+_PAGES = 100
+
+
+class SessionLost(Exception):
+    """An upload session broke or was refused; the upload may go on after a probe, or in a new one."""
+
+
+class Registry:
+    """A registry by its host; safe to call from many threads."""
+
+    def __init__(self, host: str, transport: Transport, keyring: Keyring) -> None:
+        self.host = host
+        self._transport = transport
+        self._auth = Authorizer(transport, host, keyring)
+        network = "registry-1.docker.io" if host == DOCKER_HUB else host
+        self._base = f"{transport.scheme(host)}://{network}/v2/"
+        self._without_referrers: set[str] = set()
+        self._lock = threading.Lock()
+
+    # -- manifests --------------------------------------------------------------------------------------------
+
+    def manifest(self, repository: str, reference: str) -> Manifest | None:
+        """A manifest by tag or digest with its bytes checked; ``None`` where the registry does not have it."""
+        where = self._name(repository, reference)
+        task = Task("read", f"manifest {where}")
+        answer = self._call("GET", repository, f"manifests/{reference}", task, headers={"Accept": ACCEPT})
+        if answer.status == 404:
+            return None
+        self._expect(answer, task, 200)
+        wanted = reference if ":" in reference else None
+        said = answer.headers.get("Docker-Content-Digest") if wanted is None else None
+        return Manifest.parse(
+            answer.body, answer.headers.get("Content-Type", ""), f"manifest {where}", wanted or said or None
+        )
+
+    def tag_digest(self, repository: str, tag: str) -> str | None:
+        """The digest that a tag names now; ``None`` where there is no such tag."""
+        task = Task("read", f"manifest {self._name(repository, tag)}")
+        answer = self._call("HEAD", repository, f"manifests/{tag}", task, headers={"Accept": ACCEPT})
+        if answer.status == 404:
+            return None
+        self._expect(answer, task, 200)
+        digest = answer.headers.get("Docker-Content-Digest")
+        if digest:
+            return digest
+        manifest = self.manifest(repository, tag)
+        return manifest.digest if manifest else None
+
+    def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> bool:
+        """Store a manifest's bytes under a tag or its digest; true where the registry indexed it as a referrer."""
+        task = Task("write", f"manifest {self._name(repository, reference)}")
+        answer = self._call(
+            "PUT",
+            repository,
+            f"manifests/{reference}",
+            task,
+            push=True,
+            headers={"Content-Type": manifest.media_type},
+            body=manifest.data,
+        )
+        self._expect(answer, task, 201, 200, 202)
+        said = answer.headers.get("Docker-Content-Digest")
+        if said and said.partition(":")[0] == manifest.digest.partition(":")[0] and said != manifest.digest:
+            raise Corrupt(task.action, task.target, f"the registry stored it as {said}", "It alters what it is given.")
+        return bool(answer.headers.get("OCI-Subject"))
+
+    def referrers(self, repository: str, digest: str) -> list[Descriptor]:
+        """What refers to a manifest: by the registry's API, or from the fallback tag where it has none."""
+        if repository not in self._without_referrers:
+            found = self._referrers_api(repository, digest)
+            if found is not None:
+                return found
+            with self._lock:
+                self._without_referrers.add(repository)
+        fallback = self.manifest(repository, digest.replace(":", "-"))
+        return list(fallback.children) if fallback and fallback.is_index else []
+
+    def has_referrers_api(self, repository: str) -> bool:
+        """Whether :meth:`referrers` found the API there; ask it first."""
+        return repository not in self._without_referrers
+
+    def _referrers_api(self, repository: str, digest: str) -> list[Descriptor] | None:
+        task = Task("read", f"referrers of {self._name(repository, digest)}")
+        path: str | None = f"referrers/{digest}"
+        found: list[Descriptor] = []
+        for _ in range(_PAGES):
+            if path is None:
+                break
+            answer = self._call("GET", repository, path, task, headers={"Accept": OCI_INDEX}, denied_is_answer=True)
+            kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+            if answer.status in RETRY_STATUS:
+                self._expect(answer, task, 200)
+            if answer.status != 200 or kind not in (OCI_INDEX, "application/json"):
+                return None
+            try:
+                found += Manifest.parse(answer.body, OCI_INDEX, task.target).children
+            except Corrupt:
+                return None
+            following = re.search(r'<([^>]+)>\s*;\s*rel="?next', answer.headers.get("Link", ""))
+            path = urljoin(self._url(repository, path), following.group(1)) if following else None
+        return found
+
+    # -- blobs ------------------------------------------------------------------------------------------------
+
+    def blob_size(self, repository: str, digest: str) -> int | None:
+        """Size of a blob in bytes (-1: not said); ``None`` where the repository does not have it."""
+        task = Task("look for", f"blob {self._name(repository, digest)}")
+        answer = self._call("HEAD", repository, f"blobs/{digest}", task)
+        if answer.status == 404:
+            return None
+        self._expect(answer, task, 200)
+        return -1 if answer.length is None else answer.length
+
+    def open_blob(self, repository: str, digest: str, offset: int = 0) -> Answer:
+        """Start to read a blob at ``offset``: the answer is 206, or 200 where it is sent from its beginning."""
+        task = Task("read", f"blob {self._name(repository, digest)}")
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        answer = self._call("GET", repository, f"blobs/{digest}", task, headers=headers, stream=True)
+        if answer.status == 416:
+            return self._call("GET", repository, f"blobs/{digest}", task, stream=True)
+        if answer.status not in (200, 206):
+            self._expect(answer, task, 200)
+        return answer
+
+    def read_blob(self, repository: str, digest: str) -> bytes:
+        """A small blob as a whole, such as a configuration."""
+        with self.open_blob(repository, digest) as answer:
+            answer.load()
+            return answer.body
+
+    def mount(self, repository: str, digest: str, origin: str) -> tuple[bool, str | None]:
+        """Make a blob of another repository here visible in this one.
+
+        ``(True, None)``, or ``(False, session)`` with an open upload session where the registry would not.
+        """
+        task = Task("mount", f"blob {self._name(repository, digest)} from {origin}")
+        query = urlencode({"mount": digest, "from": origin})
+        answer = self._call(
+            "POST", repository, f"blobs/uploads/?{query}", task, push=True, origin=origin, denied_is_answer=True
+        )
+        if answer.status == 201:
+            return True, None
+        if answer.status == 202:
+            return False, self._location(repository, answer)
+        return False, None
+
+    def begin_upload(self, repository: str) -> str:
+        """Open an upload session and return its place."""
+        task = Task("begin an upload to", f"{repository} at registry {self.host}")
+        answer = self._call("POST", repository, "blobs/uploads/", task, push=True)
+        self._expect(answer, task, 202)
+        location = self._location(repository, answer)
+        if location is None:
+            raise Unavailable(task.action, task.target, "the answer has no Location")
+        return location
+
+    def upload(self, repository: str, location: str, digest: str, start: int, size: int, body: Iterable[bytes]) -> None:
+        """Send a blob's bytes from ``start`` to its end into a session and close it.
+
+        In one request where nothing was sent before. Raises :class:`SessionLost` where a probe or a new session helps.
+        """
+        task = Task("upload", f"blob {self._name(repository, digest)}")
+        length = size - start
+        if 0 < start < size:
+            headers = {"Content-Range": f"{start}-{size - 1}", "Content-Length": str(length)}
+            answer = self._send(repository, "PATCH", location, headers, body, task)
+            if answer.status != 202:
+                self._lost(answer, task)
+            location = self._location(repository, answer) or location
+        if start:
+            body, length = [], 0
+        separator = "&" if "?" in location else "?"
+        url = f"{location}{separator}{urlencode({'digest': digest})}"
+        answer = self._send(repository, "PUT", url, {"Content-Length": str(length)}, body, task)
+        if answer.status not in (201, 204):
+            self._lost(answer, task)
+
+    def probe(self, repository: str, location: str) -> tuple[str, int] | None:
+        """How far a session came: its place and the number of bytes it holds; ``None`` where it is gone."""
+        task = Task("continue", f"an upload to {repository} at registry {self.host}")
+        try:
+            answer = self._call("GET", repository, location, task, push=True)
+        except MusterError:
+            return None
+        span = re.match(r"(?:bytes=)?0-(\d+)$", answer.headers.get("Range", ""))
+        if answer.status != 204 or span is None:
+            return None
+        # A session that holds nothing and one that holds a single byte both say 0-0.
+        end = int(span.group(1))
+        return (self._location(repository, answer) or location, end + 1) if end else None
+
+    def _send(
+        self, repository: str, method: str, url: str, headers: Mapping[str, str], body: Iterable[bytes], task: Task
+    ) -> Answer:
+        authorization = self._auth.header(repository, _scopes(repository, push=True), task)
+        signed = {"Content-Type": "application/octet-stream", **headers}
+        if authorization and urlsplit(url).netloc == urlsplit(self._base).netloc:
+            signed["Authorization"] = authorization
+        try:
+            answer = self._transport.send(method, url, signed, body)
+            answer.load()
+        except BROKEN as error:
+            raise SessionLost(str(error) or type(error).__name__) from None
+        if answer.status == 401:
+            self._auth.refused(answer, repository, authorization, task)
+            raise SessionLost("the login expired during the upload")
+        return answer
+
+    def _lost(self, answer: Answer, task: Task) -> None:
+        if answer.status in RETRY_STATUS or answer.status in (400, 404, 416):
+            code, message = server_words(answer)
+            raise SessionLost(f"registry {self.host} answered {answer.status} {code} {message}".strip())
+        self._expect(answer, task, 201)
+
+    # -- requests ---------------------------------------------------------------------------------------------
+
+    def _call(
+        self,
+        method: str,
+        repository: str,
+        path: str,
+        task: Task,
+        *,
+        push: bool = False,
+        origin: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        stream: bool = False,
+        denied_is_answer: bool = False,
+    ) -> Answer:
+        scopes = _scopes(repository, push=push, origin=origin)
+        url = self._url(repository, path)
+        for attempt in range(1, _AUTH_ATTEMPTS + 1):
+            signed = dict(headers or {})
+            authorization = self._auth.header(repository, scopes, task)
+            if authorization and urlsplit(url).netloc == urlsplit(self._base).netloc:
+                signed["Authorization"] = authorization
+            if method in ("POST", "PUT") and body is None:
+                signed["Content-Length"] = "0"
+            answer = self._transport.request(method, url, task, headers=signed, body=body, stream=stream)
+            if answer.status not in (401, 403) or attempt == _AUTH_ATTEMPTS:
+                break
+            try:
+                self._auth.refused(answer, repository, authorization, task)
+            except Denied:
+                if denied_is_answer:
+                    break
+                raise
+        if answer.status < 400:
+            self._auth.accepted(repository)
+        return answer
+
+    def _url(self, repository: str, path: str) -> str:
+        return path if path.startswith(("https://", "http://")) else f"{self._base}{repository}/{path}"
+
+    def _location(self, repository: str, answer: Answer) -> str | None:
+        location = answer.headers.get("Location")
+        if not location:
+            return None
+        url = urljoin(self._url(repository, "blobs/uploads/"), location)
+        base = urlsplit(self._base)
+        if urlsplit(url).scheme == "http" and base.scheme == "https":
+            # Registries behind a proxy that ends TLS do not know that they are reached by it.
+            url = "https" + url.removeprefix("http")
+        return url
+
+    def _name(self, repository: str, reference: str) -> str:
+        separator = "@" if ":" in reference else ":"
+        return f"{self.host}/{repository}{separator}{reference}"
+
+    def _expect(self, answer: Answer, task: Task, *good: int) -> None:
+        if answer.status in good:
+            return
+        code, message = server_words(answer)
+        reason = f"registry {self.host} answered {answer.status}" + (f" {code}" if code else "")
+        reason += f": {message}" if message else ""
+        if answer.status == 404:
+            raise NotFound(
+                task.action, task.target, reason, "Check the registry's name and that the repository exists."
+            )
+        if answer.status in (401, 403):
+            raise Denied(task.action, task.target, reason, "Check the login of this registry and its rights.")
+        if answer.status == 405 or code == "UNSUPPORTED":
+            raise Denied(task.action, task.target, reason, "The registry does not take this; it may be read-only.")
+        hint = "It is overloaded or in trouble; try again later." if answer.status in RETRY_STATUS else ""
+        raise Unavailable(task.action, task.target, reason, hint)
+
+
+def _scopes(repository: str, *, push: bool = False, origin: str | None = None) -> list[str]:
+    scopes = [f"repository:{repository}:pull" + (",push" if push else "")]
+    if origin and origin != repository:
+        scopes.append(f"repository:{origin}:pull")
+    return scopes
+
+
+class Registries:
+    """Clients of all registries of a run, one per host, with the options and logins that belong to each."""
+
+    def __init__(self, transport: Transport, keyring: Keyring) -> None:
+        self._transport = transport
+        self._keyring = keyring
+        self._clients: dict[str, Registry] = {}
+        self._lock = threading.Lock()
+
+    def at(self, host: str) -> Registry:
+        """The client for a host."""
+        with self._lock:
+            if host not in self._clients:
+                self._clients[host] = Registry(host, self._transport, self._keyring)
+            return self._clients[host]
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._transport.close()

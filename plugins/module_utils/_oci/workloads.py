@@ -1,0 +1,228 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What an application runs on a cluster: each container with the image as written and what the node says it is."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, NotFound
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
+    JSON,
+    ApiError,
+    ApiNotFound,
+    Cluster,
+    object_path,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
+
+_TEMPLATES = {
+    "deployments": "apps/v1",
+    "statefulsets": "apps/v1",
+    "daemonsets": "apps/v1",
+    "replicasets": "apps/v1",
+    "replicationcontrollers": "v1",
+    "jobs": "batch/v1",
+    "cronjobs": "batch/v1",
+}
+_PLURAL = {
+    "Deployment": "deployments",
+    "StatefulSet": "statefulsets",
+    "DaemonSet": "daemonsets",
+    "ReplicaSet": "replicasets",
+    "ReplicationController": "replicationcontrollers",
+    "Job": "jobs",
+    "CronJob": "cronjobs",
+}
+_ENDED = ("Succeeded", "Failed")
+_OURS = "muster.container_dr"
+
+
+@dataclass(frozen=True)
+class Use:
+    """One container that names an image. ``image_id`` is empty for what has not run; ``live`` is what runs now."""
+
+    image: str
+    image_id: str
+    used_by: str
+    live: bool = True
+
+
+def uses(cluster: Cluster, namespaces: Sequence[str]) -> list[Use]:
+    """Every use of an image in the namespaces, ordered; raises :class:`NotFound` for a namespace that is not there.
+
+    What runs counts. A workload's template is added where no pod of it runs that image: scaled to zero, suspended,
+    between two runs of a CronJob. For these the newest pod that has ended tells what last ran.
+    """
+    if not namespaces:
+        raise InvalidInput(
+            "resolve", "images", "the application names no namespaces", "Set namespaces in the application."
+        )
+    found: list[Use] = []
+    for namespace in namespaces:
+        found += _namespace(cluster, namespace)
+    return sorted(set(found), key=lambda use: (use.image, use.used_by, use.image_id))
+
+
+def _namespace(cluster: Cluster, namespace: str) -> list[Use]:
+    try:
+        cluster.get(object_path("v1", "namespaces", None, namespace))
+    except ApiNotFound:
+        raise NotFound(
+            "resolve",
+            f"images of namespace {namespace}",
+            "there is no such namespace on the cluster",
+            "Check the application's namespaces and the context.",
+        ) from None
+    kinds = [("pods", "v1"), *_TEMPLATES.items()]
+    outcomes = pool.each(kinds, lambda kind: list(cluster.list(object_path(kind[1], kind[0], namespace))), workers=8)
+    listed: dict[str, list[JSON]] = {}
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+        listed[outcome.item[0]] = [item for item in outcome.value or [] if not _is_ours(item)]
+    owners = {
+        (kind, item["metadata"]["name"]): _controller(item) for kind in ("replicasets", "jobs") for item in listed[kind]
+    }
+    return list(_combine(namespace, listed, lambda item: _workload(item, owners)))
+
+
+def _combine(
+    namespace: str, listed: Mapping[str, list[JSON]], workload: Callable[[JSON], tuple[str, str]]
+) -> Iterator[Use]:
+    running: set[tuple[str, str, str, str]] = set()
+    ended: dict[tuple[str, str, str, str], tuple[str, str]] = {}
+    for pod in listed["pods"]:
+        kind, name = workload(pod)
+        over = pod.get("status", {}).get("phase") in _ENDED
+        for container, image, image_id in _pod_images(pod):
+            key = (kind, name, container, image)
+            if over:
+                stamp = str(pod["metadata"].get("creationTimestamp") or "")
+                ended[key] = max(ended.get(key, ("", "")), (stamp, image_id))
+            else:
+                running.add(key)
+                yield Use(image, image_id, f"{namespace}/{kind}/{name}:{container}")
+    for plural in _TEMPLATES:
+        for item in listed[plural]:
+            if _controller(item) is not None:
+                continue
+            name = item["metadata"]["name"]
+            for container, image in _template_images(_template(plural, item)):
+                key = (plural, name, container, image)
+                if key not in running:
+                    yield Use(
+                        image, ended.get(key, ("", ""))[1], f"{namespace}/{plural}/{name}:{container}", live=False
+                    )
+
+
+def _is_ours(item: JSON) -> bool:
+    return bool((item["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") == _OURS)
+
+
+def _controller(item: JSON) -> tuple[str, str] | None:
+    for owner in item["metadata"].get("ownerReferences") or []:
+        if owner.get("controller") and owner.get("kind") in _PLURAL:
+            return _PLURAL[owner["kind"]], str(owner["name"])
+    return None
+
+
+def _workload(pod: JSON, owners: Mapping[tuple[str, str], tuple[str, str] | None]) -> tuple[str, str]:
+    owner = _controller(pod)
+    if owner is None:
+        return "pods", str(pod["metadata"]["name"])
+    return owners.get(owner) or owner
+
+
+def _containers(spec: JSON) -> Iterator[JSON]:
+    for field in ("containers", "initContainers", "ephemeralContainers"):
+        yield from spec.get(field) or []
+
+
+def _pod_images(pod: JSON) -> Iterator[tuple[str, str, str]]:
+    """``(container, image as written, image id)``; the id of a container that never started is empty."""
+    status = pod.get("status") or {}
+    ids = {
+        entry["name"]: str(entry.get("imageID") or "")
+        for field in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
+        for entry in status.get(field) or []
+    }
+    for container in _containers(pod["spec"]):
+        if container.get("image"):
+            yield container["name"], container["image"], ids.get(container["name"], "")
+    for name, image in _image_volumes(pod["spec"]):
+        yield name, image, ""
+
+
+def _template(plural: str, item: JSON) -> JSON:
+    spec = item.get("spec") or {}
+    if plural == "cronjobs":
+        spec = (spec.get("jobTemplate") or {}).get("spec") or {}
+    template: JSON = (spec.get("template") or {}).get("spec") or {}
+    return template
+
+
+def _template_images(spec: JSON) -> Iterator[tuple[str, str]]:
+    for container in _containers(spec):
+        if container.get("image"):
+            yield container["name"], container["image"]
+    yield from _image_volumes(spec)
+
+
+def _image_volumes(spec: JSON) -> Iterator[tuple[str, str]]:
+    for volume in spec.get("volumes") or []:
+        reference = (volume.get("image") or {}).get("reference")
+        if reference:
+            yield f"volume {volume['name']}", str(reference)
+
+
+def pull_logins(cluster: Cluster, namespaces: Iterable[str], keyring: Keyring, warn: Callable[[str], None]) -> None:
+    """Add the logins with which the namespaces' pods pull: of pods, workload templates and service accounts."""
+    for namespace in namespaces:
+        names: dict[str, None] = {}
+        try:
+            for account in cluster.list(object_path("v1", "serviceaccounts", namespace)):
+                _collect(account.get("imagePullSecrets"), names)
+            for pod in cluster.list(object_path("v1", "pods", namespace)):
+                _collect(pod["spec"].get("imagePullSecrets"), names)
+            for plural, version in _TEMPLATES.items():
+                for item in cluster.list(object_path(version, plural, namespace)):
+                    _collect(_template(plural, item).get("imagePullSecrets"), names)
+        except ApiError as error:
+            warn(f"Pull secrets of namespace {namespace} are not used: {error.reason}.")
+            continue
+        for name in names:
+            _add_secret(cluster, namespace, name, keyring, warn)
+
+
+def _collect(references: Any, names: dict[str, None]) -> None:
+    for reference in references or []:
+        if reference.get("name"):
+            names[str(reference["name"])] = None
+
+
+def _add_secret(cluster: Cluster, namespace: str, name: str, keyring: Keyring, warn: Callable[[str], None]) -> None:
+    label = f"pull secret {namespace}/{name}"
+    try:
+        secret = cluster.find(object_path("v1", "secrets", namespace, name))
+    except ApiError as error:
+        warn(f"{label} cannot be read and is not used: {error.reason}.")
+        return
+    data = (secret or {}).get("data") or {}
+    encoded = data.get(".dockerconfigjson") or data.get(".dockercfg")
+    if not encoded:
+        return
+    try:
+        document = json.loads(base64.b64decode(encoded))
+    except (binascii.Error, ValueError):
+        warn(f"{label} is not used: it holds no docker configuration.")
+        return
+    keyring.add_document(document, label)

@@ -15,7 +15,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
-from ansible_collections.muster.container_dr.plugins.module_utils._plan.rpo import rpo
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.application import Application, parse
 from ansible_collections.muster.container_dr.plugins.module_utils._validate import data, health, images, isolation
 from ansible_collections.muster.container_dr.plugins.module_utils._validate.check import (
     Check,
@@ -40,7 +40,7 @@ def validate(request: Request) -> dict[str, Any]:
     point: Mapping[str, Any] = params["point"]
     application: Mapping[str, Any] = params["application"]
     namespaces: dict[str, str] = params.get("namespaces") or {name: name for name in application["namespaces"]}
-    own = _own_checks(application)
+    own = _own_checks(parse(application))
     cluster = Cluster.connect(params)
     cluster.version()
     timeout = clock.duration(params["timeout"])
@@ -79,11 +79,10 @@ def _one(check: Check, progress: Progress) -> CheckResult:
     return result
 
 
-def _own_checks(application: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    checks: Sequence[Mapping[str, Any]] = application.get("checks") or []
-    for check in checks:
+def _own_checks(application: Application) -> list[Mapping[str, Any]]:
+    for check in application.checks:
         kind = str(check.get("kind"))
-        what = f"check {check.get('name')!r} of application {application.get('name')!r}"
+        what = f"check {check.get('name')!r} of application {application.name!r}"
         if kind not in _KINDS:
             raise InvalidInput("use", what, f"there is no kind {kind!r}", f"Use one of: {', '.join(_KINDS)}.")
         missing = [key for key in _NEEDED[kind] if not check.get(key)]
@@ -91,7 +90,7 @@ def _own_checks(application: Mapping[str, Any]) -> list[Mapping[str, Any]]:
             raise InvalidInput(
                 "use", what, f"it lacks {', '.join(missing)}", "Complete it in the application variable."
             )
-    return list(checks)
+    return list(application.checks)
 
 
 def _application_checks(
@@ -146,9 +145,8 @@ def _answer(
     healthy_after: float,
 ) -> dict[str, Any]:
     incident = clock.parse(params["incident"]) if params.get("incident") else clock.now()
-    target = (application.get("targets") or {}).get("rpo")
-    target_seconds = clock.duration(target) if target else None
-    stated = rpo(incident, clock.parse(point["consistency"]["point"]), target_seconds)
+    target = parse(application).targets.rpo
+    lost = (incident - clock.parse(point["consistency"]["point"])).total_seconds()
     told = [result.details["data_until"] for result in results if result.details.get("data_until")]
     until = min(told) if told else None
     overall = verdict(results)
@@ -163,9 +161,9 @@ def _answer(
         "data_until": until,
         "rpo": {
             "incident": clock.iso(incident),
-            "seconds": stated.seconds,
-            "target_seconds": stated.target_seconds,
-            "met": stated.met,
+            "seconds": lost,
+            "target_seconds": target,
+            "met": None if target is None else lost <= target,
             "data_seconds": (incident - clock.parse(until)).total_seconds() if until else None,
         },
     }

@@ -163,6 +163,11 @@ namespaces:
   type: list
   elements: str
   sample: [ledger]
+epoch:
+  description: The epoch that the last transition stamped on the namespaces, V(1) where there never was one.
+  returned: success
+  type: int
+  sample: 1
 cluster_version:
   description: Version of the API server.
   returned: success

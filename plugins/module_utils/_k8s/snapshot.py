@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import capture as capturing
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, layout, selection, staging
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, layout, objects, selection, staging
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 
@@ -46,6 +46,7 @@ def snapshot(request: Request) -> dict[str, Any]:
             "cluster_version": version,
             "counts": dict(sorted(captured.counts.items())),
             "namespaces": captured.namespaces,
+            "epoch": _epoch(cluster, captured.namespaces),
             "related": captured.related,
             "incomplete": captured.incomplete,
             "excluded": captured.excluded,
@@ -79,6 +80,24 @@ def snapshot(request: Request) -> dict[str, Any]:
     for entry in captured.incomplete:
         request.warn(f"The capture of {chosen.application} is incomplete: {entry['what']}: {entry['why']}")
     return result
+
+
+def _epoch(cluster: Cluster, namespaces: list[str]) -> int:
+    """The epoch that a transition stamped on the namespaces; 1 where there never was one."""
+    stamps = set()
+    for name in namespaces:
+        live = cluster.get(object_path("v1", "namespaces", name=name))
+        stamp = objects.annotations_of(live).get(kinds.EPOCH, "1")
+        if not stamp.isdigit():
+            raise InvalidInput(
+                "read",
+                f"epoch of namespace {name}",
+                f"annotation {kinds.EPOCH} is {stamp!r}",
+                "Set it to the number that transition_info gives for this site.",
+            )
+        stamps.add(int(stamp))
+    # The lowest: a point never claims to be newer than its oldest part.
+    return min(stamps, default=1)
 
 
 def _newest(repository: Repository, host: str, application: str) -> Any:

@@ -62,7 +62,9 @@ class Task:
 class Answer:
     """A response. Its connection goes back for reuse once the body was read to the end."""
 
-    def __init__(self, response: http.client.HTTPResponse, connection: http.client.HTTPConnection, host: _Host) -> None:
+    def __init__(
+        self, method: str, response: http.client.HTTPResponse, connection: http.client.HTTPConnection, host: _Host
+    ) -> None:
         self.status = response.status
         self.headers = response.headers
         self.body = b""
@@ -72,7 +74,7 @@ class Answer:
         length = response.headers.get("Content-Length", "")
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         self.length = int(length) if length.isdigit() and not chunked else None
-        self._expected = None if response.isclosed() else self.length
+        self._expected = None if method == "HEAD" or response.status in (204, 304) else self.length
         self._received = 0
         self._ended = False
         if response.isclosed():
@@ -289,10 +291,10 @@ class Transport:
                 # The server may have refused before it read everything; its reason is worth more than the break.
                 if body is None or connection.sock is None:
                     raise
-                answer = Answer(connection.getresponse(), connection, host)
+                answer = Answer(method, connection.getresponse(), connection, host)
                 answer._response.will_close = True
                 return answer
-            return Answer(connection.getresponse(), connection, host)
+            return Answer(method, connection.getresponse(), connection, host)
         except BaseException:
             connection.close()
             raise

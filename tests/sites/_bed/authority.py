@@ -40,6 +40,21 @@ def s3_login(bed: Bed, site: str) -> tuple[str, str, str]:
     return access.read_text().strip(), secret(bed, f"{site}-s3-secret-key", 40), REGION
 
 
+def operator_keys(bed: Bed) -> dict[str, object]:
+    """What an operator of the sites holds: the repository's password, and a key that signs recovery points."""
+    secret(bed, "repository-password", 40)
+    key, signers, identity = bed.secrets / "signing-key", bed.secrets / "allowed-signers", f"{USER}@bed"
+    if not signers.exists():
+        key.unlink(missing_ok=True)
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", identity, "-f", key])
+        kind, public = key.with_suffix(".pub").read_text().split()[:2]
+        write(signers, f"{identity} {kind} {public}\n")
+    return {
+        "repository_password_file": str(bed.secrets / "repository-password"),
+        "signing": {"key": str(key), "allowed_signers": str(signers), "identity": identity},
+    }
+
+
 def authority(bed: Bed) -> None:
     """Make the certificate authority; its certificate is .work/sites/ca.pem."""
     key = bed.secrets / "ca.key"
@@ -72,7 +87,8 @@ def certificate(bed: Bed, name: str, address: str) -> Path:
     run(["openssl", "req", "-new", "-key", key, "-subj", f"/CN={name}", "-out", request])
     run([
         "openssl", "x509", "-req", "-in", request, "-CA", bed.ca, "-CAkey", bed.secrets / "ca.key",
-        "-set_serial", str(secrets.randbits(120)), "-sha256", "-days", DAYS, "-extfile", extensions, "-out", certificate,
+        "-set_serial", str(secrets.randbits(120)), "-sha256", "-days", DAYS, "-extfile", extensions,
+        "-out", certificate,
     ])  # fmt: skip
     request.unlink()
     extensions.unlink()

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import shutil
@@ -54,6 +55,12 @@ def configuration(bed: Bed, site: str, nodes: int) -> dict[str, object]:
     }  # fmt: skip
 
 
+def lacking(bed: Bed, engine: Engine, nodes: int) -> bool:
+    """True when a site's nodes are not all there."""
+    have = engine.states(bed.name)
+    return any(name not in have for site in SITES for name in bed.nodes(site, nodes))
+
+
 def create(bed: Bed, engine: Engine, site: str, nodes: int, node_image: str) -> None:
     """Create the site's cluster when it is not there; half a cluster is removed and made again."""
     wanted = bed.nodes(site, nodes)
@@ -75,14 +82,14 @@ def create(bed: Bed, engine: Engine, site: str, nodes: int, node_image: str) -> 
                 "KIND_EXPERIMENTAL_DOCKER_NETWORK": bed.name, "KUBECONFIG": str(Path(folder, "kubeconfig")),
             }  # fmt: skip
             run([kind, "delete", "cluster", "--name", bed.cluster(site)], env=env)
-            words = ["create", "cluster", "--config", file, "--image", node_image, "--retain", "-v", "1"]
             try:
-                run([kind, *words], env=env, timeout=600)
+                run([kind, "create", "cluster", "--config", file, "--image", node_image, "--retain", "-v", "1"],
+                    env=env, timeout=600)  # fmt: skip
             except BedError:
                 with contextlib.suppress(BedError):
-                    node = wanted[0]
-                    note(engine.docker("logs", "--tail", "50", node, check=False))
-                    note(engine.docker("exec", node, "journalctl", "-u", "kubelet", "-n", "80", "--no-pager", check=False))
+                    note(engine.docker("logs", "--tail", "50", wanted[0], check=False))
+                    journal = ["journalctl", "-u", "kubelet", "-n", "80", "--no-pager"]
+                    note(engine.docker("exec", wanted[0], *journal, check=False))
                 raise
         admin = engine.docker("exec", wanted[0], "cat", "/etc/kubernetes/admin.conf")
         kube.extract(admin, bed.secrets / f"{site}-api")
@@ -130,6 +137,18 @@ def load(bed: Bed, engine: Engine, site: str, nodes: int, image: str, mark: str)
     return changed
 
 
+def load_pods(bed: Bed, engine: Engine, site: str, nodes: int) -> None:
+    """Put the bed's pod images into nodes that were not made by the bed."""
+    path = images.pod_archive(bed, engine, images.names(bed))
+    for node in bed.nodes(site, nodes):
+        engine.docker("cp", path, f"{node}:/kind/pods.tar")
+        script = (
+            "ctr -n k8s.io images import /kind/pods.tar >/dev/null && rm /kind/pods.tar && "
+            f"ctr -n k8s.io images tag --force {images.CONTROL} docker.io/{images.SIDECARS}"
+        )
+        engine.docker("exec", node, "sh", "-c", script)
+
+
 def driver_key(bed: Bed, userland: str) -> str:
     folder = bed.here / "csi"
     return cache.key(*sorted(folder.glob("*.go")), folder / "go.mod", folder / "go.sum", userland,
@@ -150,10 +169,8 @@ def driver_image(bed: Bed, engine: Engine, userland: str) -> str:
                     cwd=folder, env=gobuild.environment(bed, folder))  # fmt: skip
                 part.replace(program)
                 cache.drop_others(program.parents[1], "csi-driver", program.parent.name)
-            images.docker_build(
-                engine, tag, bed.here / "images/csi-driver.Dockerfile", lambda to: shutil.copy(program, to) and None,
-                userland=userland,
-            )
+            files = {"csi-driver": program}
+            images.docker_build(engine, tag, bed.here / "images/csi-driver.Dockerfile", files, userland=userland)
     engine.docker("tag", tag, DRIVER)
     return key
 
@@ -166,8 +183,7 @@ def add(bed: Bed, engine: Engine, site: str, nodes: int, driver: str, own_node: 
         return
     with step(f"{site}: storage and network", bed.logs):
         if not own_node:
-            load(bed, engine, site, nodes, images.CONTROL, "1")
-            load(bed, engine, site, nodes, images.SIDECARS, "1")
+            load_pods(bed, engine, site, nodes)
         changed = load(bed, engine, site, nodes, DRIVER, driver)
         definitions = gobuild.folder_of(bed, "csi-sidecars") / "crd"
         files = sorted(p for p in definitions.glob("*.yaml") if p.name != "kustomization.yaml")
@@ -222,3 +238,26 @@ def up_to_date(bed: Bed, engine: Engine, site: str) -> bool:
         return False
     wanted = recipe(bed, settings.load(bed).nodes, driver_key(bed, images.names(bed).userland))
     return bool(found and found["data"].get("recipe") == wanted)
+
+
+def settled_after_start(bed: Bed, engine: Engine, site: str) -> None:
+    """Wait until a cluster whose nodes were started again works.
+
+    The API still tells of the pods as they were before: only a node's heartbeat of after the start counts.
+    """
+    started = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=2)
+    nodes = settings.load(bed).nodes
+    answers(bed, engine, site)
+    server_api = api(bed, engine, site)
+
+    def fresh() -> bool:
+        try:
+            found = server_api.items("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases")
+            times = [datetime.datetime.fromisoformat(lease["spec"]["renewTime"]) for lease in found]
+        except (OSError, BedError):
+            return False
+        return len(times) >= nodes and min(times) > started
+
+    wait_for(f"The nodes of {site}", fresh, 90)
+    routes(bed, engine, site, nodes)
+    settled(bed, site)

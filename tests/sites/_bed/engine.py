@@ -17,10 +17,12 @@ from . import settings
 from .places import Bed, Network, free_block
 from .steps import BedError, CommandError, note, run, say, succeeds, wait_for
 
-PACKAGES = (
-    "docker.io containerd runc debootstrap iptables iproute2 zstd openssl ca-certificates xfsprogs btrfs-progs kmod"
-).split()
-PROGRAMS = "dockerd containerd runc debootstrap iptables ip zstd openssl".split()
+# Programs that a private engine needs, and the packages that have them
+PROGRAMS = {
+    "dockerd": "docker.io", "containerd": "containerd", "runc": "runc", "debootstrap": "debootstrap",
+    "iptables": "iptables", "ip": "iproute2", "zstd": "zstd", "openssl": "openssl", "nsenter": "util-linux",
+    "sysctl": "procps",
+}  # fmt: skip
 CAP_SYS_RESOURCE = 24
 INOTIFY = {"fs.inotify.max_user_instances": 1024, "fs.inotify.max_user_watches": 524288}
 
@@ -82,11 +84,9 @@ def socket_path(bed: Bed) -> Path:
 def routes() -> list[ipaddress.IPv4Network]:
     """Networks that this machine knows a way to."""
     with contextlib.suppress(BedError):
-        found = []
-        for route in json.loads(run(["ip", "-j", "-4", "route", "show", "table", "all"])):
-            if re.fullmatch(r"[\d.]+(/\d+)?", str(route.get("dst"))):
-                found.append(ipaddress.IPv4Network(route["dst"], strict=False))
-        return found
+        listed = json.loads(run(["ip", "-j", "-4", "route", "show", "table", "all"]))
+        names = [str(route.get("dst")) for route in listed]
+        return [ipaddress.IPv4Network(n, strict=False) for n in names if re.fullmatch(r"[\d.]+(/\d+)?", n)]
     return []
 
 
@@ -137,7 +137,7 @@ def require(host: str) -> None:
             f"No Docker engine answers at {host}, and this is neither Debian nor Ubuntu",
             "Install and start Docker, or set DOCKER_HOST.",
         )
-    install(PACKAGES)
+    install(sorted({*PROGRAMS.values(), "ca-certificates"}))
 
 
 def install(packages: list[str]) -> None:
@@ -207,7 +207,8 @@ def private_up(bed: Bed, network: Network) -> None:
     wait_for("containerd", containerd.exists, 20)
     words = [
         "dockerd", "--host", host, "--data-root", str(home / "data"), "--exec-root", str(home / "run"),
-        "--pidfile", str(home / "dockerd.pid"), "--containerd", str(containerd), "--config-file", str(home / "dockerd.json"),
+        "--pidfile", str(home / "dockerd.pid"), "--config-file", str(home / "dockerd.json"),
+        "--containerd", str(containerd),
         # The namespace is the bed's alone: what goes in and out is arranged by plumb().
         "--iptables=false", "--ip6tables=false", "--bip", network.default_bridge, "--mtu", str(uplink()[1]),
     ]  # fmt: skip
@@ -271,9 +272,9 @@ def change_sysctl(bed: Bed, name: str, least: int, why: str) -> None:
 
 def inotify(bed: Bed) -> None:
     for name, least in INOTIFY.items():
-        try:
+        with contextlib.suppress(BedError):
             change_sysctl(bed, name, least, "because two clusters watch many files")
-        except BedError:
+        if int(sysctl(name)) < least:
             say(f"{name} is {sysctl(name)} and could not be raised to {least}; nodes may fail to start")
 
 

@@ -10,17 +10,19 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
-from . import cache, gobuild
+from . import archive, cache, gobuild
 from .engine import Engine
 from .places import Bed
-from .steps import BedError, note, pipe, run, say, step
+from .steps import BedError, note, pipe, run, step
 
 SLIM = "debian:bookworm-slim"
 SUITE = "bookworm"
 # The one image of all programs that run as pods of the bed's own; manifests name it so.
 CONTROL = "muster.test/control:bed"
 SIDECARS = "muster-bed/csi-sidecars:dev"
+PAUSE = "muster.test/pause:bed"
 POD_PROGRAMS = {
     "kubernetes": ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"],
     "etcd": ["etcd"],
@@ -48,8 +50,7 @@ def names(bed: Bed) -> Images:
     images = bed.here / "images"
     base = cache.key(images / "userland.Dockerfile", SUITE)
     groups = [gobuild.made_from(bed, group) for group in POD_PROGRAMS]
-    recipes = [images / "control.Dockerfile", images / "pause.Dockerfile", images / "node"]
-    node = cache.key(*recipes, base, *groups, gobuild.made_from(bed, "kind"))
+    node = cache.key(images / "node", Path(archive.__file__), base, *groups, gobuild.made_from(bed, "kind"))
     services = [gobuild.made_from(bed, group) for group in ("versitygw", "distribution")]
     mover = cache.key(images / "mover.Dockerfile", gobuild.made_from(bed, "restic"), SUITE)
     own = os.environ.get("MUSTER_NODE_IMAGE")
@@ -62,36 +63,30 @@ def names(bed: Bed) -> Images:
     )
 
 
-def archive(bed: Bed, images: Images) -> Path:
-    return cache.archive(bed, "bed", cache.key(images.node, images.userland, images.services, images.mover))
-
-
-def ready(bed: Bed, engine: Engine, images: Images) -> bool:
-    """Load what is cached; True when nothing needs to be built."""
-    wanted = [images.userland, images.services, images.mover, *([images.node] if images.own_node else [])]
-    if not images.own_node and not engine.has_image(images.node):
-        engine.docker("pull", images.node, timeout=900)
-    if all(engine.has_image(name) for name in wanted):
-        return True
-    stored = archive(bed, images)
-    if not stored.exists():
-        return False
-    with step("load cached images", bed.logs):
-        cache.load_images(stored, engine.env)
+def present(engine: Engine, wanted: list[str]) -> bool:
     return all(engine.has_image(name) for name in wanted)
 
 
-def keep(bed: Bed, engine: Engine, images: Images) -> None:
-    """Put what was built into the cache."""
-    stored = archive(bed, images)
-    if stored.exists():
+def load(bed: Bed, engine: Engine, title: str, wanted: list[str]) -> bool:
+    """Load images from the cache unless the engine has them; True when it has them now."""
+    if present(engine, wanted):
+        return True
+    path = cache.archive(bed, title, cache.key(*wanted))
+    if not path.exists():
+        return False
+    with step(f"load {title} images from the cache", bed.logs):
+        cache.load_images(path, engine.env)
+    return present(engine, wanted)
+
+
+def keep(bed: Bed, engine: Engine, title: str, wanted: list[str]) -> None:
+    """Put images into the cache unless they are there."""
+    path = cache.archive(bed, title, cache.key(*wanted))
+    if path.exists():
         return
-    wanted = [images.userland, images.services, images.mover, SLIM]
-    if images.own_node:
-        wanted.append(images.node)
-    with step("cache images", bed.logs):
-        cache.save_images(stored, wanted, engine.env)
-        cache.drop_others(stored.parent, "bed", stored.name)
+    with step(f"cache {title} images", bed.logs):
+        cache.save_images(path, wanted, engine.env)
+        cache.drop_others(path.parent, title, path.name)
 
 
 def pull(engine: Engine, name: str, patience: float = 10, timeout: float = 600) -> bool:
@@ -138,26 +133,22 @@ def slim(bed: Bed, engine: Engine) -> None:
 
 
 def docker_build(
-    engine: Engine, tag: str, dockerfile: Path, fill: Callable[[Path], None] | None = None, **arguments: str
+    engine: Engine, tag: str, dockerfile: Path, files: dict[str, Path] | None = None, **arguments: str
 ) -> None:
-    """Build an image from a Dockerfile and the files that `fill` puts into its folder."""
+    """Build an image from a Dockerfile and files or folders: name in the build's folder -> where it is now."""
     with tempfile.TemporaryDirectory(prefix="muster-image-") as folder:
-        if fill:
-            fill(Path(folder))
+        for name, source in (files or {}).items():
+            target = Path(folder, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
         shutil.copy(dockerfile, Path(folder, "Dockerfile"))
         words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
         engine.docker("build", "-t", tag, *words, folder)
 
 
-def programs(bed: Bed, wanted: list[str]) -> Callable[[Path], None]:
-    """A filler that puts built programs into bin/."""
-
-    def fill(folder: Path) -> None:
-        (folder / "bin").mkdir()
-        for name in wanted:
-            shutil.copy(gobuild.program(bed, name), folder / "bin" / name)
-
-    return fill
+def programs(bed: Bed, wanted: list[str]) -> dict[str, Path]:
+    """Built programs as files in bin/ of an image's build."""
+    return {f"bin/{name}": gobuild.program(bed, name) for name in wanted}
 
 
 def userland(bed: Bed, engine: Engine, images: Images) -> None:
@@ -177,45 +168,34 @@ def services(bed: Bed, engine: Engine, images: Images) -> None:
             docker_build(engine, images.mover, bed.here / "images/mover.Dockerfile", programs(bed, ["restic"]))
 
 
-def flat(engine: Engine, source: str, target: str) -> None:
-    """Squash an image into one layer, so that unpacking it needs no whiteouts."""
-    container = engine.docker("create", source, "none").strip()
-    try:
-        pipe(["docker", "export", container], ["docker", "import", "-", target], env=engine.env)
-    finally:
-        engine.docker("rm", container)
+def control(bed: Bed, engine: Engine, images: Images, path: Path) -> list[str]:
+    """Write the archive of the two images that the bed's pods run from.
 
-
-def control(bed: Bed, engine: Engine, images: Images) -> list[str]:
-    """The image of the bed's pod programs under all the names that kubeadm and kind's manifests have for it."""
+    Returns `alias=image` for every name that kubeadm, kind's and the bed's manifests look for them by.
+    CoreDNS is the one program that its pod does not name, so it is the entrypoint.
+    """
     wanted = [name for some in POD_PROGRAMS.values() for name in some]
-    docker_build(engine, "muster.test/control:layered", bed.here / "images/control.Dockerfile",
-                 programs(bed, wanted), userland=images.userland)  # fmt: skip
-    flat(engine, "muster.test/control:layered", CONTROL)
-    engine.docker("rmi", "muster.test/control:layered")
-    found = [CONTROL]
+    programs = {f"usr/local/bin/{name}": gobuild.program(bed, name) for name in wanted}
+    container = engine.docker("create", images.userland, "none").strip()
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        main, pause = archive.Layer(Path(folder, "main")), archive.Layer(Path(folder, "pause"))
+        try:
+            export = ["docker", "export", container]
+            with subprocess.Popen(export, stdout=subprocess.PIPE, env={**os.environ, **engine.env}) as tree:
+                archive.compose(main, cast("BinaryIO", tree.stdout), lambda name: name, programs)
+            if tree.returncode != 0:
+                raise BedError("The userland image could not be read back from the engine")
+            catatonit = Path(folder, "catatonit")
+            engine.docker("cp", f"{container}:/usr/bin/catatonit", catatonit)
+            archive.compose(pause, None, lambda name: name, {"pause": catatonit})
+        finally:
+            engine.docker("rm", container)
+        archive.write(path, [archive.Image(CONTROL, ["/usr/local/bin/coredns"], main),
+                             archive.Image(PAUSE, ["/pause", "-P"], pause)])  # fmt: skip
     release = gobuild.kubernetes_version(bed)
     listed = run([gobuild.program(bed, "kubeadm"), "config", "images", "list", "--kubernetes-version", release])
-    for name in listed.split():
-        program = name.rsplit("/", 1)[1].split(":")[0]
-        if program == "pause":
-            docker_build(engine, name, bed.here / "images/pause.Dockerfile", userland=images.userland)
-        elif program == "coredns":
-            entrypoint(engine, name, "/usr/local/bin/coredns")
-        else:
-            engine.docker("tag", CONTROL, name)
-        found.append(name)
-    for name in [*storage_images(bed), SIDECARS]:
-        engine.docker("tag", CONTROL, name)
-        found.append(name)
-    return found
-
-
-def entrypoint(engine: Engine, name: str, program: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "Dockerfile")
-        file.write_text(f'FROM {CONTROL}\nENTRYPOINT ["{program}"]\n')
-        docker_build(engine, name, file)
+    names = [*listed.split(), *storage_images(bed), f"docker.io/{SIDECARS}"]
+    return [f"{name}={PAUSE if '/pause:' in name else CONTROL}" for name in names]
 
 
 def kind_source(bed: Bed) -> Path:
@@ -241,38 +221,70 @@ def storage_manifest(bed: Bed) -> str:
 def node(bed: Bed, engine: Engine, images: Images) -> None:
     """The node image: Debian's systemd and containerd, the built Kubernetes, and all pod images unpacked in it."""
     recipe = bed.here / "images/node"
-
-    def fill(folder: Path) -> None:
-        programs(bed, ["kubeadm", "kubelet", "kubectl"])(folder)
-        shutil.copytree(kind_source(bed) / "images/base/files", folder / "kind")
-        shutil.copytree(recipe / "files", folder / "files")
-        (folder / "files/kind/version").write_text(gobuild.kubernetes_version(bed) + "\n")
-        (folder / "files/kind/manifests/default-storage.yaml").write_text(storage_manifest(bed))
-
-    with step("node image: programs", bed.logs):
+    with step("node image: programs", bed.logs), tempfile.TemporaryDirectory(prefix="muster-node-") as folder:
+        version, storage = Path(folder, "version"), Path(folder, "default-storage.yaml")
+        version.write_text(gobuild.kubernetes_version(bed) + "\n")
+        storage.write_text(storage_manifest(bed))
         base = images.node.replace("/node:", "/node-base:")
-        docker_build(engine, base, recipe / "Dockerfile", fill, userland=images.userland)
-    with step("node image: pod images", bed.logs):
-        preload = control(bed, engine, images)
-    with step("node image: unpack", bed.logs):
-        box = f"{bed.name}-preload"
-        engine.docker("rm", "-f", "-v", box, check=False)
-        engine.docker("run", "-d", "--name", box, "--privileged", "-v", "/stage", "--entrypoint", "sleep", base, "900")
-        try:
+        files = {
+            **programs(bed, ["kubeadm", "kubelet", "kubectl"]), "kind": kind_source(bed) / "images/base/files",
+            "files": recipe / "files", "files/kind/version": version,
+            "files/kind/manifests/default-storage.yaml": storage,
+        }  # fmt: skip
+        docker_build(engine, base, recipe / "Dockerfile", files, userland=images.userland)
+    pods = bed.work / "build/pods.tar"
+    pods.parent.mkdir(parents=True, exist_ok=True)
+    box = f"{bed.name}-preload"
+    try:
+        with step("node image: pod images", bed.logs):
+            aliases = control(bed, engine, images, pods)
+        with step("node image: unpack", bed.logs):
+            engine.docker("rm", "-f", "-v", box, check=False)
+            engine.docker("run", "-d", "--name", box, "--privileged", "-v", "/stage",
+                          "--entrypoint", "sleep", base, "900")  # fmt: skip
             engine.docker("cp", recipe / "preload", f"{box}:/stage/preload")
-            pipe(["docker", "save", *preload], ["docker", "exec", "-i", box, "/stage/preload"], env=engine.env)
+            engine.docker("cp", pods, f"{box}:/stage/pods.tar")
+            engine.docker("exec", box, "/stage/preload", *aliases)
+        with step("node image: commit", bed.logs):
             engine.docker("commit", "--change", 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]',
                           "--change", "CMD []", box, images.node)  # fmt: skip
-        finally:
-            engine.docker("rm", "-f", "-v", box, check=False)
-        engine.docker("rmi", base, *preload, check=False)
+    finally:
+        pods.unlink(missing_ok=True)
+        engine.docker("rm", "-f", "-v", box, check=False)
+    engine.docker("rmi", base, check=False)
 
 
-def provide(bed: Bed, engine: Engine, images: Images, programs_built: Callable[[], None]) -> None:
-    """Make every image that is not there. `programs_built` waits for the Go programs, which are built meanwhile."""
-    userland(bed, engine, images)
-    programs_built()
-    services(bed, engine, images)
-    if images.own_node and not engine.has_image(images.node):
+def pod_archive(bed: Bed, engine: Engine, images: Images) -> Path:
+    """The archive of the bed's pod images, for a node image that does not hold them; kept in the cache."""
+    made_from = cache.key(images.userland, *(gobuild.made_from(bed, group) for group in POD_PROGRAMS))
+    path = bed.cache / "images" / f"pods-{made_from}.tar"
+    if not path.exists():
+        with step("pod images", bed.logs):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            control(bed, engine, images, part)
+            part.replace(path)
+            cache.drop_others(path.parent, "pods", path.name)
+    return path
+
+
+def provide(bed: Bed, engine: Engine, images: Images, programs_built: Callable[[], None], *, nodes: bool) -> None:
+    """Get every image that is not there: from the cache, by pull, or made. The node image only for new nodes.
+
+    `programs_built` waits for the Go programs, which are built meanwhile.
+    """
+    basic = [SLIM, images.userland, images.services, images.mover]
+    if not load(bed, engine, "basic", basic):
+        userland(bed, engine, images)
+        programs_built()
+        services(bed, engine, images)
+    keep(bed, engine, "basic", basic)
+    if not nodes or engine.has_image(images.node):
+        return
+    if not images.own_node:
+        with step(f"pull {images.node}", bed.logs):
+            engine.docker("pull", images.node, timeout=900)
+    elif not load(bed, engine, "node", [images.node]):
+        programs_built()
         node(bed, engine, images)
-    say("images are ready")
+        keep(bed, engine, "node", [images.node])

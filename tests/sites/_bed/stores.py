@@ -73,10 +73,10 @@ def start(bed: Bed, engine: Engine, site: str, part: str, services: str) -> None
         write(env, f"ROOT_ACCESS_KEY={access}\nROOT_SECRET_KEY={secret}\nVGW_REGION={region}\n")
         words += ["--env-file", str(env), services, "sh", "-c"]
         # Versions lie beside the buckets, so that object lock can be tried. A killed gateway leaves no lock behind.
-        words += [
+        words.append(
             "mkdir -p /data/buckets /data/versions && exec versitygw --port :7070 --cert /tls/tls.crt "
             "--key /tls/tls.key --region $VGW_REGION posix --versioning-dir /data/versions /data/buckets"
-        ]
+        )
     else:
         home = bed.secrets / f"{site}-registry"
         write(home / "htpasswd", htpasswd(bed, engine, site, services))
@@ -196,7 +196,8 @@ def pull_into(bed: Bed, engine: Engine, site: str, node: str, name: str) -> None
     user, password = registry_login(bed, site)
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
     hosts = (
-        f'server = "https://{registry}"\n[host."https://{registry}"]\n  ca = "/etc/containerd/certs.d/{registry}/ca.crt"\n'
+        f'server = "https://{registry}"\n[host."https://{registry}"]\n'
+        f'  ca = "/etc/containerd/certs.d/{registry}/ca.crt"\n'
         f'  [host."https://{registry}".header]\n    authorization = "Basic {token}"\n'
     )
     script = (

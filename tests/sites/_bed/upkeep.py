@@ -5,9 +5,8 @@ import contextlib
 import json
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 
 from . import authority, cluster, engine, faults, gobuild, images, reset, settings, stores
 from .engine import Engine
@@ -34,9 +33,7 @@ def up(bed: Bed, nodes: int | None = None) -> None:
     authority.authority(bed)
     wanted = images.names(bed)
     with builder(bed) as programs_built:
-        if not images.ready(bed, host, wanted):
-            images.provide(bed, host, wanted, programs_built)
-            images.keep(bed, host, wanted)
+        images.provide(bed, host, wanted, programs_built, nodes=cluster.lacking(bed, host, kept.nodes))
         programs_built()
     tools(bed)
     faults.heal(bed, host)
@@ -48,8 +45,8 @@ def up(bed: Bed, nodes: int | None = None) -> None:
 
 
 @contextlib.contextmanager
-def builder(bed: Bed) -> Iterator[object]:
-    """Build the missing Go programs beside other work; the yielded function waits for them and raises what went wrong."""
+def builder(bed: Bed) -> Iterator[Callable[[], None]]:
+    """Build the missing Go programs beside other work; the yielded function waits for them."""
     failure: list[BaseException] = []
 
     def build() -> None:
@@ -57,7 +54,7 @@ def builder(bed: Bed) -> Iterator[object]:
             for group in gobuild.missing(bed):
                 with step(f"build {group}", bed.logs):
                     gobuild.build(bed, group)
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever waits
+        except BaseException as error:  # raised again by whoever waits
             failure.append(error)
 
     worker = threading.Thread(target=build, daemon=True)
@@ -124,7 +121,7 @@ def write_facts(bed: Bed, host: Engine) -> None:
     facts = {
         "bed": bed.id, "docker_host": host.host, "network": bed.name, "ca_file": str(bed.ca), "region": REGION,
         "sites": sites, "witness": {"s3": s3_facts(bed, host, WITNESS)},
-        "tools": {name: str(bed.bin / name) for name in TOOLS},
+        "tools": {name: str(bed.bin / name) for name in TOOLS}, **authority.operator_keys(bed),
     }  # fmt: skip
     authority.write(bed.facts, json.dumps(facts, indent=2) + "\n")
 
@@ -142,7 +139,7 @@ def whole(bed: Bed, nodes: int | None = None) -> bool:
     wanted += [bed.container(site, part) for site in (*SITES, WITNESS) for part in stores.parts(site)]
     if any(have.get(name) != "running" for name in wanted):
         return False
-    questions = [
+    questions: list[Callable[[], bool]] = [
         *(stores.object_store(bed, host, site).ready for site in (*SITES, WITNESS)),
         *(partial(stores.registry_answers, bed, host, site) for site in SITES),
         *(partial(cluster.up_to_date, bed, host, site) for site in SITES),

@@ -1,5 +1,0 @@
-ARG userland
-FROM $userland AS userland
-FROM scratch
-COPY --from=userland /usr/bin/catatonit /pause
-ENTRYPOINT ["/pause", "-P"]

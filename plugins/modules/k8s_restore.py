@@ -94,8 +94,9 @@ options:
       - What to do with objects of the namespaces that are at the target already.
       - V(fail) restores into empty or new namespaces only and otherwise refuses before anything is written. What an
         earlier run of the same O(point) restored is kept and is no obstacle.
-XX objects of the whole cluster that exist are changed
-        only with V(update) and V(recreate), and never for a bubble.
+      - V(keep) leaves them as they are, V(update) makes them equal to the captured ones, V(recreate) deletes and
+        creates those of them that cannot be updated. Claims are always kept. Objects of the whole cluster that exist
+        are changed only with V(update) and V(recreate), and never for a bubble.
     type: str
     choices: [fail, keep, update, recreate]
     default: fail
@@ -127,9 +128,9 @@ XX objects of the whole cluster that exist are changed
       - Restore as a drill bubble. Needs O(run), and namespaces that are new, empty or of the same run.
       - Namespaces get the labels C(container-dr.muster.dev/role=bubble) and C(container-dr.muster.dev/run), and a
         network policy that allows egress to the bubble itself and to the cluster's DNS only. As network policies add
-        up, egress rules of restored ones are narrowed to the bubble. Host networks, host ports, node ports, load balancers
-        and external addresses are taken away. Ingresses, gateways, routes, webhook configurations, API services,
-        objects of Argo CD and Flux, and policies of Cilium and Calico are held back.
+        up, egress rules of restored ones are narrowed to the bubble. Host networks, host ports, node ports, load
+        balancers and external addresses are taken away. Ingresses, gateways, routes, webhook configurations, API
+        services, objects of Argo CD and Flux, and policies of Cilium and Calico are held back.
       - Cluster-scoped objects that exist are not touched; those that have to be made are removed with the bubble,
         except CustomResourceDefinitions.
     type: bool

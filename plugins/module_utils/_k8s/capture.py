@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError, NotFound
-from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress, Silent
+from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress, Silent, State
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     discovery,
     kinds,
@@ -72,13 +72,17 @@ class _Capturing:
         self.lock = threading.Lock()
         self.seen: set[str] = set()
         self.inhabited: set[str] = set()
+        self.kinds = 0
+        self.listed = 0
 
     def namespaced(self, resources: Iterable[Resource]) -> None:
         """Capture all kinds of the application's namespaces, kinds in parallel."""
         work = [resource for resource in resources if resource.namespaced and self._listable(resource)]
+        self.kinds = len(work)
         for outcome in pool.each(work, self._kind, workers=self.workers):
             if outcome.error is not None:
                 self._failed(outcome.item.key, outcome.error)
+        self._show("done")
 
     def _listable(self, resource: Resource) -> bool:
         return "list" in resource.verbs and self.selection.wants_kind(resource.key)
@@ -93,9 +97,21 @@ class _Capturing:
             found.setdefault(where.namespace, []).append((where.name, objects.canonical(obj)))
         for namespace, lines in found.items():
             self._write(resource.key, namespace, lines)
+        with self.lock:
+            self.listed += 1
         if found:
-            done = sum(len(lines) for lines in found.values())
-            self.progress.update("object", resource.key, "done", done=done, total=done, unit="objects")
+            self._show("running")
+
+    def _show(self, state: State) -> None:
+        self.progress.update(
+            "object",
+            f"capture of {self.selection.application}",
+            state,
+            done=self.listed,
+            total=self.kinds,
+            unit="kinds",
+            msg=f"{self.capture.total} objects",
+        )
 
     def _objects(self, resource: Resource) -> Iterator[JSON]:
         """All objects of the kind in the application's namespaces; what cannot be listed is noted."""

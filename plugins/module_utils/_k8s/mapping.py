@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,9 @@ class NamespaceMapping:
         notes: list[str] = []
         metadata = obj["metadata"]
         if key == kinds.NAMESPACES:
-            metadata["name"] = self.target(metadata["name"])
+            if self.moves(metadata["name"]):
+                metadata["name"] = self.target(metadata["name"])
+                forget_applied(obj)
             return []
         if metadata.get("namespace"):
             metadata["namespace"] = self.target(metadata["namespace"])
@@ -141,9 +144,14 @@ def subject_in(subject: JSON, namespaces: set[str]) -> bool:
     return related.subject_namespace(subject) in namespaces
 
 
+def forget_applied(obj: JSON) -> None:
+    """Drop what kubectl remembers: for an object of another name it would be about the original."""
+    (obj["metadata"].get("annotations") or {}).pop("kubectl.kubernetes.io/last-applied-configuration", None)
+
+
 def suffixed(name: str, suffix: str) -> str:
     """``name-suffix``, cut so that it fits and still is unique and reproducible."""
-    full = f"{name}-{suffix}"
+    full = f"{name}-{re.sub(r'[^a-z0-9.-]+', '-', suffix.lower()).strip('.-')}"
     if len(full) <= _LONGEST:
         return full
     digest = hashlib.sha256(full.encode()).hexdigest()[:10]

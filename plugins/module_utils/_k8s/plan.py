@@ -139,7 +139,7 @@ class _Planning:
         resource, obstacle = self._resource(key, str(obj.get("apiVersion")))
         if obstacle:
             return Step(moved, Action.BLOCKED, obstacle, wave, sure="seen")
-        notes = self._transform(key, obj)
+        notes = list(dict.fromkeys(self._transform(key, obj)))
         return Step(
             objects.identity(key, obj),
             Action.CREATE,
@@ -193,7 +193,8 @@ class _Planning:
                 sorted({target for source, target in self.wishes.namespaces.names.items() if source != target})
             )
         )
-        obj["metadata"]["name"] = mapping.suffixed(name, suffix.lower())
+        obj["metadata"]["name"] = mapping.suffixed(name, suffix)
+        mapping.forget_applied(obj)
         return f"a copy of {name} for the mapped namespaces"
 
     def _classes(self, key: str, obj: JSON) -> list[str]:

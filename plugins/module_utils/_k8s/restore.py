@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,15 @@ from ansible_collections.muster.container_dr.plugins.module_utils._module import
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 
 _SHOWN = 5
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def restore(request: Request) -> dict[str, Any]:
     """Plan, and unless in check mode execute; or remove a bubble."""
     params = request.params
     cluster = Cluster.connect(params, workers=params["workers"] + 1)
+    _check_names(params)
     if params["state"] == "absent":
         return _remove(request, cluster)
     # Before any work: a cluster that does not answer is the commonest trouble.
@@ -67,6 +71,27 @@ def restore(request: Request) -> dict[str, Any]:
     if result["status"] == "partial" and not params["allow_partial"]:
         raise _incomplete(made, wishes, result)
     return result
+
+
+def _check_names(params: Mapping[str, Any]) -> None:
+    """What becomes a label or a namespace must be one, before anything is made from it."""
+    for option in ("run", "application"):
+        value = params[option]
+        if value and not _LABEL.fullmatch(str(value)):
+            raise InvalidInput(
+                "use",
+                f"{option} {value!r}",
+                "it cannot be the value of a label",
+                "Use at most 63 letters, digits, dots, dashes and underscores, with a letter or digit at both ends.",
+            )
+    for target in (params["namespace_mapping"] or {}).values():
+        if not _NAMESPACE.fullmatch(str(target)):
+            raise InvalidInput(
+                "restore into",
+                f"namespace {target!r}",
+                "no namespace can have that name",
+                "Use at most 63 lower-case letters, digits and dashes.",
+            )
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------

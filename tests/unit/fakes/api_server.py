@@ -1,0 +1,335 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A small API server over HTTP: stores objects, serves discovery, pages, dry runs and preconditions.
+
+It keeps to what the real one does in the parts that it has: uids and resource versions, 404 for a namespace that is
+not there, 409 with AlreadyExists, no new resource version for a write that changes nothing, no status on create, a
+default service account per namespace, definitions that are served once they exist. It validates nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+JSON = dict[str, Any]
+
+# (group, version, plural, kind, namespaced)
+BUILT_IN = [
+    ("", "v1", "namespaces", "Namespace", False),
+    ("", "v1", "persistentvolumes", "PersistentVolume", False),
+    ("", "v1", "configmaps", "ConfigMap", True),
+    ("", "v1", "secrets", "Secret", True),
+    ("", "v1", "serviceaccounts", "ServiceAccount", True),
+    ("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True),
+    ("", "v1", "services", "Service", True),
+    ("", "v1", "pods", "Pod", True),
+    ("", "v1", "events", "Event", True),
+    ("apps", "v1", "deployments", "Deployment", True),
+    ("apps", "v1", "replicasets", "ReplicaSet", True),
+    ("batch", "v1", "cronjobs", "CronJob", True),
+    ("batch", "v1", "jobs", "Job", True),
+    ("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True),
+    ("networking.k8s.io", "v1", "ingresses", "Ingress", True),
+    ("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding", True),
+    ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False),
+    ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", False),
+    ("storage.k8s.io", "v1", "storageclasses", "StorageClass", False),
+    ("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False),
+    ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False),
+]
+
+
+@dataclass
+class ApiServer:
+    """State of the fake. ``broken`` maps a path prefix to the status that it answers; ``writes`` records requests."""
+
+    url: str = ""
+    objects: dict[tuple[str, str, str], JSON] = field(default_factory=dict)
+    kinds: list[tuple[str, str, str, str, bool]] = field(default_factory=lambda: list(BUILT_IN))
+    down: set[str] = field(default_factory=set)
+    broken: dict[str, int] = field(default_factory=dict)
+    writes: list[tuple[str, str]] = field(default_factory=list)
+    managers: dict[str, str] = field(default_factory=dict)
+    die_after: int | None = None
+    version: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def add(self, *objects: JSON) -> None:
+        """Put objects there as a user would."""
+        for obj in objects:
+            kind = next(entry for entry in self.kinds if entry[3] == obj["kind"])
+            namespace = obj["metadata"].get("namespace", "") if kind[4] else ""
+            self._store((_key(kind), namespace, obj["metadata"]["name"]), copy.deepcopy(obj))
+
+    def get(self, key: str, namespace: str, name: str) -> JSON | None:
+        return self.objects.get((key, namespace, name))
+
+    def names(self, namespace: str) -> list[str]:
+        return sorted(f"{key}/{name}" for key, space, name in self.objects if space == namespace)
+
+    def _store(self, place: tuple[str, str, str], obj: JSON) -> JSON:
+        self.version += 1
+        metadata = obj["metadata"]
+        before = self.objects.get(place)
+        metadata["uid"] = before["metadata"]["uid"] if before else metadata.get("uid") or str(uuid.uuid4())
+        metadata["resourceVersion"] = str(self.version)
+        metadata.setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
+        self.objects[place] = obj
+        if place[0] == "namespaces" and not before:
+            account = {
+                "apiVersion": "v1",
+                "kind": "ServiceAccount",
+                "metadata": {"name": "default", "namespace": place[2]},
+            }
+            self._store(("serviceaccounts", place[2], "default"), account)
+        if place[0].startswith("customresourcedefinitions"):
+            obj["status"] = {"conditions": [{"type": "Established", "status": "True"}]}
+            spec = obj["spec"]
+            for version in spec["versions"]:
+                entry = (spec["group"], version["name"], spec["names"]["plural"], spec["names"]["kind"], True)
+                if entry not in self.kinds:
+                    self.kinds.append(entry)
+        return obj
+
+    # -- requests -----------------------------------------------------------------------------------------------
+
+    def answer(self, method: str, path: str, query: dict[str, str], body: JSON | None) -> tuple[int, JSON]:
+        with self.lock:
+            for prefix, status in self.broken.items():
+                if path.startswith(prefix):
+                    return _status(status, "Forbidden" if status == 403 else "InternalError")
+            if method == "GET" and path in ("/version", "/api", "/apis"):
+                return 200, self._groups(path)
+            parts = path.strip("/").split("/")
+            head = 2 if parts[0] == "api" else 3
+            api_version = "/".join(parts[1:head])
+            if api_version in self.down:
+                return _status(503, "ServiceUnavailable")
+            kinds = [kind for kind in self.kinds if _api_version(kind) == api_version]
+            if not kinds:
+                return _status(404, "NotFound")
+            if len(parts) == head:
+                return 200, {"kind": "APIResourceList", "resources": [_served(kind) for kind in kinds]}
+            return self._collection(method, parts[head:], kinds, query, body)
+
+    def _groups(self, path: str) -> JSON:
+        if path == "/version":
+            return {"gitVersion": "v1.34.0"}
+        if path == "/api":
+            return {"versions": ["v1"]}
+        groups: dict[str, list[str]] = {}
+        for kind in self.kinds:
+            if kind[0] and _api_version(kind) not in groups.setdefault(kind[0], []):
+                groups[kind[0]].append(_api_version(kind))
+        for name in self.down:
+            groups.setdefault(name.partition("/")[0], []).append(name)
+        return {
+            "groups": [
+                {
+                    "name": name,
+                    "versions": [{"groupVersion": version} for version in versions],
+                    "preferredVersion": {"groupVersion": versions[0]},
+                }
+                for name, versions in groups.items()
+            ]
+        }
+
+    def _collection(
+        self,
+        method: str,
+        parts: list[str],
+        kinds: list[tuple[str, str, str, str, bool]],
+        query: dict[str, str],
+        body: Any,
+    ) -> tuple[int, JSON]:
+        namespace = ""
+        if parts[0] == "namespaces" and len(parts) > 2:
+            namespace, parts = parts[1], parts[2:]
+        kind = next((kind for kind in kinds if kind[2] == parts[0]), None)
+        if kind is None:
+            return _status(404, "NotFound")
+        if len(parts) == 1:
+            if method == "GET":
+                return self._list(kind, namespace, query)
+            if method == "DELETE":
+                return 200, {"kind": "Status"}
+            return self._create(kind, namespace, body, query)
+        return self._object(method, kind, (_key(kind), namespace, parts[1]), query, body)
+
+    def _list(self, kind: tuple[str, str, str, str, bool], namespace: str, query: dict[str, str]) -> tuple[int, JSON]:
+        wanted = dict(part.split("=", 1) for part in query.get("labelSelector", "").split(",") if part)
+        found = [
+            obj
+            for (key, space, _name), obj in sorted(self.objects.items())
+            if key == _key(kind)
+            and (not namespace or space == namespace)
+            and wanted.items() <= (obj["metadata"].get("labels") or {}).items()
+        ]
+        begin = int(query.get("continue", "0"))
+        end = begin + int(query.get("limit", "500"))
+        items = [{name: value for name, value in obj.items() if name not in ("apiVersion", "kind")} for obj in found]
+        metadata = {"continue": str(end)} if end < len(items) else {}
+        return 200, {
+            "apiVersion": _api_version(kind),
+            "kind": f"{kind[3]}List",
+            "metadata": metadata,
+            "items": items[begin:end],
+        }
+
+    def _create(
+        self, kind: tuple[str, str, str, str, bool], namespace: str, body: JSON, query: dict[str, str]
+    ) -> tuple[int, JSON]:
+        place = (_key(kind), namespace, body["metadata"]["name"])
+        if namespace and ("namespaces", "", namespace) not in self.objects:
+            return _status(404, "NotFound")
+        if place in self.objects:
+            return _status(409, "AlreadyExists")
+        if body["metadata"].get("resourceVersion"):
+            return _status(422, "Invalid")
+        return self._write("POST", place, {key: value for key, value in body.items() if key != "status"}, query, 201)
+
+    def _object(
+        self,
+        method: str,
+        kind: tuple[str, str, str, str, bool],
+        place: tuple[str, str, str],
+        query: dict[str, str],
+        body: Any,
+    ) -> tuple[int, JSON]:
+        current = self.objects.get(place)
+        if current is None:
+            if method == "PATCH" and query.get("force"):
+                return self._create(kind, place[1], body, query)
+            return _status(404, "NotFound")
+        if method == "GET":
+            return 200, current
+        if method == "DELETE":
+            uid = ((body or {}).get("preconditions") or {}).get("uid")
+            if uid and uid != current["metadata"]["uid"]:
+                return _status(409, "Conflict")
+            self._delete(place)
+            return 200, {"kind": "Status"}
+        if method == "PUT":
+            given = body["metadata"].get("resourceVersion")
+            if given and given != current["metadata"]["resourceVersion"]:
+                return _status(409, "Conflict")
+            if place[0] == "deployments.apps" and body["spec"].get("selector") != current["spec"].get("selector"):
+                return _status(422, "Invalid")
+            return self._write("PUT", place, body, query, 200)
+        return self._write("PATCH", place, _merged(current, body), query, 200)
+
+    def _write(
+        self, method: str, place: tuple[str, str, str], body: JSON, query: dict[str, str], status: int
+    ) -> tuple[int, JSON]:
+        body = copy.deepcopy(body)
+        before = self.objects.get(place)
+        if before is not None and _plain(before) == _plain(body):
+            return 200, before
+        if query.get("dryRun"):
+            body["metadata"].setdefault("uid", "dry-run")
+            return status, body
+        if self.die_after is not None and len(self.writes) >= self.die_after:
+            raise ConnectionAbortedError
+        self.writes.append((method, "/".join(part for part in (place[1], place[0], place[2]) if part)))
+        self.managers[self.writes[-1][1]] = query.get("fieldManager", "")
+        return status, self._store(place, body)
+
+    def _delete(self, place: tuple[str, str, str]) -> None:
+        self.writes.append(("DELETE", "/".join(part for part in (place[1], place[0], place[2]) if part)))
+        del self.objects[place]
+        if place[0] == "namespaces":
+            for other in [other for other in self.objects if other[1] == place[2]]:
+                del self.objects[other]
+
+
+def _key(kind: tuple[str, str, str, str, bool]) -> str:
+    return f"{kind[2]}.{kind[0]}" if kind[0] else kind[2]
+
+
+def _api_version(kind: tuple[str, str, str, str, bool]) -> str:
+    return f"{kind[0]}/{kind[1]}" if kind[0] else kind[1]
+
+
+def _served(kind: tuple[str, str, str, str, bool]) -> JSON:
+    verbs = ["create", "delete", "get", "list", "patch", "update"]
+    return {"name": kind[2], "kind": kind[3], "namespaced": kind[4], "verbs": verbs}
+
+
+def _plain(obj: JSON) -> JSON:
+    metadata = {
+        name: value
+        for name, value in obj["metadata"].items()
+        if name not in ("uid", "resourceVersion", "creationTimestamp")
+    }
+    return {**obj, "metadata": metadata}
+
+
+def _merged(current: Any, change: Any) -> Any:
+    if not isinstance(change, dict) or not isinstance(current, dict):
+        return change
+    merged = {**current}
+    for name, value in change.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = _merged(current.get(name, {}), value)
+    return merged
+
+
+def _status(status: int, reason: str) -> tuple[int, JSON]:
+    return status, {"kind": "Status", "status": "Failure", "reason": reason, "message": f"{reason} by the fake"}
+
+
+@contextmanager
+def running() -> Iterator[ApiServer]:
+    """Serve on a loopback port until the end of the block."""
+    state = ApiServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            split = urlsplit(self.path)
+            query = {name: values[-1] for name, values in parse_qs(split.query).items()}
+            length = int(self.headers.get("Content-Length") or 0)
+            body = json.loads(self.rfile.read(length)) if length else None
+            try:
+                status, document = state.answer(self.command, split.path, query, body)
+            except ConnectionAbortedError:
+                self.close_connection = True
+                self.connection.close()
+                return
+            data = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - the base class's names
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,427 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The two modules through their real ``main()``, against an API server over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import restore as restore_verb
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import snapshot as snapshot_verb
+from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
+from fakes.api_server import ApiServer, running
+from fakes.folder_repository import FolderRepository
+
+CANARY = "canary-5b1e77"
+POINT = "20260131T040506Z-ledger-1"
+CRD: dict[str, Any] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "currencies.ledger.example.com"},
+    "spec": {
+        "group": "ledger.example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "currencies", "kind": "Currency"},
+        "versions": [{"name": "v1", "served": True, "storage": True}],
+    },
+}
+
+
+def thing(kind: str, name: str, api: str = "v1", namespace: str = "ledger", **more: Any) -> dict[str, Any]:
+    metadata = {"name": name, **more.pop("metadata", {})}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": api, "kind": kind, "metadata": metadata, **more}
+
+
+def pods(image: str) -> dict[str, Any]:
+    return {
+        "selector": {"matchLabels": {"app": "api"}},
+        "template": {
+            "metadata": {"labels": {"app": "api"}},
+            "spec": {"imagePullSecrets": [{"name": "old"}], "containers": [{"name": "api", "image": image}]},
+        },
+    }
+
+
+def fill(server: ApiServer) -> None:
+    server.add(
+        CRD,
+        thing("StorageClass", "csi", "storage.k8s.io/v1", "", provisioner="csi.example.com"),
+        thing("Namespace", "ledger", namespace="", metadata={"labels": {"team": "pay"}}),
+        thing("Namespace", "other", namespace=""),
+        thing("ConfigMap", "elsewhere", namespace="other"),
+        thing("ServiceAccount", "api", imagePullSecrets=[{"name": "old"}]),
+        thing("Secret", "db", data={"password": CANARY}),
+        thing("ConfigMap", "settings", data={"a": "1"}),
+        thing("ConfigMap", "scratch", metadata={"labels": {"velero.io/exclude-from-backup": "true"}}),
+        thing("ConfigMap", "kube-root-ca.crt"),
+        thing("PersistentVolumeClaim", "data", spec={"storageClassName": "csi", "volumeName": "pv-1"}),
+        thing(
+            "Service",
+            "api",
+            spec={"type": "NodePort", "clusterIP": "10.0.0.1", "ports": [{"port": 80, "nodePort": 30001}]},
+        ),
+        thing(
+            "Deployment",
+            "api",
+            "apps/v1",
+            spec=pods("east:5000/api:1"),
+            status={"replicas": 1},
+            metadata={
+                "uid": "deploy-uid",
+                "managedFields": [{"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:spec": {}}}],
+            },
+        ),
+        thing(
+            "ReplicaSet",
+            "api-1",
+            "apps/v1",
+            metadata={
+                "ownerReferences": [
+                    {
+                        "apiVersion": "apps/v1",
+                        "kind": "Deployment",
+                        "name": "api",
+                        "uid": "deploy-uid",
+                        "controller": True,
+                    }
+                ]
+            },
+        ),
+        thing("CronJob", "poster", "batch/v1", spec={"schedule": "* * * * *", "jobTemplate": {"spec": pods("x")}}),
+        thing(
+            "NetworkPolicy",
+            "open",
+            "networking.k8s.io/v1",
+            spec={"podSelector": {}, "egress": [{}, {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}]},
+        ),
+        thing(
+            "ClusterRoleBinding",
+            "ledger-reader",
+            "rbac.authorization.k8s.io/v1",
+            "",
+            roleRef={"kind": "ClusterRole", "name": "reader"},
+            subjects=[{"kind": "ServiceAccount", "name": "api", "namespace": "ledger"}],
+        ),
+        thing("ClusterRole", "reader", "rbac.authorization.k8s.io/v1", "", rules=[]),
+        thing("Currency", "eur", "ledger.example.com/v1", metadata={"uid": "eur-uid"}, spec={"name": "Euro"}),
+        thing(
+            "Secret",
+            "eur-key",
+            metadata={
+                "ownerReferences": [
+                    {"apiVersion": "ledger.example.com/v1", "kind": "Currency", "name": "eur", "uid": "eur-uid"}
+                ]
+            },
+        ),
+    )
+
+
+Runner = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def source() -> Iterator[ApiServer]:
+    with running() as server:
+        fill(server)
+        yield server
+
+
+@pytest.fixture
+def target() -> Iterator[ApiServer]:
+    with running() as server:
+        server.add(thing("StorageClass", "csi", "storage.k8s.io/v1", "", provisioner="csi.example.com"))
+        yield server
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderRepository:
+    folder = FolderRepository(tmp_path / "repository")
+    for verb in (snapshot_verb, restore_verb):
+        monkeypatch.setattr(verb, "Repository", folder)
+    return folder
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Runner:
+    def call(module: Any, server: ApiServer, check: bool = False, **options: Any) -> dict[str, Any]:
+        arguments = {"host": server.url, "repository": {"url": "/r", "password": "repository-pw-1"}, "_ansible_check_mode": check}
+        with patch_module_args({**arguments, **options}), pytest.raises(SystemExit):
+            module.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert CANARY not in json.dumps(result)
+        return result
+
+    return call
+
+
+def capture(run: Runner, server: ApiServer, check: bool = False, **application: Any) -> dict[str, Any]:
+    chosen = {"name": "ledger", "namespaces": ["ledger"], **application}
+    return run(k8s_snapshot, server, check, site="east", point=POINT, application=chosen)
+
+
+@pytest.fixture
+def tree(run: Runner, source: ApiServer, repository: FolderRepository) -> str:
+    return str(capture(run, source)["snapshot"]["tree"])
+
+
+def actions(result: dict[str, Any]) -> dict[str, str]:
+    return {entry["name"]: entry["action"] for entry in result["objects"]}
+
+
+def test_captures_everything_that_belongs_to_the_application(
+    run: Runner, source: ApiServer, repository: FolderRepository
+) -> None:
+    result = capture(run, source)
+    assert result["changed"] and not result["incomplete"]
+    assert result["counts"]["secrets"] == 2
+    assert result["counts"]["configmaps"] == 1
+    assert result["counts"]["customresourcedefinitions.apiextensions.k8s.io"] == 1
+    assert result["counts"]["storageclasses.storage.k8s.io"] == 1
+    assert "replicasets.apps" not in result["counts"]
+    assert result["excluded"] == [
+        {"what": "ledger/configmaps/scratch", "why": "label velero.io/exclude-from-backup=true"}
+    ]
+    assert result["snapshot"]["host"] == "k8s:east/ledger/objects"
+    assert repository.stored[0].tags == ("muster", "application=ledger", f"point={POINT}")
+    assert not source.writes
+
+
+def test_same_state_gives_the_same_bytes_and_changes_are_counted(
+    run: Runner, source: ApiServer, repository: FolderRepository
+) -> None:
+    first = capture(run, source)
+    second = capture(run, source)
+    assert first["snapshot"]["tree"] == second["snapshot"]["tree"]
+    assert second["change"]["unchanged"] == first["change"]["added"]
+    source.add(thing("ConfigMap", "settings", data={"a": "2"}), thing("ConfigMap", "new"))
+    del source.objects["secrets", "ledger", "db"]
+    change = capture(run, source)["change"]
+    assert (change["added"], change["changed"], change["removed"]) == (1, 1, 1)
+
+
+def test_check_mode_counts_and_stores_nothing(run: Runner, source: ApiServer, repository: FolderRepository) -> None:
+    result = capture(run, source, check=True)
+    assert result["snapshot"] is None and result["counts"]["secrets"] == 2
+    assert not repository.stored
+
+
+def test_what_cannot_be_read_is_named(
+    run: Runner, source: ApiServer, repository: FolderRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    source.down.add("weather.example.com/v1")
+    source.broken["/api/v1/namespaces/ledger/secrets"] = 403
+    result = capture(run, source)
+    assert [entry["what"] for entry in result["incomplete"]] == [
+        "API weather.example.com/v1",
+        "secrets in namespace ledger",
+    ]
+
+
+@pytest.mark.parametrize("namespaces", [["nowhere"], ["ledger", "led*x"]])
+def test_an_application_that_matches_nothing_is_an_error(
+    run: Runner, source: ApiServer, repository: FolderRepository, namespaces: list[str]
+) -> None:
+    result = capture(run, source, namespaces=namespaces)
+    assert result["failed"] and namespaces[-1] in result["msg"]
+    assert not repository.stored
+
+
+def test_restore_of_the_same_namespace_elsewhere_and_again(run: Runner, target: ApiServer, tree: str) -> None:
+    options = {"snapshot": tree, "point": POINT, "namespace_annotations": {"container-dr.muster.dev/epoch": "2"}}
+    planned = run(k8s_restore, target, check=True, **options)
+    assert planned["changed"] and not target.writes
+    done = run(k8s_restore, target, **options)
+    assert done["status"] == "completed", done["msg"]
+    assert actions(done) == actions(planned)
+    namespace = target.get("namespaces", "", "ledger")
+    assert namespace is not None
+    assert namespace["metadata"]["annotations"] == {
+        "container-dr.muster.dev/epoch": "2",
+        "container-dr.muster.dev/point": POINT,
+    }
+    claim = target.get("persistentvolumeclaims", "ledger", "data")
+    assert claim is not None and "volumeName" not in claim["spec"]
+    deployment = target.get("deployments.apps", "ledger", "api")
+    assert deployment is not None and "status" not in deployment
+    assert target.managers["ledger/deployments.apps/api"] == "kubectl"
+    currency = target.get("currencies.ledger.example.com", "ledger", "eur")
+    owned = target.get("secrets", "ledger", "eur-key")
+    assert currency is not None and owned is not None
+    assert owned["metadata"]["ownerReferences"][0]["uid"] == currency["metadata"]["uid"] != "eur-uid"
+    target.writes.clear()
+    again = run(k8s_restore, target, **options)
+    assert again["changed"] is False and not target.writes
+    assert run(k8s_restore, target, **{**options, "existing": "update"})["changed"] is False
+
+
+def test_a_drill_bubble_is_shut_and_goes_away(run: Runner, target: ApiServer, tree: str) -> None:
+    options = {
+        "snapshot": tree,
+        "point": POINT,
+        "namespace_mapping": {"ledger": "ledger-drill"},
+        "isolate": True,
+        "run": "drill-1",
+        "registry": {"name": "west:5000/bk", "username": "u", "password": CANARY},
+        "images": [{"name": "east:5000/api:1", "digest": "sha256:ab", "path": "east-5000/api"}],
+    }
+    first = run(k8s_restore, target, include_kinds=["namespaces"], **options)
+    assert set(actions(first)) == {
+        "namespaces/ledger-drill",
+        "ledger-drill/networkpolicies.networking.k8s.io/container-dr-bubble",
+        "ledger-drill/secrets/container-dr-registry",
+    }
+    result = run(k8s_restore, target, **options)
+    assert result["status"] == "completed", result["msg"]
+    policy = target.get("networkpolicies.networking.k8s.io", "ledger-drill", "open")
+    assert policy is not None
+    inside = {"container-dr.muster.dev/role": "bubble", "container-dr.muster.dev/run": "drill-1"}
+    assert policy["spec"]["egress"] == [{"to": [{"namespaceSelector": {"matchLabels": inside}}]}]
+    service = target.get("services", "ledger-drill", "api")
+    assert service is not None and service["spec"] == {"type": "ClusterIP", "ports": [{"port": 80}]}
+    cron = target.get("cronjobs.batch", "ledger-drill", "poster")
+    assert cron is not None and cron["spec"]["suspend"] is True
+    deployment = target.get("deployments.apps", "ledger-drill", "api")
+    assert deployment is not None
+    spec = deployment["spec"]["template"]["spec"]
+    assert spec["containers"][0]["image"] == "west:5000/bk/east-5000/api@sha256:ab"
+    assert spec["imagePullSecrets"] == [{"name": "container-dr-registry"}]
+    copy = target.get("clusterrolebindings.rbac.authorization.k8s.io", "", "ledger-reader-drill-1")
+    assert copy is not None and copy["subjects"][0]["namespace"] == "ledger-drill"
+    gone = run(k8s_restore, target, state="absent", run="drill-1")
+    assert gone["changed"] and gone["counts"]["delete"] == 3
+    assert target.names("ledger-drill") == []
+    left = target.names("")
+    assert "customresourcedefinitions.apiextensions.k8s.io/currencies.ledger.example.com" in left
+    assert "storageclasses.storage.k8s.io/csi" in left
+    assert run(k8s_restore, target, state="absent", run="drill-1")["changed"] is False
+
+
+def test_things_in_the_way_are_refused_before_anything_is_written(run: Runner, target: ApiServer, tree: str) -> None:
+    target.add(thing("Namespace", "ledger", namespace=""), thing("ConfigMap", "mine"))
+    for more in ({}, {"isolate": True, "run": "d"}):
+        result = run(k8s_restore, target, snapshot=tree, point=POINT, **more)
+        assert result["failed"] and "ledger/configmaps/mine" in result["msg"]
+    assert not target.writes
+    kept = run(k8s_restore, target, snapshot=tree, point=POINT, existing="keep")
+    assert kept["status"] == "completed"
+
+
+def test_what_volume_import_made_is_no_obstacle_and_never_replaced(run: Runner, target: ApiServer, tree: str) -> None:
+    claim = thing(
+        "PersistentVolumeClaim",
+        "data",
+        metadata={"annotations": {"container-dr.muster.dev/tree": "t"}},
+        spec={"storageClassName": "fast"},
+    )
+    target.add(thing("Namespace", "ledger", namespace=""), claim)
+    result = run(k8s_restore, target, snapshot=tree, point=POINT)
+    assert actions(result)["ledger/persistentvolumeclaims/data"] == "keep"
+    live = target.get("persistentvolumeclaims", "ledger", "data")
+    assert live is not None and live["spec"]["storageClassName"] == "fast"
+
+
+def test_missing_classes_and_versions_are_found_beforehand(
+    run: Runner, source: ApiServer, repository: FolderRepository
+) -> None:
+    tree = capture(run, source)["snapshot"]["tree"]
+    with running() as target:
+        plan = run(k8s_restore, target, check=True, snapshot=tree, exclude_kinds=["storageclasses.storage.k8s.io"])
+        blocked = {entry["name"]: entry["reason"] for entry in plan["objects"] if entry["action"] == "blocked"}
+        assert "'csi'" in blocked["ledger/persistentvolumeclaims/data"] and plan["status"] == "partial"
+        assert not plan.get("failed")
+        mapped = run(
+            k8s_restore,
+            target,
+            check=True,
+            snapshot=tree,
+            storage_classes={"csi": "gone"},
+            exclude_kinds=["currencies*"],
+        )
+        assert (
+            "'gone'"
+            in {entry["name"]: entry["reason"] for entry in mapped["objects"]}["ledger/persistentvolumeclaims/data"]
+        )
+        target.kinds.remove(("batch", "v1", "cronjobs", "CronJob", True))
+        result = run(k8s_restore, target, snapshot=tree)
+        assert result["failed"] and "does not serve batch/v1 cronjobs.batch" in result["msg"]
+        assert result["counts"]["blocked"] == 1 and result["counts"]["create"] > 5
+        assert run(k8s_restore, target, snapshot=tree, allow_partial=True)["status"] == "partial"
+
+
+def test_a_restore_that_was_cut_off_converges(
+    run: Runner, target: ApiServer, tree: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    target.die_after = 6
+    broken = run(k8s_restore, target, snapshot=tree, point=POINT)
+    assert broken["failed"] and "does not answer" in broken["msg"] and broken["changed"]
+    target.die_after = None
+    result = run(k8s_restore, target, snapshot=tree, point=POINT)
+    assert result["status"] == "completed" and result["counts"]["keep"] >= 6
+    assert run(k8s_restore, target, snapshot=tree, point=POINT)["changed"] is False
+
+
+def test_update_makes_equal_and_recreate_replaces_what_cannot_be_updated(
+    run: Runner, target: ApiServer, tree: str
+) -> None:
+    options = {"snapshot": tree, "point": POINT}
+    run(k8s_restore, target, **options)
+    settings = target.get("configmaps", "ledger", "settings")
+    deployment = target.get("deployments.apps", "ledger", "api")
+    assert settings is not None and deployment is not None
+    settings["data"] = {"a": "other", "b": "extra"}
+    deployment["spec"]["selector"] = {"matchLabels": {"app": "changed"}}
+    kept = run(k8s_restore, target, **options)
+    assert kept["changed"] is False
+    plan = run(k8s_restore, target, check=True, existing="recreate", **options)
+    assert actions(plan)["ledger/configmaps/settings"] == "update"
+    assert actions(plan)["ledger/deployments.apps/api"] == "recreate"
+    assert "blocked" in actions(run(k8s_restore, target, check=True, existing="update", **options)).values()
+    assert run(k8s_restore, target, existing="recreate", **options)["counts"]["recreate"] == 1
+    settings = target.get("configmaps", "ledger", "settings")
+    assert settings is not None and settings["data"] == {"a": "1"}
+    assert run(k8s_restore, target, existing="recreate", **options)["changed"] is False
+
+
+def test_a_real_restore_takes_over_what_a_drill_made(run: Runner, target: ApiServer, tree: str) -> None:
+    drill = {"namespace_mapping": {"ledger": "bubble"}, "isolate": True, "run": "d1"}
+    run(k8s_restore, target, snapshot=tree, point=POINT, **drill)
+    run(k8s_restore, target, snapshot=tree, point=POINT)
+    run(k8s_restore, target, state="absent", run="d1")
+    assert target.get("clusterroles.rbac.authorization.k8s.io", "", "reader") is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"snapshot": "0123456789"}, "has no such one"),
+        ({"isolate": True, "run": "no good!"}, "cannot be the value of a label"),
+        ({"namespace_mapping": {"ledger": "Not_Valid"}}, "no namespace can have that name"),
+    ],
+)
+def test_bad_input_ends_in_one_clear_message(
+    run: Runner, target: ApiServer, tree: str, options: dict[str, Any], words: str
+) -> None:
+    result = run(k8s_restore, target, **{"snapshot": tree, **options})
+    assert result["failed"] and words in result["msg"] and "exception" not in result
+    assert not target.writes
+
+
+def test_two_namespaces_never_become_one_object(
+    run: Runner, source: ApiServer, target: ApiServer, repository: FolderRepository
+) -> None:
+    source.add(thing("ConfigMap", "settings", namespace="other"))
+    tree = capture(run, source, namespaces=["ledger", "other"])["snapshot"]["tree"]
+    result = run(k8s_restore, target, snapshot=tree, namespace_mapping={"ledger": "one", "other": "one"})
+    assert result["failed"] and "two captured objects would become this one" in result["msg"]
+    assert not target.writes

@@ -1,0 +1,201 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""An application as the inventory describes it, checked key by key."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+
+_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
+_KEYS = ("name", "namespaces", "targets", "hooks", "volumes", "checks")
+_HOOK_KEYS = ("name", "namespace", "selector", "container", "pre", "post", "timeout", "on_error")
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What may be lost (``rpo``) and how long it may take (``rto``), in seconds; ``None`` where nobody said."""
+
+    rpo: float | None = None
+    rto: float | None = None
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A command in a container before (``pre``) and after (``post``) the snapshots; ``timeout`` in seconds."""
+
+    name: str
+    namespace: str | None
+    selector: str | None
+    container: str | None
+    pre: tuple[str, ...]
+    post: tuple[str, ...]
+    timeout: float
+    optional: bool
+    """The backup goes on when it fails (``on_error: continue``)."""
+
+
+@dataclass(frozen=True)
+class ExcludedVolume:
+    namespace: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Application:
+    name: str
+    namespaces: tuple[str, ...]
+    targets: Targets = Targets()
+    hooks: tuple[Hook, ...] = ()
+    excluded_volumes: tuple[ExcludedVolume, ...] = ()
+    checks: tuple[Mapping[str, Any], ...] = field(default=())
+
+
+def name_of(value: Mapping[str, Any]) -> str:
+    """The application's name, for those who need no more of it."""
+    name = value.get("name")
+    if not isinstance(name, str) or not _NAME.match(name):
+        raise _wrong("application", f"name is {name!r}", "Use at most 63 lower-case letters, digits, '-' and '.'.")
+    return name
+
+
+def parse(value: Mapping[str, Any]) -> Application:
+    """The application, or :class:`InvalidInput` that names the key and says what belongs there."""
+    name = name_of(value)
+    where = f"application {name}"
+    _known(where, value, _KEYS)
+    namespaces = _texts(f"{where}, namespaces", value.get("namespaces"))
+    if not namespaces:
+        raise _wrong(where, "it names no namespaces", "List at least one under 'namespaces'.")
+    _unique(f"{where}, namespaces", namespaces)
+    hooks = tuple(
+        _hook(f"{where}, hooks[{index}]", hook, namespaces)
+        for index, hook in enumerate(_dicts(f"{where}, hooks", value.get("hooks")))
+    )
+    _unique(f"{where}, hooks", [hook.name for hook in hooks])
+    checks = _dicts(f"{where}, checks", value.get("checks"))
+    for index, check in enumerate(checks):
+        _text(f"{where}, checks[{index}]", check, "name")
+        _text(f"{where}, checks[{index}]", check, "kind")
+    _unique(f"{where}, checks", [str(check["name"]) for check in checks])
+    volumes = _dict(f"{where}, volumes", value.get("volumes"))
+    _known(f"{where}, volumes", volumes, ("exclude",))
+    return Application(
+        name=name,
+        namespaces=namespaces,
+        targets=targets(where, value.get("targets")),
+        hooks=hooks,
+        excluded_volumes=tuple(
+            _excluded(f"{where}, volumes.exclude[{index}]", item)
+            for index, item in enumerate(_dicts(f"{where}, volumes.exclude", volumes.get("exclude")))
+        ),
+        checks=tuple(checks),
+    )
+
+
+def targets(where: str, value: Any) -> Targets:
+    """RPO and RTO from ``{rpo: 15m, rto: 1h}``."""
+    given = _dict(f"{where}, targets", value)
+    _known(f"{where}, targets", given, ("rpo", "rto"))
+    return Targets(
+        rpo=_seconds(f"{where}, targets.rpo", given["rpo"]) if given.get("rpo") is not None else None,
+        rto=_seconds(f"{where}, targets.rto", given["rto"]) if given.get("rto") is not None else None,
+    )
+
+
+def _hook(where: str, value: Mapping[str, Any], namespaces: Sequence[str]) -> Hook:
+    _known(where, value, _HOOK_KEYS)
+    name = _text(where, value, "name")
+    where = f"{where} ({name})"
+    pre, post = _texts(f"{where}, pre", value.get("pre")), _texts(f"{where}, post", value.get("post"))
+    if not pre and not post:
+        raise _wrong(where, "it has neither 'pre' nor 'post'", "Give the command as a list of arguments.")
+    namespace = value.get("namespace")
+    if namespace is not None and namespace not in namespaces:
+        raise _wrong(where, f"namespace {namespace!r} is not one of the application's", "Correct it or leave it out.")
+    on_error = value.get("on_error", "fail")
+    if on_error not in ("fail", "continue"):
+        raise _wrong(where, f"on_error is {on_error!r}", "Write 'fail' or 'continue'.")
+    return Hook(
+        name=name,
+        namespace=namespace,
+        selector=value.get("selector"),
+        container=value.get("container"),
+        pre=pre,
+        post=post,
+        timeout=_seconds(f"{where}, timeout", value.get("timeout", 60)),
+        optional=on_error == "continue",
+    )
+
+
+def _excluded(where: str, value: Mapping[str, Any]) -> ExcludedVolume:
+    _known(where, value, ("namespace", "name", "reason"))
+    return ExcludedVolume(_text(where, value, "namespace"), _text(where, value, "name"), _text(where, value, "reason"))
+
+
+def _wrong(where: str, reason: str, hint: str) -> InvalidInput:
+    return InvalidInput("use", where, reason, hint)
+
+
+def _known(where: str, value: Mapping[str, Any], keys: Sequence[str]) -> None:
+    for key in value:
+        if key not in keys:
+            near = difflib.get_close_matches(str(key), keys, 1)
+            guess = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(keys)}."
+            raise _wrong(where, f"it has an unknown key {key!r}", guess)
+
+
+def _dict(where: str, value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise _wrong(where, f"it is {value!r}", "Write a dictionary.")
+    return value
+
+
+def _dicts(where: str, value: Any) -> list[Mapping[str, Any]]:
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple) or not all(isinstance(item, Mapping) for item in value):
+        raise _wrong(where, "it is not a list of dictionaries", "Write a list.")
+    return list(value)
+
+
+def _texts(where: str, value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
+        raise _wrong(where, "it is not a list of texts", "Write a list, one text per entry.")
+    return tuple(value)
+
+
+def _text(where: str, value: Mapping[str, Any], key: str) -> str:
+    text = value.get(key)
+    if not isinstance(text, str) or not text.strip():
+        raise _wrong(where, f"'{key}' is {text!r}", "Write a text.")
+    return text
+
+
+def _seconds(where: str, value: Any) -> float:
+    try:
+        seconds = clock.duration(value)
+    except InvalidInput as error:
+        raise _wrong(where, error.reason, error.hint) from None
+    if seconds <= 0:
+        raise _wrong(where, "it is zero", "Write a length of time such as 15m.")
+    return seconds
+
+
+def _unique(where: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise _wrong(where, f"{name!r} is there twice", "Names must differ.")

@@ -1,0 +1,263 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""A raw copy of a restic repository from one store to another, object by object, without its password.
+
+Every object but ``config`` is named by the SHA-256 of its bytes, so each is verified before it is written. The lists
+are taken against the order of the copy: snapshots first, then what they need, so that a backup that runs meanwhile adds
+nothing half. What was copied is of use at once only when the snapshots arrive, and they arrive last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Conflict,
+    Corrupt,
+    Incomplete,
+    NotFound,
+    Refused,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Entry, Store
+
+CONFIG = "config"
+KINDS = ("keys", "data", "index", "snapshots")
+# Larger packs go through a private file; smaller ones stay in memory.
+_IN_MEMORY = 8 << 20
+
+
+@dataclass
+class Part:
+    """One kind of object: what there is and what was, or would be, copied; sizes in bytes."""
+
+    name: str
+    objects_total: int = 0
+    bytes_total: int = 0
+    objects_copied: int = 0
+    bytes_copied: int = 0
+    objects_repaired: int = 0
+    pending: list[Entry] = field(default_factory=list)
+
+    def result(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "objects_total": self.objects_total,
+            "bytes_total": self.bytes_total,
+            "objects_copied": self.objects_copied,
+            "bytes_copied": self.bytes_copied,
+            "objects_repaired": self.objects_repaired,
+        }
+
+
+@dataclass
+class Mirror:
+    """A plan of what is to be copied, which :meth:`apply` then carries out."""
+
+    source: Store
+    destination: Store
+    config: bytes
+    parts: list[Part]
+    new: bool
+    """The destination has no repository yet."""
+
+    @property
+    def changed(self) -> bool:
+        return self.new or any(part.pending or part.objects_copied for part in self.parts)
+
+    def result(self) -> dict[str, Any]:
+        extra = 1 if self.new else 0
+        return {
+            "source": self.source.place,
+            "destination": self.destination.place,
+            "config_digest": "sha256:" + hashlib.sha256(self.config).hexdigest(),
+            "objects_total": sum(part.objects_total for part in self.parts) + 1,
+            "bytes_total": sum(part.bytes_total for part in self.parts) + len(self.config),
+            "objects_copied": sum(part.objects_copied for part in self.parts) + extra,
+            "bytes_copied": sum(part.bytes_copied for part in self.parts) + extra * len(self.config),
+            "objects_repaired": sum(part.objects_repaired for part in self.parts),
+            "parts": [part.result() for part in self.parts],
+        }
+
+    def planned(self) -> dict[str, Any]:
+        """The result that :meth:`apply` would have."""
+        for part in self.parts:
+            part.objects_copied, part.bytes_copied = len(part.pending), sum(entry.size for entry in part.pending)
+        return self.result()
+
+    def apply(self, progress: Progress, workers: int) -> dict[str, Any]:
+        """Copy what is absent, kind by kind; a kind begins only when all of the one before arrived."""
+        if self.new:
+            try:
+                self.destination.create(CONFIG, self.config)
+            except Conflict:
+                raise _another(self.source, self.destination) from None
+        for part in self.parts:
+            self._copy_part(part, progress, workers)
+        return self.result()
+
+    def _copy_part(self, part: Part, progress: Progress, workers: int) -> None:
+        total = sum(entry.size for entry in part.pending)
+        if not part.pending:
+            progress.update("repository", part.name, "done", done=0, total=0, unit="bytes", msg="nothing new")
+            return
+        lock = threading.Lock()
+        progress.update("repository", part.name, "running", done=0, total=total, unit="bytes")
+
+        def copy(entry: Entry) -> None:
+            size = copy_object(self.source, self.destination, entry)
+            with lock:
+                part.objects_copied += 1
+                part.bytes_copied += size
+                progress.update("repository", part.name, "running", done=part.bytes_copied, total=total, unit="bytes")
+
+        outcomes = pool.each(part.pending, copy, workers=workers, fail_fast=False)
+        errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+        if not errors:
+            progress.update("repository", part.name, "done", done=part.bytes_copied, total=total, unit="bytes")
+            return
+        progress.update("repository", part.name, "failed", done=part.bytes_copied, total=total, unit="bytes")
+        raise self._failure(part, errors)
+
+    def _failure(self, part: Part, errors: Sequence[Exception]) -> Exception:
+        result = {**self.result(), "changed": self.changed, "failures": [str(error) for error in errors[:20]]}
+        for kind in (Corrupt, NotFound):
+            first = next((error for error in errors if isinstance(error, kind)), None)
+            if first is None:
+                continue
+            if isinstance(first, Corrupt):
+                names = [error.target for error in errors if isinstance(error, Corrupt)]
+                return Corrupt("copy", ", ".join(names[:10]), first.reason, first.hint, result=result)
+            return Incomplete(
+                "mirror",
+                f"{part.name} of {self.source.place}",
+                f"{len(errors)} objects vanished while they were copied (pruned meanwhile?)",
+                "Run the mirror again when no maintenance runs at the source.",
+                result=result,
+            )
+        error = errors[0]
+        if isinstance(error, Incomplete | Refused) or hasattr(error, "result"):
+            cast(Any, error).result = result
+        return error
+
+
+def plan(source: Store, destination: Store, *, verify_existing: bool = False, workers: int = 4) -> Mirror:
+    """What is absent at the destination.
+
+    An object whose size differs is damaged and copied again; with ``verify_existing`` every object there is read and
+    its digest compared. :class:`Refused` where the destination is another repository.
+    """
+    listed = {kind: [entry for entry in source.list(f"{kind}/") if _named(entry)] for kind in reversed(KINDS)}
+    try:
+        config = source.get(CONFIG)
+    except NotFound as error:
+        if type(error) is not NotFound:
+            raise
+        source.probe()
+        raise NotFound(
+            "mirror", f"repository {source.place}", "there is no repository (no config)", "Check its URL."
+        ) from None
+    destination.probe()
+    there = destination.find(CONFIG)
+    if there is not None and there != config:
+        raise _another(source, destination)
+    parts = []
+    for kind in KINDS:
+        held = {entry.key: entry.size for entry in destination.list(f"{kind}/")}
+        if held and there is None:
+            raise Refused(
+                "mirror",
+                f"repository {source.place} to {destination.place}",
+                f"there are {kind} but no config at the destination, so whose they are cannot be told",
+                "Empty the destination, or choose another.",
+            )
+        entries = listed[kind]
+        damaged = _damaged(
+            destination, [entry for entry in entries if entry.key in held], held, verify_existing, workers
+        )
+        part = Part(kind, len(entries), sum(entry.size for entry in entries), objects_repaired=len(damaged))
+        part.pending = [entry for entry in entries if entry.key not in held or entry.key in damaged]
+        parts.append(part)
+    return Mirror(source, destination, config, parts, there is None)
+
+
+def copy_object(source: Store, destination: Store, entry: Entry) -> int:
+    """Copy one object named by its digest and return its size; :class:`Corrupt` where the bytes are not that."""
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="muster-") as spool:
+        stream = cast(BinaryIO, spool)
+        size = source.download(entry.key, stream)
+        _check(source, entry.key, _digest_of(stream))
+        stream.seek(0)
+        if size <= _IN_MEMORY:
+            destination.put(entry.key, stream.read())
+            return size
+        with tempfile.NamedTemporaryFile(prefix="muster-") as file:
+            while chunk := stream.read(1 << 20):
+                file.write(chunk)
+            file.flush()
+            destination.upload(entry.key, Path(file.name))
+    return size
+
+
+def _damaged(
+    destination: Store, entries: Sequence[Entry], held: dict[str, int], read_all: bool, workers: int
+) -> set[str]:
+    wrong = {entry.key for entry in entries if held[entry.key] != entry.size}
+    if not read_all:
+        return wrong
+
+    def intact(entry: Entry) -> bool:
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="muster-") as spool:
+            stream = cast(BinaryIO, spool)
+            destination.download(entry.key, stream)
+            return _digest_of(stream) == entry.key.rpartition("/")[2]
+
+    for outcome in pool.each([entry for entry in entries if entry.key not in wrong], intact, workers=workers):
+        if outcome.error is not None:
+            raise outcome.error
+        if not outcome.value:
+            wrong.add(outcome.item.key)
+    return wrong
+
+
+def _named(entry: Entry) -> bool:
+    """An object of restic's: its name is a SHA-256. Anything else in these folders is a leftover."""
+    name = entry.key.rpartition("/")[2]
+    return len(name) == 64 and all(letter in "0123456789abcdef" for letter in name)
+
+
+def _digest_of(stream: BinaryIO) -> str:
+    stream.seek(0, os.SEEK_SET)
+    digest = hashlib.sha256()
+    while chunk := stream.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check(source: Store, key: str, digest: str) -> None:
+    if digest != key.rpartition("/")[2]:
+        raise Corrupt(
+            "copy",
+            f"{key} of {source.place}",
+            f"its bytes have the SHA-256 {digest[:16]}…, so it was altered",
+            "It was not copied. Check the source with 'restic check --read-data' and repair it.",
+        )
+
+
+def _another(source: Store, destination: Store) -> Refused:
+    return Refused(
+        "mirror",
+        f"repository {source.place} to {destination.place}",
+        "another repository is there (its config differs)",
+        "Choose an empty place; a mirror never overwrites a repository.",
+    )

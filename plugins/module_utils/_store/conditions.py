@@ -1,0 +1,49 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Does this store keep its word on conditional writes? A lock on one that does not is none."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Conflict, Refused
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
+
+_WRITERS = 6
+
+
+def check_conditions(store: Store, prefix: str) -> None:
+    """Let writers compete for one object below ``prefix`` and raise :class:`Refused` unless exactly one wins.
+
+    Creation and replacement are both tried. The probe's object is removed again.
+    """
+    key = f"{prefix}/probe-{secrets.token_hex(8)}"
+    try:
+        _exactly_one(store, "create", lambda data: store.create(key, data))
+        version = store.read(key).version
+        _exactly_one(store, "replace", lambda data: store.swap(key, data, version))
+    finally:
+        store.delete(key)
+
+
+def _exactly_one(store: Store, verb: str, write: Callable[[bytes], None]) -> None:
+    def won(data: bytes) -> bool:
+        try:
+            write(data)
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(max_workers=_WRITERS) as threads:
+        winners = sum(threads.map(won, [secrets.token_hex(16).encode() for _ in range(_WRITERS)]))
+    if winners != 1:
+        raise Refused(
+            "use",
+            f"{store.place} for locks",
+            f"{winners} of {_WRITERS} writers that competed to {verb} one object succeeded",
+            "Use a server with conditional writes (If-None-Match and If-Match).",
+        )

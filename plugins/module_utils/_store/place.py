@@ -1,0 +1,90 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""From the options ``store`` and ``repository`` to an opened store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._store.directory import Directory
+from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import S3, S3Place
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
+
+_OTHER_BACKEND = re.compile(r"^(rest|sftp|rclone|b2|azure|gs|swift):")
+
+
+def open_store(options: Mapping[str, Any]) -> Store:
+    """The store that a ``store`` option names: ``s3://bucket/prefix`` or ``file:///directory``."""
+    url = str(options["url"])
+    parts = urlsplit(url)
+    if parts.scheme == "s3" and parts.netloc:
+        return S3(_place(options, parts.netloc, parts.path, options.get("endpoint_url")))
+    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
+        return Directory(Path(unquote(parts.path)))
+    if not parts.scheme and url.startswith("/"):
+        return Directory(Path(url))
+    raise InvalidInput(
+        "use", f"store {url!r}", "it is neither S3 nor a directory", "Write s3://bucket/prefix or file:///directory."
+    )
+
+
+def open_repository(options: Mapping[str, Any]) -> Store:
+    """The raw objects of the restic repository that a ``repository`` option names; needs no password.
+
+    restic writes S3 as ``s3:https://host:port/bucket/prefix`` or ``s3:host/bucket/prefix``, and directories as
+    ``local:/path`` or a path.
+    """
+    url = str(options["url"])
+    if url.startswith("s3:"):
+        rest = url[3:]
+        if not re.match(r"^https?://", rest):
+            rest = "https://" + rest.lstrip("/")
+        parts = urlsplit(rest)
+        bucket, _, prefix = parts.path.strip("/").partition("/")
+        if not parts.netloc or not bucket or "@" in parts.netloc:
+            raise InvalidInput(
+                "use", f"repository {_printable(url)!r}", "it names no bucket", "Write s3:https://host/bucket/prefix."
+            )
+        return S3(_place(options, bucket, prefix, f"{parts.scheme}://{parts.netloc}"))
+    if _OTHER_BACKEND.match(url):
+        raise InvalidInput(
+            "mirror",
+            f"repository {_printable(url)!r}",
+            "only repositories in S3 and in directories can be mirrored object by object",
+            "Use 'restic copy' for this backend.",
+        )
+    path = Path(url.removeprefix("local:")).expanduser()
+    if not path.is_absolute():
+        raise InvalidInput("use", f"repository {url!r}", "its path is relative", "Write an absolute path.")
+    return Directory(path)
+
+
+def _place(options: Mapping[str, Any], bucket: str, prefix: str, endpoint: str | None) -> S3Place:
+    if bool(options.get("access_key")) != bool(options.get("secret_key")):
+        raise InvalidInput(
+            "use", f"bucket {bucket!r}", "access_key and secret_key belong together", "Set both or none."
+        )
+    ca_cert = options.get("ca_cert")
+    if ca_cert and not Path(ca_cert).is_file():
+        raise InvalidInput("use", f"ca_cert {ca_cert}", "there is no such file")
+    return S3Place(
+        bucket=bucket,
+        prefix=unquote(prefix),
+        endpoint_url=endpoint,
+        access_key=options.get("access_key"),
+        secret_key=options.get("secret_key"),
+        region=options.get("region"),
+        ca_cert=ca_cert,
+    )
+
+
+def _printable(url: str) -> str:
+    """The URL without a password that somebody put into it."""
+    return re.sub(r"//[^/@]*@", "//…@", url)

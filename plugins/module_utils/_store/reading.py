@@ -1,0 +1,223 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The verb of ``recovery_point_info``: what points there are, which are usable, which one to take, what it loses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Corrupt,
+    InvalidInput,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing, Verdict
+from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import (
+    application,
+    recovery_point,
+    selection,
+    timeline,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import Catalogue, PointFiles
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_repository, open_store
+
+_WORKERS = 4
+
+
+@dataclass(frozen=True)
+class _Point:
+    candidate: selection.Candidate
+    document: dict[str, Any] | None
+    verdict: Verdict | None
+
+
+def recovery_point_info_verb(request: Request) -> dict[str, Any]:
+    """List the points, judge each, pick one."""
+    params = request.params
+    name = application.name_of(params["application"])
+    catalogue = Catalogue(open_store(params["store"]), name)
+    wish = selection.Wish(
+        id=params.get("id"),
+        before=clock.parse(params["before"]) if params.get("before") else None,
+        allow_orphan=bool(params.get("allow_orphan")),
+        allow_unknown_timeline=params.get("witness_unreachable") == "ignore",
+    )
+    signing = Signing.of(params.get("signing"))
+    if params.get("verify_signatures") and signing.allowed_signers is None:
+        raise InvalidInput(
+            "judge",
+            f"recovery points of {name}",
+            "no trusted signers were given",
+            "Set signing.allowed_signers, or verify_signatures to false if you accept points that nobody vouches for.",
+        )
+    ids = catalogue.points()
+    total = len(ids)
+    limit = params.get("limit") or total
+    chosen = [wish.id] if wish.id in ids else ids[-limit:] if limit else []
+    place_on = _timelines(request, name)
+    snapshots = _snapshots(params.get("repository"))
+    files = catalogue.read_points(chosen)
+
+    def judge(one: PointFiles) -> _Point:
+        return _judge(one, signing if params.get("verify_signatures") else None, place_on, snapshots)
+
+    points = [outcome.value or _fail(outcome.error) for outcome in pool.each(files, judge, workers=_WORKERS)]
+    facts = catalogue.facts(chosen)
+    picked = selection.pick([point.candidate for point in points], wish) if params.get("pick") != "none" else None
+    listed = [_entry(point, wish, facts[point.candidate.id]) for point in reversed(points)]
+    result: dict[str, Any] = {
+        "changed": False,
+        "msg": f"{total} recovery points of {name}, picked: {picked.id if picked else 'none'}",
+        "points": listed,
+        "points_total": total,
+        "point": next((entry for entry in listed if picked and entry["id"] == picked.id), None),
+        "rpo": _rpo(points, wish, facts, params),
+    }
+    if picked is None and params.get("required"):
+        error = selection.none_usable(name, catalogue.store.place, [point.candidate for point in points], wish)
+        error.result = result
+        raise error
+    return result
+
+
+def _timelines(request: Request, name: str) -> Callable[[str, int], tuple[str, str]]:
+    """A function from point and epoch to ``(timeline, reason)``."""
+    witness = request.params.get("witness")
+    if not witness:
+        return lambda _point, _epoch: ("current", "")
+    try:
+        found = Catalogue(open_store(witness), name).state()
+    except (Unavailable, Corrupt) as error:
+        reason = f"the witness cannot tell ({error})"
+        if request.params.get("witness_unreachable") == "ignore":
+            request.warn(f"Lineage is not checked, {reason}")
+        return lambda _point, _epoch: ("unknown", reason)
+    if found is None:
+        # No transition ever began, so nothing but the first epoch can exist.
+        return lambda _point, epoch: (
+            ("current", "")
+            if epoch == 1
+            else ("unknown", f"it has epoch {epoch}, and the witness knows of no transition")
+        )
+    state = found[0]
+
+    def place(point: str, epoch: int) -> tuple[str, str]:
+        reason = timeline.orphaned(state, point, epoch)
+        return ("orphan", reason) if reason else ("current", "")
+
+    return place
+
+
+def _snapshots(repository: Mapping[str, Any] | None) -> set[str] | None:
+    """Ids of the snapshots that the repository at this site holds, from the names of its raw objects."""
+    if not repository:
+        return None
+    store = open_repository(repository)
+    store.probe()
+    return {entry.key.rpartition("/")[2] for entry in store.list("snapshots/")}
+
+
+def _judge(
+    files: PointFiles,
+    signing: Signing | None,
+    place_on: Callable[[str, int], tuple[str, str]],
+    snapshots: set[str] | None,
+) -> _Point:
+    reasons: list[str] = []
+    verdict: Verdict | None = None
+    if signing is not None:
+        if files.signature is None:
+            verdict = Verdict(False, signing.identity, "its signature is missing")
+        else:
+            verdict = signing.verify(files.document, files.signature)
+        if not verdict.valid:
+            reasons.append(f"signature not valid: {verdict.msg}")
+    try:
+        document = recovery_point.decode(files.document, files.id)
+    except (Corrupt, InvalidInput) as error:
+        candidate = selection.Candidate(files.id, None, (*reasons, error.reason))
+        return _Point(candidate, None, verdict)
+    if snapshots is not None:
+        reasons += _absent(document, snapshots)
+    where, reason = place_on(files.id, document["epoch"])
+    candidate = selection.Candidate(
+        files.id, clock.parse(document["consistency"]["point"]), tuple(reasons), where, reason
+    )
+    return _Point(candidate, document, verdict)
+
+
+def _absent(document: Mapping[str, Any], snapshots: set[str]) -> list[str]:
+    """What the document names and the repository here does not hold."""
+    wanted = [(f"volume {volume.get('name')}", volume.get("snapshot")) for volume in document["volumes"]]
+    objects = document.get("objects") or {}
+    nested = objects.get("snapshot")
+    wanted.append(("objects", nested.get("id") if isinstance(nested, Mapping) else objects.get("id")))
+    return [
+        f"the snapshot of {what} ({snapshot[:8]}) is not in the repository of this site"
+        for what, snapshot in wanted
+        if isinstance(snapshot, str) and snapshot and not any(held.startswith(snapshot) for held in snapshots)
+    ]
+
+
+def _entry(point: _Point, wish: selection.Wish, facts: list[dict[str, Any]]) -> dict[str, Any]:
+    document = point.document or {}
+    reasons = selection.obstacles(point.candidate, wish)
+    verdict = point.verdict
+    return {
+        "id": point.candidate.id,
+        "application": document.get("application"),
+        "site": document.get("site"),
+        "epoch": document.get("epoch"),
+        "sealed": document.get("sealed"),
+        "consistency": document.get("consistency"),
+        "timeline": point.candidate.timeline,
+        "usable": not reasons,
+        "reasons": reasons,
+        "signature": {
+            "valid": verdict.valid if verdict else None,
+            "identity": verdict.identity if verdict else None,
+            "msg": verdict.msg if verdict else "not checked",
+        },
+        "facts": [{"kind": fact["kind"], "time": fact["time"], "data": fact.get("data")} for fact in facts],
+        "document": point.document,
+    }
+
+
+def _rpo(
+    points: list[_Point],
+    wish: selection.Wish,
+    facts: Mapping[str, list[dict[str, Any]]],
+    params: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What would be lost at ``at`` (default now) if only this site were left, and whether that meets the target."""
+    moment = clock.parse(params["at"]) if params.get("at") else clock.now()
+    readable = []
+    target: float | None = None
+    for point in points:
+        if point.document is None or selection.obstacles(point.candidate, wish) or not point.candidate.consistency:
+            continue
+        since = selection.readable_since(point.document, facts[point.candidate.id], params.get("site"))
+        if since is not None:
+            readable.append(selection.Readable(point.candidate.id, point.candidate.consistency, since))
+        target = (point.document.get("targets") or {}).get("rpo", target)
+    given = application.targets("application", params["application"].get("targets")).rpo
+    target = given if given is not None else target
+    loss, worst = selection.loss(readable, moment), selection.worst_loss(readable, moment)
+    return {
+        "at": clock.iso(moment),
+        "seconds": loss.seconds,
+        "point": loss.point,
+        "worst_seconds": worst.seconds,
+        "target_seconds": target,
+        "met": None if target is None else loss.seconds is not None and loss.seconds <= target,
+    }
+
+
+def _fail(error: Exception | None) -> _Point:
+    raise error or AssertionError("not reached")

@@ -1,0 +1,293 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""A store in an S3 bucket, by boto3; the only file that knows boto3."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+from ansible.module_utils.basic import missing_required_lib
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Corrupt,
+    Denied,
+    InvalidInput,
+    MusterError,
+    NotFound,
+    Refused,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Entry, Store, Stored, check_key
+
+try:
+    import boto3
+    import botocore.config
+    import botocore.exceptions
+
+    BOTO3_IMPORT_ERROR: str | None = None
+except ImportError:
+    BOTO3_IMPORT_ERROR = traceback.format_exc()
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+REQUIREMENT = Requirement("boto3", BOTO3_IMPORT_ERROR)
+
+# A server that is gone is given up within a minute: small calls 3 x (5 + 12) seconds with short pauses between.
+_CONNECT_TIMEOUT = 5.0
+_READ_TIMEOUT = 12.0
+_ATTEMPTS = 3
+# A pack of 128 MiB may take its server a while to put on a disk. What failed fast is repeated, what was slow is not.
+_TRANSFER_TIMEOUT = 50.0
+_TRANSFER_ATTEMPTS = 4
+_FAST = 5.0
+_CHUNK = 1 << 20
+
+Value = TypeVar("Value")
+
+
+class BucketMissing(NotFound):
+    """There is no such bucket at the server."""
+
+
+class WrongKey(Denied):
+    """The server does not know the access key, or the secret key does not belong to it."""
+
+
+class ConditionsUnsupported(Refused):
+    """The server does not do conditional writes, so it cannot hold a lock."""
+
+
+@dataclass(frozen=True)
+class S3Place:
+    """Where a bucket's part is and how to get in; ``secret_key`` is kept out of every text."""
+
+    bucket: str
+    prefix: str = ""
+    endpoint_url: str | None = None
+    access_key: str | None = None
+    secret_key: str | None = field(default=None, repr=False)
+    region: str | None = None
+    ca_cert: str | None = None
+
+
+class S3(Store):
+    """Objects below a prefix of one bucket. Conditional writes are ``If-None-Match: *`` and ``If-Match``."""
+
+    def __init__(self, place: S3Place, *, connections: int = 16) -> None:
+        self._bucket = place.bucket
+        self._prefix = place.prefix.strip("/") + "/" if place.prefix.strip("/") else ""
+        self.place = f"s3://{place.bucket}/{self._prefix}".rstrip("/")
+        self._server = place.endpoint_url or "the S3 service"
+        if place.endpoint_url:
+            self.place += f" at {place.endpoint_url}"
+        if REQUIREMENT.import_error is not None:
+            # Asked for only where it is needed: a store in a directory does without.
+            raise NotFound("use", self.place, missing_required_lib(REQUIREMENT.package))
+        try:
+            session = boto3.session.Session()
+            self._small = _client(session, place, connections, _READ_TIMEOUT, _ATTEMPTS)
+            self._large = _client(session, place, connections, _TRANSFER_TIMEOUT, 1)
+        except (ValueError, botocore.exceptions.BotoCoreError) as error:
+            raise InvalidInput("use", self.place, str(error), "Check endpoint_url, region and credentials.") from None
+
+    def probe(self) -> None:
+        self._call("list", "objects", lambda: self._small.list_objects_v2(Bucket=self._bucket, MaxKeys=1))
+
+    def read(self, key: str) -> Stored:
+        def call() -> Stored:
+            answer = self._small.get_object(Bucket=self._bucket, Key=self._key(key))
+            return Stored(answer["Body"].read(), answer["ETag"])
+
+        return self._call("read", key, call)
+
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        token: str | None = None
+        start = len(self._prefix)
+        while True:
+            more: dict[str, Any] = {"ContinuationToken": token} if token else {}
+            answer = self._call(
+                "list",
+                f"objects {prefix}*".replace("objects *", "objects"),
+                lambda more=more: self._small.list_objects_v2(  # type: ignore[misc]
+                    Bucket=self._bucket, Prefix=self._prefix + prefix, **more
+                ),
+            )
+            for item in answer.get("Contents", []):
+                if not item["Key"].endswith("/"):
+                    yield Entry(item["Key"][start:], item["Size"])
+            token = answer.get("NextContinuationToken")
+            if not answer.get("IsTruncated") or not token:
+                return
+
+    def put(self, key: str, data: bytes) -> None:
+        self._write(key, data)
+
+    def _create(self, key: str, data: bytes) -> None:
+        self._write(key, data, IfNoneMatch="*")
+
+    def _swap(self, key: str, data: bytes, version: str) -> None:
+        self._write(key, data, IfMatch=version)
+
+    def _write(self, key: str, data: bytes, **condition: Any) -> None:
+        self._call(
+            "write",
+            key,
+            lambda: self._small.put_object(Bucket=self._bucket, Key=self._key(key), Body=data, **condition),
+        )
+
+    def delete(self, key: str) -> None:
+        self._call("delete", key, lambda: self._small.delete_object(Bucket=self._bucket, Key=self._key(key)))
+
+    def download(self, key: str, into: BinaryIO) -> int:
+        start = into.tell()
+
+        def call() -> int:
+            into.seek(start)
+            into.truncate()
+            answer = self._large.get_object(Bucket=self._bucket, Key=self._key(key))
+            for chunk in answer["Body"].iter_chunks(_CHUNK):
+                into.write(chunk)
+            return into.tell() - start
+
+        return self._transfer("read", key, call)
+
+    def upload(self, key: str, source: Path) -> None:
+        def call() -> None:
+            with source.open("rb") as stream:
+                self._large.put_object(Bucket=self._bucket, Key=self._key(key), Body=stream)
+
+        self._transfer("write", key, call)
+
+    def _key(self, key: str) -> str:
+        return self._prefix + check_key(key)
+
+    def _transfer(self, action: str, key: str, call: Callable[[], Value]) -> Value:
+        """Repeat a transfer that failed fast; one that ran into its time limit shows a server that is gone."""
+        for attempt in range(1, _TRANSFER_ATTEMPTS + 1):
+            started = time.monotonic()
+            try:
+                return self._call(action, key, call)
+            except Unavailable:
+                if attempt == _TRANSFER_ATTEMPTS or time.monotonic() - started > _FAST:
+                    raise
+                time.sleep(0.5 * 2 ** (attempt - 1))
+        raise AssertionError("not reached")
+
+    def _call(self, action: str, key: str, call: Callable[[], Value]) -> Value:
+        try:
+            return call()
+        except botocore.exceptions.ClientError as error:
+            raise self._answer(action, key, error) from None
+        except (botocore.exceptions.BotoCoreError, OSError) as error:
+            raise self._trouble(action, key, error) from None
+
+    def _answer(self, action: str, key: str, error: botocore.exceptions.ClientError) -> MusterError:
+        """What an error answer of the server means."""
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        text = str(error.response.get("Error", {}).get("Message") or code)
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        target = f"{key} in {self.place}"
+        if code == "NoSuchBucket":
+            return BucketMissing(
+                action,
+                target,
+                f"{self._server} has no bucket {self._bucket!r}",
+                "Create the bucket, or correct the name in the URL.",
+            )
+        if code in ("NoSuchKey", "404", "NotFound"):
+            return self.missing(key)
+        if code == "PreconditionFailed" or status == 412:
+            return self.already(key)
+        if code == "ConditionalRequestConflict" or status == 409:
+            return self.changed(key)
+        if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"):
+            return WrongKey(
+                action,
+                target,
+                f"{self._server} refuses the credentials ({code})",
+                "Check access_key and secret_key.",
+            )
+        if code == "RequestTimeTooSkewed":
+            return Denied(
+                action, target, "the clocks of this machine and of the server differ too much", "Set the clock right."
+            )
+        if code in ("AccessDenied", "AllAccessDisabled") or status in (401, 403):
+            return Denied(action, target, f"the access key may not ({text})", "Give it the right to do this.")
+        if code in ("NotImplemented", "MethodNotAllowed") or status == 501:
+            return ConditionsUnsupported(
+                action,
+                target,
+                f"{self._server} does not support this kind of write ({text})",
+                "Use an S3 server that knows If-None-Match and If-Match.",
+            )
+        if code in ("BadDigest", "XAmzContentSHA256Mismatch", "InvalidDigest"):
+            return Corrupt(
+                action, target, "the bytes changed on their way to the server", "Try again; check the network."
+            )
+        if status >= 500 or code in ("SlowDown", "RequestTimeout"):
+            hint = "Its disk may be full, or it is overloaded; look at its log."
+            return Unavailable(action, target, f"{self._server} answered {status} {code}: {text}", hint)
+        return MusterError(action, target, f"{self._server} answered {status} {code}: {text}")
+
+    def _trouble(self, action: str, key: str, error: Exception) -> MusterError:
+        """What went wrong before there was an answer."""
+        target = f"{key} in {self.place}"
+        known = botocore.exceptions
+        if isinstance(error, known.NoCredentialsError | known.PartialCredentialsError):
+            return Denied(
+                action,
+                target,
+                "there are no credentials",
+                "Set access_key and secret_key, or give boto3 credentials in its own way.",
+            )
+        if isinstance(error, known.SSLError):
+            return Denied(
+                action,
+                target,
+                f"the certificate of {self._server} is not trusted",
+                "Set ca_cert to the file of its authority, and check the host name in endpoint_url.",
+            )
+        if isinstance(error, known.ConnectTimeoutError | known.ReadTimeoutError):
+            return Unavailable(
+                action, target, f"{self._server} does not answer in time", "Check that it runs and can be reached."
+            )
+        if isinstance(error, known.EndpointConnectionError | known.ConnectionClosedError | known.HTTPClientError):
+            return Unavailable(
+                action, target, f"{self._server} cannot be reached", "Check that it runs, and endpoint_url."
+            )
+        if isinstance(error, OSError):
+            return Unavailable(action, target, error.strerror or str(error), "Check space and rights on this machine.")
+        return InvalidInput(action, target, str(error), "Check endpoint_url, bucket and credentials.")
+
+
+def _client(session: Any, place: S3Place, connections: int, read_timeout: float, attempts: int) -> S3Client:
+    # Signing the payload lets the server check every upload; the newer checksum trailers are unknown to many servers.
+    settings = botocore.config.Config(
+        connect_timeout=_CONNECT_TIMEOUT,
+        read_timeout=read_timeout,
+        retries={"total_max_attempts": attempts, "mode": "standard"},
+        max_pool_connections=connections,
+        signature_version="s3v4",
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path" if place.endpoint_url else "auto", "payload_signing_enabled": True},
+    )
+    client: S3Client = session.client(
+        "s3",
+        endpoint_url=place.endpoint_url,
+        aws_access_key_id=place.access_key,
+        aws_secret_access_key=place.secret_key,
+        region_name=place.region or session.region_name or "us-east-1",
+        verify=place.ca_cert,
+        config=settings,
+    )
+    return client

@@ -1,0 +1,132 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What a store of objects can do, whatever lies below it."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Conflict, InvalidInput, NotFound
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object of a listing: ``key`` below the store's root, ``size`` in bytes."""
+
+    key: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object's bytes with the ``version`` that :meth:`Store.swap` wants back."""
+
+    data: bytes
+    version: str
+
+
+def check_key(key: str) -> str:
+    """The key, if it stays below the root of any store; :class:`InvalidInput` otherwise."""
+    if not key or "\\" in key or "\0" in key or any(part in ("", ".", "..") for part in key.split("/")):
+        raise InvalidInput("use", f"object name {key!r}", "it is not a plain relative path")
+    return key
+
+
+class Store(ABC):
+    """Objects by key below one root. Safe to call from many threads.
+
+    Every method raises errors of the engine's family only: :class:`NotFound` for an object, bucket or directory that is
+    not there, :class:`Denied` for refused credentials, :class:`Unavailable` for a server that does not answer,
+    :class:`Conflict` where a condition did not hold.
+    """
+
+    place: str
+    """Where it is, for people; never with a secret in it."""
+
+    @abstractmethod
+    def probe(self) -> None:
+        """Raise unless the root is there and can be listed."""
+
+    @abstractmethod
+    def read(self, key: str) -> Stored:
+        """The object with its version."""
+
+    def get(self, key: str) -> bytes:
+        """The object's bytes."""
+        return self.read(key).data
+
+    def find(self, key: str) -> bytes | None:
+        """The object's bytes, or ``None`` where there is none."""
+        try:
+            return self.get(key)
+        except NotFound as error:
+            # A bucket that is missing is more than an object that is not there.
+            if type(error) is not NotFound:
+                raise
+            return None
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[Entry]:
+        """Objects whose key begins with ``prefix``, in the order of their keys."""
+
+    @abstractmethod
+    def put(self, key: str, data: bytes) -> None:
+        """Write the whole object, whether it is there or not; readers see the old bytes or the new."""
+
+    def create(self, key: str, data: bytes) -> None:
+        """Write the object unless it is there: :class:`Conflict`.
+
+        An object that holds exactly these bytes is our own write whose answer was lost, and counts as success.
+        """
+        try:
+            self._create(check_key(key), data)
+        except Conflict:
+            if self.find(key) != data:
+                raise
+
+    def swap(self, key: str, data: bytes, version: str) -> None:
+        """Replace the object if it still has this version: :class:`Conflict` otherwise."""
+        try:
+            self._swap(check_key(key), data, version)
+        except Conflict:
+            if self.find(key) != data:
+                raise
+
+    @abstractmethod
+    def _create(self, key: str, data: bytes) -> None: ...
+
+    @abstractmethod
+    def _swap(self, key: str, data: bytes, version: str) -> None: ...
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens where there is none."""
+
+    @abstractmethod
+    def download(self, key: str, into: BinaryIO) -> int:
+        """Copy the object's bytes to a file and return how many; for objects too large for memory."""
+
+    @abstractmethod
+    def upload(self, key: str, source: Path) -> None:
+        """:meth:`put` from a file."""
+
+    def already(self, key: str) -> Conflict:
+        return Conflict("create", f"{key} in {self.place}", "it is there already, with other content")
+
+    def changed(self, key: str) -> Conflict:
+        return Conflict("replace", f"{key} in {self.place}", "somebody else changed it in between", "Try again.")
+
+    def missing(self, key: str) -> NotFound:
+        return NotFound("read", f"{key} in {self.place}", "there is no such object")
+
+
+def digest(data: bytes) -> str:
+    """``sha256:…`` of the bytes."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -1,0 +1,295 @@
+#!/usr/bin/python
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: recovery_point_info
+short_description: List recovery points and pick one
+version_added: 0.1.0
+author:
+  - Muster contributors (@muster)
+description:
+  - Lists the sealed recovery points of an application, verifies each signature, says which are usable at this site and
+    why the others are not, picks one, and computes the RPO.
+  - A point of an old epoch that was made after the switch belongs to an orphan timeline and is never picked by itself.
+extends_documentation_fragment:
+  - muster.container_dr.attributes
+  - muster.container_dr.attributes.info
+  - muster.container_dr.store
+  - muster.container_dr.signing
+options:
+  application:
+    description:
+      - The application. Only its C(name), and C(targets) where they are given, are looked at.
+    type: dict
+    required: true
+  pick:
+    description:
+      - V(latest) picks the newest usable point, within O(id) and O(before). V(none) only lists.
+    type: str
+    choices: [latest, none]
+    default: latest
+  id:
+    description:
+      - Pick this point and no other.
+    type: str
+  before:
+    description:
+      - Pick the newest usable point whose consistency point is not after this time, in RFC 3339.
+    type: str
+  required:
+    description:
+      - Fail, with the reasons, where no point can be picked.
+    type: bool
+    default: false
+  allow_orphan:
+    description:
+      - Let O(id) name a point of an orphan timeline.
+    type: bool
+    default: false
+  verify_signatures:
+    description:
+      - Verify signatures, for which O(signing.allowed_signers) is required. Without it a point counts as usable though
+        nobody vouches for it.
+    type: bool
+    default: true
+  limit:
+    description:
+      - Look at this many of the newest points. The default is all.
+    type: int
+  site:
+    description:
+      - Name of the site to compute the RPO for. A point made elsewhere counts from the time of its first V(copied) fact
+        that names this site.
+      - Without it points count from when they were sealed.
+    type: str
+  at:
+    description:
+      - The moment of the disaster for which the RPO is computed, in RFC 3339. The default is now.
+    type: str
+  witness_unreachable:
+    description:
+      - What becomes of points where O(witness) does not answer, so that their timeline is unknown.
+      - V(unusable) picks none of them, V(ignore) warns and picks them nevertheless. The latter is for drills, which
+        change nothing that matters.
+    type: str
+    choices: [unusable, ignore]
+    default: unusable
+  witness:
+    description:
+      - The store at the third place that holds the lineage of the application. Without it every timeline counts
+        as current.
+    type: dict
+    suboptions:
+      url:
+        description:
+          - V(s3://bucket/prefix), or V(file:///directory) for a directory, which must exist.
+        type: str
+        required: true
+      endpoint_url:
+        description:
+          - URL of the object store, where it is not AWS itself.
+        type: str
+      access_key:
+        description:
+          - Access key of the object store. Without it boto3 looks where it always does.
+        type: str
+      secret_key:
+        description:
+          - Secret key that belongs to the access key.
+        type: str
+      region:
+        description:
+          - Region of the object store, where it has one.
+        type: str
+      ca_cert:
+        description:
+          - File with the certificates of the authorities that may vouch for the object store.
+        type: path
+  repository:
+    description:
+      - The repository at this site. A point whose snapshots are not in it is not usable here. Its raw objects
+        are listed, which needs no password.
+    type: dict
+    suboptions:
+      url:
+        description:
+          - Where it is, as restic writes it, for example V(s3:https://s3.example.com/bucket/prefix) or a directory.
+        type: str
+        required: true
+      password:
+        description:
+          - Not needed here. Accepted so that the same dictionary serves every module.
+        type: str
+      password_file:
+        description:
+          - Not needed here. Accepted so that the same dictionary serves every module.
+        type: path
+      id:
+        description:
+          - Not used here. Accepted so that the same dictionary serves every module.
+        type: str
+      restic:
+        description:
+          - Not used here. Accepted so that the same dictionary serves every module.
+        type: path
+        default: restic
+      access_key:
+        description:
+          - Access key of the object store. Without it boto3 looks where it always does.
+        type: str
+      secret_key:
+        description:
+          - Secret key that belongs to the access key.
+        type: str
+      region:
+        description:
+          - Region of the object store, where it has one.
+        type: str
+      ca_cert:
+        description:
+          - File with the certificates of the authorities that may vouch for the object store.
+        type: path
+requirements:
+  - boto3 >= 1.36 (Python package), for V(s3://) stores
+seealso:
+  - module: muster.container_dr.recovery_point
+"""
+
+EXAMPLES = r"""
+- name: Pick the newest point that can be restored at west
+  muster.container_dr.recovery_point_info:
+    application:
+      name: ledger
+    site: west
+    store: "{{ muster_store }}"
+    witness: "{{ muster_witness }}"
+    repository:
+      url: s3:https://s3.west.example.com/backup/ledger
+    signing:
+      allowed_signers: /etc/muster/allowed-signers
+    required: true
+  register: found
+
+- name: Show what it would lose
+  ansible.builtin.debug:
+    msg: "{{ found.point.id }} loses {{ found.rpo.seconds }} s"
+"""
+
+RETURN = r"""
+points:
+  description: The points looked at, newest first.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Id of the point.
+      type: str
+      sample: 20260131T040506Z-ledger-1a2b3c4d
+    application:
+      description: Name of the application.
+      type: str
+      sample: ledger
+    site:
+      description: The site it was made at.
+      type: str
+      sample: east
+    epoch:
+      description: The epoch it was made in.
+      type: int
+      sample: 1
+    sealed:
+      description: When it was sealed.
+      type: str
+      sample: '2026-01-31T04:07:09.120Z'
+    consistency:
+      description: Its consistency point.
+      type: dict
+      sample: {point: '2026-01-31T04:05:08.000Z', skew_seconds: 0.2, mode: per_volume}
+    timeline:
+      description: V(current), V(orphan) or V(unknown).
+      type: str
+      sample: current
+    usable:
+      description: Whether it can be restored at this site.
+      type: bool
+      sample: true
+    reasons:
+      description: Why not.
+      type: list
+      elements: str
+      sample: []
+    signature:
+      description: Whether it is C(valid) (null where it was not checked), the C(identity), and C(msg).
+      type: dict
+      sample: {valid: true, identity: muster, msg: ''}
+    facts:
+      description: What became known of it, each with C(kind), C(time) and C(data).
+      type: list
+      elements: dict
+    document:
+      description: The sealed document, or null where it cannot be read.
+      type: dict
+points_total:
+  description: How many points there are.
+  returned: success
+  type: int
+  sample: 42
+point:
+  description: The picked entry of RV(points), or null.
+  returned: success
+  type: dict
+rpo:
+  description:
+    - What is lost in a disaster C(at) that moment - C(seconds) of writes (null where everything is), from which
+      C(point) on, the C(worst_seconds) since the first usable point, C(target_seconds), and whether it is C(met).
+  returned: success
+  type: dict
+  sample: {at: '2026-01-31T05:00:00.000Z', seconds: 302.5, point: 20260131T040506Z-ledger-1a2b3c4d,
+    worst_seconds: 911.2, target_seconds: 900, met: true}
+"""
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
+    Options,
+    application,
+    repository,
+    signing,
+    store,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._module import run
+from ansible_collections.muster.container_dr.plugins.module_utils._store.reading import recovery_point_info_verb
+
+OPTIONS = (
+    Options(
+        arguments={
+            "pick": {"type": "str", "choices": ["latest", "none"], "default": "latest"},
+            "id": {"type": "str"},
+            "before": {"type": "str"},
+            "required": {"type": "bool", "default": False},
+            "allow_orphan": {"type": "bool", "default": False},
+            "verify_signatures": {"type": "bool", "default": True},
+            "limit": {"type": "int"},
+            "site": {"type": "str"},
+            "at": {"type": "str"},
+            "witness_unreachable": {"type": "str", "choices": ["unusable", "ignore"], "default": "unusable"},
+        },
+        mutually_exclusive=[["id", "before"]],
+    )
+    + application()
+    + store()
+    + store(name="witness", required=False)
+    + repository(required=False)
+    + signing()
+)
+
+
+def main() -> None:
+    run(OPTIONS, recovery_point_info_verb)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+#!/usr/bin/python
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: repository_mirror
+short_description: Copy a restic repository and its catalogue to another place, raw and verified
+version_added: 0.1.0
+author:
+  - Muster contributors (@muster)
+description:
+  - Copies the objects of a restic repository that the destination lacks, without the repository's password. Each object
+    is named by the SHA-256 of its bytes and is verified before it is written.
+  - The order is config, keys, data, index, snapshots, and then the recovery points that the repository served when the
+    copy began, so that the destination never shows a point whose data is not there.
+  - It refuses to write into another repository. It removes nothing at the destination.
+extends_documentation_fragment:
+  - muster.container_dr.attributes
+  - muster.container_dr.signing
+  - muster.container_dr.progress
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  source:
+    description:
+      - The repository to copy.
+    type: dict
+    suboptions: &repository
+      url:
+        description:
+          - Where it is, as restic writes it, for example V(s3:https://s3.example.com/bucket/prefix) or a directory.
+        type: str
+        required: true
+      password:
+        description:
+          - Not needed here. Accepted so that the same dictionary serves every module.
+        type: str
+      password_file:
+        description:
+          - Not needed here. Accepted so that the same dictionary serves every module.
+        type: path
+      id:
+        description:
+          - Not used here. Accepted so that the same dictionary serves every module.
+        type: str
+      restic:
+        description:
+          - Not used here. Accepted so that the same dictionary serves every module.
+        type: path
+        default: restic
+      access_key:
+        description:
+          - Access key of the object store. Without it boto3 looks where it always does.
+        type: str
+      secret_key:
+        description:
+          - Secret key that belongs to the access key.
+        type: str
+      region:
+        description:
+          - Region of the object store, where it has one.
+        type: str
+      ca_cert:
+        description:
+          - File with the certificates of the authorities that may vouch for the object store.
+        type: path
+  destination:
+    description:
+      - Where to copy it.
+    type: dict
+    suboptions: *repository
+  source_store:
+    description:
+      - The store whose recovery points of O(application) are copied - documents, signatures and facts.
+    type: dict
+    suboptions: &store
+      url:
+        description:
+          - V(s3://bucket/prefix), or V(file:///directory) for a directory, which must exist.
+        type: str
+        required: true
+      endpoint_url:
+        description:
+          - URL of the object store, where it is not AWS itself.
+        type: str
+      access_key:
+        description:
+          - Access key of the object store. Without it boto3 looks where it always does.
+        type: str
+      secret_key:
+        description:
+          - Secret key that belongs to the access key.
+        type: str
+      region:
+        description:
+          - Region of the object store, where it has one.
+        type: str
+      ca_cert:
+        description:
+          - File with the certificates of the authorities that may vouch for the object store.
+        type: path
+  destination_store:
+    description:
+      - Where to copy them.
+    type: dict
+    suboptions: *store
+  application:
+    description:
+      - The application whose recovery points are copied. Only its C(name) is looked at.
+    type: dict
+  verify_signatures:
+    description:
+      - Verify each document that is copied, for which O(signing.allowed_signers) is required.
+    type: bool
+    default: true
+  verify_existing:
+    description:
+      - Read every object at the destination too and copy damaged ones again. Without it an object counts as there when
+        its name and its size agree.
+    type: bool
+    default: false
+  workers:
+    description:
+      - How many objects are copied at the same time.
+    type: int
+    default: 8
+requirements:
+  - boto3 >= 1.36 (Python package), for repositories and stores in S3
+seealso:
+  - module: muster.container_dr.recovery_point
+"""
+
+EXAMPLES = r"""
+- name: Replicate the repository and the points of an application to west
+  muster.container_dr.repository_mirror:
+    source:
+      url: s3:https://s3.east.example.com/backup/ledger
+      access_key: reader
+      secret_key: "{{ east_secret_key }}"
+    destination:
+      url: s3:https://s3.west.example.com/backup/ledger
+      access_key: writer
+      secret_key: "{{ west_secret_key }}"
+    source_store: "{{ east_store }}"
+    destination_store: "{{ west_store }}"
+    application:
+      name: ledger
+    signing:
+      allowed_signers: /etc/muster/allowed-signers
+"""
+
+RETURN = r"""
+objects_total:
+  description: Objects in the source repository.
+  returned: always
+  type: int
+  sample: 1234
+bytes_total:
+  description: Their size.
+  returned: always
+  type: int
+  sample: 987654321
+objects_copied:
+  description: Objects that were copied, or would be in check mode.
+  returned: always
+  type: int
+  sample: 12
+bytes_copied:
+  description: Their size.
+  returned: always
+  type: int
+  sample: 34567890
+objects_repaired:
+  description: Objects at the destination that were damaged and copied again.
+  returned: always
+  type: int
+  sample: 0
+parts:
+  description: The same counters for keys, data, index and snapshots, in this order.
+  returned: always
+  type: list
+  elements: dict
+points_total:
+  description: Recovery points in the source store.
+  returned: always
+  type: int
+  sample: 7
+points_copied:
+  description: Ids of the points that were copied.
+  returned: always
+  type: list
+  elements: str
+  sample: [20260131T040506Z-ledger-1a2b3c4d]
+facts_copied:
+  description: Facts about points that were copied.
+  returned: always
+  type: int
+  sample: 1
+config_digest:
+  description: Digest of the repository's config object, the same in every copy of a repository.
+  returned: when a repository was mirrored
+  type: str
+  sample: sha256:4355a46b19d348dc2f57c046f8ef63d4538ebb936000f3c9ee954a27460dd865
+source:
+  description: Where the repository was read.
+  returned: when a repository was mirrored
+  type: str
+  sample: s3://backup/ledger at https://s3.east.example.com
+destination:
+  description: Where it was written.
+  returned: when a repository was mirrored
+  type: str
+  sample: s3://backup/ledger at https://s3.west.example.com
+seconds:
+  description: How long it took.
+  returned: always
+  type: float
+  sample: 12.3
+failures:
+  description: Messages of the objects that could not be copied, at most twenty.
+  returned: when some could not
+  type: list
+  elements: str
+"""
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
+    PROGRESS,
+    Options,
+    application,
+    repository,
+    signing,
+    store,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._module import run
+from ansible_collections.muster.container_dr.plugins.module_utils._store.replication import repository_mirror_verb
+
+OPTIONS = (
+    Options(
+        arguments={
+            "verify_signatures": {"type": "bool", "default": True},
+            "verify_existing": {"type": "bool", "default": False},
+            "workers": {"type": "int", "default": 8},
+        },
+        required_one_of=[["source", "source_store"]],
+        required_together=[
+            ["source", "destination"],
+            ["source_store", "destination_store"],
+        ],
+    )
+    + repository(name="source", required=False)
+    + repository(name="destination", required=False)
+    + store(name="source_store", required=False)
+    + store(name="destination_store", required=False)
+    + application(required=False)
+    + signing()
+    + PROGRESS
+)
+
+
+def main() -> None:
+    run(OPTIONS, repository_mirror_verb)
+
+
+if __name__ == "__main__":
+    main()

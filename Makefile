@@ -4,11 +4,12 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-MAKEFLAGS += --no-builtin-rules
+MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 RUN := tools/run
-BED := python3 tests/sites/bed
-# One test file or folder: make unit ONLY=tests/unit/plugins/module_utils/_oci
+# The bed starts before there is an environment, so it runs on any Python 3.11 or newer.
+BED = $$(tools/find-python) tests/sites/bed
+# A test file or folder: make unit ONLY=tests/unit/plugins/module_utils/oci
 ONLY ?= tests/unit
 
 .PHONY: help
@@ -19,6 +20,77 @@ help: ## Print the targets
 venv: ## Install the locked Python packages into .venv
 	@tools/make-venv
 
+.PHONY: sites
+sites: system ## Bring up the two sites and the witness of the test bed
+	@$(BED) up
+
+.PHONY: sites-down
+sites-down: ## Remove the test bed without a trace (its caches stay)
+	@$(BED) down
+
+.PHONY: clean-cache
+clean-cache: ## Remove what the test bed has built and cached
+	@$(BED) clean-cache
+
+.PHONY: drill
+drill: venv sites ## Watch the main job: back up, replicate, lose a site, prove the restore at the other
+	@$(RUN) tests/sites/drill
+
+.PHONY: test
+test: ## Run lint, the unit tests and the Molecule scenarios
+	@tools/steps lint unit molecule
+
+.PHONY: lint
+lint: venv system ## Run every static check
+	@$(MAKE) --jobs=2 --output-sync=target --keep-going lint-python lint-yaml lint-ansible docs sanity
+
+.PHONY: lint-python
+lint-python: venv
+	@$(RUN) ruff check --quiet .
+	@$(RUN) ruff format --quiet --check . || { echo "Run: tools/run ruff format ."; exit 1; }
+	@$(RUN) mypy --no-error-summary plugins/module_utils
+	@echo "ruff and mypy: clean"
+
+.PHONY: lint-yaml
+lint-yaml: venv
+	@$(RUN) yamllint --strict .
+	@$(RUN) antsibull-changelog lint
+	@echo "yamllint and antsibull-changelog: clean"
+
+.PHONY: lint-ansible
+lint-ansible: venv
+	@tools/lint-ansible
+
+.PHONY: docs
+docs: venv ## Check and render the documentation of modules and roles
+	@tools/render-docs
+
+.PHONY: sanity
+sanity: venv ## Run ansible-test sanity
+	@tools/sanity
+
 .PHONY: unit
-unit: venv ## Run the unit tests, in parallel, and print their coverage (ONLY=path for a part of them)
+unit: venv system ## Run the unit tests, in parallel, and print their coverage (ONLY=path for a part of them)
 	@$(RUN) pytest --numprocesses auto --cov --cov-report=term $(ONLY)
+
+.PHONY: test-lowest
+test-lowest: system ## Run the unit tests with the oldest packages that requirements.txt allows
+	@tools/make-venv .work/venv-lowest requirements/lowest.lock "$$(tools/find-python 3.11)"
+	@MUSTER_VENV="$$PWD/.work/venv-lowest" $(RUN) pytest --numprocesses auto $(ONLY)
+
+.PHONY: molecule
+molecule: venv sites ## Run the Molecule scenarios on the two sites
+	@$(RUN) molecule test --all
+
+.PHONY: build
+build: venv ## Build the collection's artefact into .work/build
+	@$(RUN) ansible-galaxy collection build --force --output-path .work/build
+
+.PHONY: system
+system:
+	@tools/require-system-packages
+
+.PHONY: clean
+clean: ## Remove .venv and what tests and tools left in .work (the test bed must be down)
+	@if [ -e .work/sites/bed.json ]; then echo "The test bed is up. Run 'make sites-down' first."; exit 1; fi
+	@rm -rf .venv .work .ansible

@@ -86,7 +86,13 @@ def read(root: Path) -> Iterator[Captured]:
     """Every object of a capture."""
     for key, _namespace, path in files(root):
         for line in read_lines(path):
-            yield Captured(key, json.loads(line))
+            try:
+                obj: JSON = json.loads(line)
+            except ValueError:
+                raise Corrupt(
+                    "read", path.name, "it is not what was captured", "Restore it from the repository again."
+                ) from None
+            yield Captured(key, obj)
 
 
 @dataclass

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from fakes.api_server import ApiServer, running
+from fakes.folder_repository import FolderRepository
+
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import restore as restore_verb
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import snapshot as snapshot_verb
 from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
-from fakes.api_server import ApiServer, running
-from fakes.folder_repository import FolderRepository
 
 CANARY = "canary-5b1e77"
 POINT = "20260131T040506Z-ledger-1"
@@ -153,7 +154,11 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderReposit
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Runner:
     def call(module: Any, server: ApiServer, check: bool = False, **options: Any) -> dict[str, Any]:
-        arguments = {"host": server.url, "repository": {"url": "/r", "password": "repository-pw-1"}, "_ansible_check_mode": check}
+        arguments = {
+            "host": server.url,
+            "repository": {"url": "/r", "password": "repository-pw-1"},
+            "_ansible_check_mode": check,
+        }
         with patch_module_args({**arguments, **options}), pytest.raises(SystemExit):
             module.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)

@@ -1,0 +1,99 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The layout of a capture, its staging, and what a step knows of its author."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, Refused
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import layout, objects, staging
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import Author, former_author
+
+
+def line(name: str, **more: object) -> tuple[str, str]:
+    return name, objects.canonical({"kind": "ConfigMap", "metadata": {"name": name, "namespace": "n"}, **more})
+
+
+def test_files_are_lists_in_a_stable_order(tmp_path: Path) -> None:
+    layout.write(tmp_path, "configmaps", "n", [line("b", data={"x": "ä\n\u2028"}), line("a")])
+    path = tmp_path / "namespaces" / "n" / "configmaps.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    assert document["kind"] == "List"
+    assert [item["metadata"]["name"] for item in document["items"]] == ["a", "b"]
+    assert [one.obj for one in layout.read(tmp_path)] == document["items"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_to_write_makes_no_file(tmp_path: Path) -> None:
+    assert layout.write(tmp_path, "configmaps", None, []) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    layout.write(tmp_path, "configmaps", None, [line("a"), line("b")])
+    path = tmp_path / "cluster" / "configmaps.json"
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(Corrupt):
+        list(layout.read(tmp_path))
+
+
+def test_status_and_versions_are_no_change(tmp_path: Path) -> None:
+    layout.write(tmp_path / "1", "configmaps", "n", [line("a", status=1, data={"k": "v"}), line("b")])
+    layout.write(tmp_path / "2", "configmaps", "n", [line("a", status=2, data={"k": "v"}), line("c")])
+    change = layout.compare(tmp_path / "1", tmp_path / "2")
+    assert change.as_dict() == {"added": 1, "changed": 0, "removed": 1, "unchanged": 1}
+
+
+def test_staging_is_private_and_removed_with_what_killed_runs_left(tmp_path: Path) -> None:
+    with staging.folder(tmp_path) as first:
+        assert first.stat().st_mode & 0o777 == 0o700
+        left = first.parent / "objects-of-a-killed-run"
+        left.mkdir()
+        (left / "secret").write_text("x")
+        with staging.folder(tmp_path) as second:
+            assert second != first and first.is_dir()
+            assert not left.exists()
+    assert list(first.parent.iterdir()) == []
+
+
+def test_a_folder_that_somebody_else_prepared_is_refused(tmp_path: Path) -> None:
+    with staging.folder(tmp_path) as path:
+        home = path.parent
+    home.chmod(0o755)
+    with pytest.raises(Refused, match="not a private folder"), staging.folder(tmp_path):
+        pass
+
+
+def test_managed_fields_are_reduced_to_who_owns_what() -> None:
+    entries = [
+        {"manager": "k", "operation": "Update", "time": "t", "fieldsV1": {"f:spec": {}, "f:status": {}}},
+        {"manager": "c", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {}}},
+    ]
+    obj = {"metadata": {"managedFields": entries}}
+    objects.reduce_managed_fields(obj)
+    assert obj["metadata"]["managedFields"] == [{"manager": "k", "operation": "Update", "fieldsV1": {"f:spec": {}}}]
+
+
+@pytest.mark.parametrize(
+    ("entries", "author"),
+    [
+        ([], Author()),
+        ([{"manager": "kube-controller-manager", "operation": "Update", "fieldsV1": {"f:spec": {}}}], Author()),
+        ([{"manager": "helm", "operation": "Update", "fieldsV1": {"f:data": {}}}], Author("helm")),
+        (
+            [
+                {"manager": "annotator", "operation": "Update", "fieldsV1": {"f:metadata": {}}},
+                {"manager": "argo", "operation": "Apply", "fieldsV1": {"f:spec": {}}},
+            ],
+            Author("argo", applies=True),
+        ),
+    ],
+)
+def test_objects_return_to_their_author(entries: list[dict[str, object]], author: Author) -> None:
+    assert former_author({"metadata": {"managedFields": entries}}) == author

@@ -191,7 +191,7 @@ class Authorizer:
         self._challenge: _Challenge | None = None
         self._turn: dict[str, int] = {}
         self._tokens: dict[tuple[int, tuple[str, ...]], tuple[str, float]] = {}
-        self._renewed: set[str] = set()
+        self._renewed: set[tuple[str, ...]] = set()
         self._lock = threading.RLock()
 
     def header(self, repository: str, scopes: Sequence[str], task: Task) -> str | None:
@@ -228,17 +228,18 @@ class Authorizer:
             if sent not in current and not (login and sent == login.basic):
                 return  # another worker has replaced it meanwhile
             if sent in current:
-                del self._tokens[current[sent]]
-                if answer.status == 401 and repository not in self._renewed:
-                    self._renewed.add(repository)
+                key = current[sent]
+                del self._tokens[key]
+                if answer.status == 401 and key[1] not in self._renewed:
+                    self._renewed.add(key[1])
                     return  # it may just have expired
             self._advance(
                 repository, task, "the login was refused" if answer.status == 401 else "its rights do not suffice"
             )
 
-    def accepted(self, repository: str) -> None:
-        """A request went through: the next refusal of its token counts as expiry again."""
-        self._renewed.discard(repository)
+    def accepted(self, repository: str, scopes: Sequence[str]) -> None:
+        """A request went through: the next refusal of such a token counts as expiry again."""
+        self._renewed.discard((repository, *scopes))
 
     def _login(self, repository: str) -> Login | None:
         logins = self._keyring.candidates(self._host, repository)

@@ -111,8 +111,11 @@ class Copier:
 
     # -- trees ------------------------------------------------------------------------------------------------
 
-    def _tree(self, route: Route, digest: str, tally: Tally, tag: str | None = None) -> Manifest:
-        """Everything below a manifest, then the manifest itself, then its tag. What is there already is checked."""
+    def _tree(self, route: Route, digest: str, tally: Tally, *, tag: str | None = None, link: bool = True) -> Manifest:
+        """Everything below a manifest, then the manifest itself, then its tag. What is there already is checked.
+
+        With ``link`` a manifest with a subject is listed in the subject's fallback tag where that is needed.
+        """
         manifest = self._target.manifest(route.repository, tag) if tag else None
         tagged = manifest is not None and manifest.digest == digest
         if not tagged:
@@ -137,12 +140,13 @@ class Copier:
             _settle(waiting)
         for future in waiting:
             future.result()
-        self._store(route, manifest, tally, there=there, tag=None if tagged else tag)
+        if not (there and (tagged or tag is None)):
+            self._store(route, manifest, tally, there=there, tag=None if tagged else tag, link=link)
         return manifest
 
-    def _store(self, route: Route, manifest: Manifest, tally: Tally, *, there: bool, tag: str | None) -> None:
-        if there and tag is None:
-            return
+    def _store(
+        self, route: Route, manifest: Manifest, tally: Tally, *, there: bool, tag: str | None, link: bool
+    ) -> None:
         linked = True
         if self._write:
             # A tag's PUT stores the manifest as well; only other algorithms than the registry's own need both.
@@ -155,7 +159,7 @@ class Copier:
             tally.add(tags=1)
         else:
             tally.add(size=len(manifest.data), manifests=1)
-            if manifest.subject and self._write and not linked:
+            if manifest.subject and link and self._write and not linked:
                 self._link(route.repository, manifest, tally)
 
     # -- blobs ------------------------------------------------------------------------------------------------
@@ -220,7 +224,7 @@ class Copier:
             tag = digest.replace(":", "-") + suffix
             attached = route.source.manifest(route.source_repository, tag)
             if attached is not None:
-                self._attach(route, attached.digest, tally)
+                self._attach(route, attached.digest, tally, link=True)
                 if self._target.tag_digest(route.repository, tag) != attached.digest:
                     if self._write:
                         self._target.put_manifest(route.repository, tag, attached)
@@ -228,16 +232,16 @@ class Copier:
         referrers = route.source.referrers(route.source_repository, digest)
         known = {item.digest for item in self._target.referrers(route.repository, digest)} if referrers else set()
         for referrer in referrers:
-            manifest = self._attach(route, referrer.digest, tally)
+            manifest = self._attach(route, referrer.digest, tally, link=False)
             if referrer.digest not in known and not self._target.has_referrers_api(route.repository):
                 self._link(route.repository, manifest, tally, referrer, digest)
             if referrer.digest not in seen:
                 seen.add(referrer.digest)
                 self._attached(route, referrer.digest, tally, seen)
 
-    def _attach(self, route: Route, digest: str, tally: Tally) -> Manifest:
+    def _attach(self, route: Route, digest: str, tally: Tally, *, link: bool) -> Manifest:
         tally.attachments += 1
-        return self._tree(route, digest, tally)
+        return self._tree(route, digest, tally, link=link)
 
     def _link(
         self,
@@ -259,12 +263,7 @@ class Copier:
             if any(item.get("digest") == manifest.digest for item in listed):
                 return
             if self._write:
-                document = (
-                    descriptor.document
-                    if descriptor
-                    else {"mediaType": manifest.media_type, "digest": manifest.digest, "size": len(manifest.data)}
-                )
-                data = index([*listed, document])
+                data = index([*listed, descriptor.document if descriptor else manifest.as_referrer()])
                 self._target.put_manifest(repository, tag, Manifest.parse(data, OCI_INDEX, f"tag {tag}"))
             tally.add(tags=1)
 

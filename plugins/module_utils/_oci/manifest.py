@@ -107,6 +107,14 @@ class Manifest:
     def is_index(self) -> bool:
         return self.media_type in _INDEXES
 
+    def as_referrer(self) -> dict[str, Any]:
+        """The descriptor by which a list of referrers names this manifest."""
+        document = json.loads(self.data)
+        kind = document.get("artifactType") or (self.config.media_type if self.config else None)
+        result = {"mediaType": self.media_type, "digest": self.digest, "size": len(self.data)}
+        more = {"artifactType": kind, "annotations": document.get("annotations")}
+        return {**result, **{key: value for key, value in more.items() if value}}
+
     @property
     def platforms(self) -> list[str]:
         """What an index says it holds, without attestations: ``linux/amd64``, ``linux/arm/v7``."""

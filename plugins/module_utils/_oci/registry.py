@@ -284,8 +284,8 @@ class Registry:
                 if denied_is_answer:
                     break
                 raise
-        if answer.status < 400:
-            self._auth.accepted(repository)
+        if answer.status not in (401, 403):
+            self._auth.accepted(repository, scopes)
         return answer
 
     def _url(self, repository: str, path: str) -> str:

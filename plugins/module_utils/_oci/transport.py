@@ -84,7 +84,11 @@ class Answer:
         """The next bytes, empty at the end. Raises one of ``BROKEN`` where the connection ended too early."""
         if self._ended:
             return b""
-        data = self._response.read(size)
+        try:
+            data = self._response.read(size)
+        except BaseException:
+            self.close()
+            raise
         self._received += len(data)
         if not data:
             if self._expected is not None and self._received < self._expected:

@@ -1,0 +1,393 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Copies between two registries that misbehave: bytes in are bytes out, and nothing is sent twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fakes.registry import MANIFEST, FakeRegistry
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Corrupt,
+    Denied,
+    Incomplete,
+    MusterError,
+    NotFound,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob as blob_module
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring, Login
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import (
+    Copier,
+    Route,
+    Tally,
+    check_whole,
+    keep_tag,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import Endpoint, Transport
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setattr(transport_module, "backoff", lambda _attempt: 0.001)
+    monkeypatch.setattr(blob_module, "backoff", lambda _attempt: 0.001)
+    for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+
+
+@pytest.fixture
+def source() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def target() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as registry:
+        yield registry
+
+
+def connect(*fakes: FakeRegistry, keyring: Keyring | None = None) -> Registries:
+    endpoints = [Endpoint(fake.host, plain_http=True) for fake in fakes]
+    return Registries(Transport(endpoints), keyring or Keyring())
+
+
+def copy(
+    source: FakeRegistry,
+    target: FakeRegistry,
+    digest: str,
+    *,
+    repository: str = "app",
+    to: str = "backup/app",
+    write: bool = True,
+    keyring: Keyring | None = None,
+) -> Tally:
+    registries = connect(source, target, keyring=keyring)
+    tally = Tally()
+    copier = Copier(registries.at(target.host), write=write)
+    try:
+        copier.copy(Route(registries.at(source.host), repository, to), digest, tally)
+    finally:
+        copier.close()
+        registries.close()
+    return tally
+
+
+def same(source: FakeRegistry, target: FakeRegistry, *, repository: str = "app", to: str = "backup/app") -> None:
+    """The whole content arrived, byte for byte."""
+    assert target.repository(to).blobs == source.repository(repository).blobs
+    copied = {digest: data for digest, (data, _type) in target.repository(to).manifests.items()}
+    for digest, (data, _type) in source.repository(repository).manifests.items():
+        assert copied[digest] == data
+
+
+def test_an_index_with_all_platforms_once(source: FakeRegistry, target: FakeRegistry) -> None:
+    shared = os.urandom(3_000_000)
+    children = [
+        {**source.image("app", layers=(shared, machine.encode()), machine=machine), "platform": {"os": "linux"}}
+        for machine in ("amd64", "arm64")
+    ]
+    root = source.index("app", children, "v1")
+    planned = copy(source, target, root["digest"], write=False)
+    assert target.writes() == []
+    first = copy(source, target, root["digest"])
+    same(source, target)
+    assert target.repository("backup/app").tags == {keep_tag(root["digest"]): root["digest"]}
+    unique = sum(len(data) for data in source.repository("app").blobs.values())
+    assert target.uploaded_bytes == unique
+    assert (planned.bytes, planned.blobs) == (first.bytes, first.blobs)
+    assert first.bytes == unique + sum(len(data) for data, _type in source.repository("app").manifests.values())
+    with target.watched() as seen:
+        second = copy(source, target, root["digest"])
+    assert not second.changed
+    assert second.bytes == 0
+    assert all(line.split()[0] in ("GET", "HEAD") for line in seen)
+    assert not any("tags/list" in line or "_catalog" in line for line in source.requests + target.requests)
+
+
+def test_children_come_before_parents(source: FakeRegistry, target: FakeRegistry) -> None:
+    # The fake refuses a manifest whose parts are not there, so passing is the proof; the order is looked at as well.
+    child = source.image("app", layers=(b"one", b"two"))
+    root = source.index("app", [child])
+    copy(source, target, root["digest"])
+    puts = [line for line in target.writes() if "/manifests/" in line]
+    assert [keep_tag(root["digest"]) in line for line in puts] == [False, True]
+
+
+def test_what_was_lost_below_a_root_is_repaired(source: FakeRegistry, target: FakeRegistry) -> None:
+    child = source.image("app", layers=(b"one", b"two"))
+    root = source.index("app", [child])
+    copy(source, target, root["digest"])
+    lost = source.blob("app", b"two")["digest"]
+    del target.repository("backup/app").blobs[lost]
+    registries = connect(target)
+    with pytest.raises(Incomplete, match=f"layer {lost}"):
+        check_whole(registries.at(target.host), "backup/app", root["digest"])
+    tally = copy(source, target, root["digest"])
+    assert (tally.blobs, tally.manifests) == (1, 0)
+    check_whole(registries.at(target.host), "backup/app", root["digest"])
+    registries.close()
+
+
+def test_blobs_are_mounted_across_repositories(source: FakeRegistry, target: FakeRegistry) -> None:
+    layer = os.urandom(100_000)
+    one, two = source.image("app", layers=(layer,)), source.image("other", layers=(layer, b"more"))
+    registries = connect(source, target)
+    copier = Copier(registries.at(target.host))
+    origin = registries.at(source.host)
+    tally = Tally()
+    copier.copy(Route(origin, "app", "backup/app"), one["digest"], tally)
+    copier.copy(Route(origin, "other", "backup/other"), two["digest"], tally)
+    copier.close()
+    registries.close()
+    assert tally.mounted == 1
+    unique = {**source.repository("app").blobs, **source.repository("other").blobs}
+    assert target.uploaded_bytes == sum(map(len, unique.values()))
+
+
+def test_within_one_registry_nothing_is_sent(source: FakeRegistry) -> None:
+    root = source.image("app", layers=(os.urandom(1000),))
+    tally = copy(source, source, root["digest"])
+    assert (tally.blobs, tally.mounted, source.uploaded_bytes) == (0, 2, 0)
+    same(source, source)
+
+
+def test_a_registry_that_never_mounts(source: FakeRegistry) -> None:
+    source.mounts = False
+    root = source.image("app", layers=(os.urandom(1000),))
+    assert copy(source, source, root["digest"]).blobs == 2
+    same(source, source)
+
+
+@pytest.mark.parametrize("api", [False, True])
+def test_signatures_and_referrers_travel_of_children_too(api: bool) -> None:
+    with FakeRegistry(referrers=True) as source, FakeRegistry(referrers=api) as target:
+        child = source.image("app", layers=(b"one",))
+        root = source.index("app", [child], "v1")
+        sbom = source.image("app", layers=(b"sbom",), subject=child, artifactType="application/spdx+json")
+        source.image("app", layers=(b"signed sbom",), subject=sbom)
+        for described in (root, child):
+            tag = described["digest"].replace(":", "-")
+            source.image("app", f"{tag}.sig", layers=(b"signature of " + tag.encode(),))
+        first = copy(source, target, root["digest"])
+        same(source, target)
+        assert first.attachments == 4
+        tags = target.repository("backup/app").tags
+        for described in (root, child):
+            tag = described["digest"].replace(":", "-") + ".sig"
+            assert tags[tag] == source.repository("app").tags[tag]
+        registries = connect(target)
+        listed = registries.at(target.host).referrers("backup/app", child["digest"])
+        assert [found.digest for found in listed] == [sbom["digest"]]
+        registries.close()
+        with target.watched():
+            second = copy(source, target, root["digest"])
+        assert not second.changed
+        # A signature that was made anew replaces the old one.
+        tag = root["digest"].replace(":", "-") + ".sig"
+        fresh = source.image("app", tag, layers=(b"another signature",))
+        assert copy(source, target, root["digest"]).changed
+        assert target.repository("backup/app").tags[tag] == fresh["digest"]
+
+
+def test_referrers_from_the_fallback_tag(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app")
+    sbom = source.image("app", layers=(b"sbom",), subject=root)
+    source.index("app", [{**sbom, "annotations": {"made": "by hand"}}], root["digest"].replace(":", "-"))
+    copy(source, target, root["digest"])
+    fallback = target.repository("backup/app").tags[root["digest"].replace(":", "-")]
+    assert b"made" in target.repository("backup/app").manifests[fallback][0]
+    assert not copy(source, target, root["digest"]).changed
+
+
+FAULTS: list[tuple[str, str, dict[str, Any]]] = [
+    ("source", r"GET .*/blobs/", {"cut": 700_000}),
+    ("source", r"GET .*/blobs/", {"cut": 700_000, "times": 3}),
+    ("source", r"GET .*/blobs/", {"reset": True}),
+    ("source", r"GET .*/blobs/", {"flip": True}),
+    ("source", r"GET .*/manifests/sha256", {"cut": 20}),
+    ("source", r"GET .*/manifests/sha256", {"status": 503, "times": 3}),
+    ("source", r"GET", {"status": 429, "headers": {"Retry-After": "0"}, "times": 4}),
+    ("target", r"PUT .*/blobs/uploads/", {"swallow": 1_500_000}),
+    ("target", r"PUT .*/blobs/uploads/", {"swallow": 0}),
+    ("target", r"PUT .*/blobs/uploads/", {"status": 500}),
+    ("target", r"PUT .*/blobs/uploads/", {"status": 404}),
+    ("target", r"P(UT|ATCH) .*/blobs/uploads/", {"swallow": 900_000, "times": 2}),
+    ("target", r"POST .*/blobs/uploads/", {"reset": True}),
+    ("target", r"HEAD .*/blobs/", {"reset": True, "times": 2}),
+    ("target", r"PUT .*/manifests/", {"status": 502, "times": 2}),
+    ("target", r"PUT .*/manifests/", {"reset": True}),
+]
+
+
+@pytest.mark.parametrize(("side", "pattern", "what"), FAULTS)
+def test_passing_faults_change_nothing(
+    source: FakeRegistry, target: FakeRegistry, side: str, pattern: str, what: dict[str, Any]
+) -> None:
+    root = source.index("app", [source.image("app", layers=(os.urandom(4_000_000), b"small"))])
+    (source if side == "source" else target).fault(pattern, **what)
+    copy(source, target, root["digest"])
+    same(source, target)
+
+
+def test_a_broken_upload_continues_where_it_broke(source: FakeRegistry, target: FakeRegistry) -> None:
+    layer = os.urandom(4_000_000)
+    root = source.image("app", layers=(layer,))
+    target.fault(r"PUT .*/blobs/uploads/", swallow=2_500_000)
+    # The configuration may be the one that is hit; it is too small to be cut.
+    copy(source, target, root["digest"])
+    same(source, target)
+    sizes = sum(map(len, source.repository("app").blobs.values()))
+    assert target.uploaded_bytes == sizes
+
+
+def test_a_broken_download_is_resumed_by_range(source: FakeRegistry, target: FakeRegistry) -> None:
+    layer = source.blob("app", os.urandom(5_000_000))
+    config = source.blob("app", b"{}")
+    document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]}
+    root = source.manifest("app", document)
+    source.fault(rf"GET .*/blobs/{layer['digest']}", cut=3_500_000)
+    copy(source, target, root["digest"])
+    same(source, target)
+    assert sum(f"blobs/{layer['digest']}" in line for line in source.requests) == 2
+
+
+def test_a_registry_without_ranges(source: FakeRegistry, target: FakeRegistry) -> None:
+    source.ranges = False
+    root = source.image("app", layers=(os.urandom(3_000_000),))
+    source.fault(r"GET .*/blobs/", cut=2_000_000, times=2)
+    copy(source, target, root["digest"])
+    same(source, target)
+
+
+def test_damage_at_the_source_never_arrives(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app", layers=(b"as it was",))
+    digest = source.blob("app", b"as it was")["digest"]
+    source.repository("app").blobs[digest] = b"not as it"
+    with pytest.raises(Corrupt, match="digest"):
+        copy(source, target, root["digest"])
+    assert target.repository("backup/app").manifests == {}
+    assert digest not in target.repository("backup/app").blobs
+
+
+def test_an_index_whose_child_is_missing_is_an_error(source: FakeRegistry, target: FakeRegistry) -> None:
+    child = source.image("app")
+    root = source.index("app", [child])
+    del source.repository("app").manifests[child["digest"]]
+    with pytest.raises(NotFound, match=child["digest"]):
+        copy(source, target, root["digest"])
+    assert target.repository("backup/app").manifests == {}
+
+
+def test_a_source_that_is_away_matters_only_for_what_is_missing(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app")
+    copy(source, target, root["digest"])
+    source.fault(r".*", reset=True, times=1000)
+    tally = copy(source, target, root["digest"])
+    assert not tally.changed
+    assert "could not be looked for" in tally.notes[0]
+    other = source.image("app", layers=(b"new",))
+    with pytest.raises(Unavailable, match=r"cannot be reached.*Check its address"):
+        copy(source, target, other["digest"])
+
+
+def test_redirected_blobs_are_read_without_the_login(target: FakeRegistry) -> None:
+    keyring = Keyring()
+    with FakeRegistry() as storage, FakeRegistry(auth="basic", redirect_blobs_to=storage.host) as source:
+        keyring.add(source.host, Login("muster", "secret"))
+        root = source.image("app", layers=(b"stored elsewhere",))
+        storage.repositories = source.repositories
+        copy(source, target, root["digest"], keyring=keyring)
+        same(source, target)
+        assert storage.requests
+        assert not any(storage.authorized)
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_logins(auth: str) -> None:
+    with FakeRegistry(auth=auth) as source, FakeRegistry(auth=auth) as target:
+        root = source.image("app")
+        keyring = Keyring()
+        for fake in (source, target):
+            keyring.add_document({"auths": {fake.host: {"username": "muster", "password": "stale"}}}, "an old secret")
+            keyring.add_document({"auths": {fake.host: {"username": "muster", "password": "secret"}}}, "a good secret")
+        copy(source, target, root["digest"], keyring=keyring)
+        same(source, target)
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_a_wrong_login_names_registry_and_user_but_not_the_password(source: FakeRegistry, auth: str) -> None:
+    with FakeRegistry(auth=auth) as target:
+        root = source.image("app")
+        keyring = Keyring()
+        keyring.add(target.host, Login("somebody", "canary-password"))
+        with pytest.raises(Denied) as caught:
+            copy(source, target, root["digest"], keyring=keyring)
+        text = str(caught.value)
+        assert target.host in text
+        assert "somebody" in text
+        assert "canary" not in text
+        assert "canary" not in repr(keyring.candidates(target.host, "app"))
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_no_login_at_all_is_said(source: FakeRegistry, auth: str) -> None:
+    with FakeRegistry(auth=auth) as target, pytest.raises(Denied, match="none is known"):
+        copy(source, target, source.image("app")["digest"])
+
+
+def test_a_token_that_expired_is_replaced(source: FakeRegistry) -> None:
+    with FakeRegistry(auth="bearer") as target:
+        keyring = Keyring()
+        keyring.add(target.host, Login("muster", "secret"))
+        registries = connect(source, target, keyring=keyring)
+        copier = Copier(registries.at(target.host))
+        origin = registries.at(source.host)
+        for layer in (b"one", b"two", b"three"):
+            root = source.image("app", layers=(layer,))
+            copier.copy(Route(origin, "app", "backup/app"), root["digest"], Tally())
+            target.tokens.clear()
+        copier.close()
+        registries.close()
+        same(source, target)
+
+
+def test_a_long_retry_after_is_told_instead_of_waited_for(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app")
+    source.fault(r"GET", status=429, headers={"Retry-After": "21600"}, times=9)
+    with pytest.raises(Unavailable, match="wait 21600 seconds"):
+        copy(source, target, root["digest"])
+
+
+def test_a_plain_http_server_is_recognised(source: FakeRegistry) -> None:
+    registries = Registries(Transport([Endpoint(source.host)]), Keyring())
+    with pytest.raises(Unavailable, match="does not speak TLS"):
+        registries.at(source.host).manifest("app", "v1")
+
+
+def test_every_request_may_be_the_last(source: FakeRegistry) -> None:
+    """Killed at any request to the target, the same copy converges and shows nothing incomplete meanwhile."""
+    root = source.index("app", [source.image("app", layers=(b"one", b"two"))])
+    source.image("app", root["digest"].replace(":", "-") + ".sig", layers=(b"signature",))
+    with FakeRegistry() as probe:
+        copy(source, probe, root["digest"])
+        total = len(probe.requests)
+    for last in range(total):
+        with FakeRegistry() as target:
+            target.fault(r".*", times=last, status=0)
+            target.fault(r".*", times=10_000, status=410)
+            with pytest.raises(MusterError):
+                copy(source, target, root["digest"])
+            target.faults.clear()
+            copy(source, target, root["digest"])
+            same(source, target)
+            assert not copy(source, target, root["digest"]).changed

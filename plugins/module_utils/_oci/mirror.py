@@ -331,9 +331,9 @@ def _result(request: Request, entries: list[Entry], what: str, *, changed: bool 
     if not fatal:
         return result
     action = {"resolved": "resolve", "copied": "copy", "verified": "verify"}[what]
-    target = (
-        "all images of the application" if what == "resolved" else f"all images at {request.params['target']['name']}"
-    )
+    target = "all images of the application"
+    if what != "resolved":
+        target = f"all images {'to' if what == 'copied' else 'at'} {request.params['target']['name']}"
     reasons = list(dict.fromkeys(entry["msg"] for entry in fatal))
     more = f" And {len(reasons) - 2} other reasons, see images." if len(reasons) > 2 else ""
     raise Incomplete(

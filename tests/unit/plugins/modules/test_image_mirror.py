@@ -1,0 +1,226 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module's own main against registries on loopback and a cluster in memory."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from fakes.cluster import FakeCluster
+from fakes.registry import FakeRegistry
+
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import mirror as mirror_module
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
+from ansible_collections.muster.container_dr.plugins.modules import image_mirror
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setattr(transport_module, "backoff", lambda _attempt: 0.001)
+    for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+
+
+@pytest.fixture
+def east() -> Iterator[FakeRegistry]:
+    with FakeRegistry(auth="bearer") as registry:
+        yield registry
+
+
+@pytest.fixture
+def west() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, east: FakeRegistry) -> FakeCluster:
+    secret = json.dumps({"auths": {east.host: {"auth": base64.b64encode(b"muster:secret").decode()}}})
+    fake = FakeCluster(
+        {
+            "/api/v1/namespaces": [{"metadata": {"name": "shop"}}],
+            "/api/v1/namespaces/shop/serviceaccounts": [
+                {"metadata": {"name": "default"}, "imagePullSecrets": [{"name": "pull"}]}
+            ],
+            "/api/v1/namespaces/shop/secrets": [
+                {
+                    "metadata": {"name": "pull"},
+                    "data": {".dockerconfigjson": base64.b64encode(secret.encode()).decode()},
+                }
+            ],
+        }
+    )
+    monkeypatch.setattr(mirror_module.Cluster, "connect", lambda _params: fake)
+    return fake
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], east: FakeRegistry, west: FakeRegistry) -> Run:
+    def call(*, check: bool = False, **options: Any) -> dict[str, Any]:
+        arguments = {
+            "sources": [{"name": east.host, "plain_http": True}],
+            "workers": 2,
+            "_ansible_check_mode": check,
+            **options,
+        }
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            image_mirror.main()
+        captured = capsys.readouterr()
+        assert "secret" not in captured.out
+        result: dict[str, Any] = json.loads(captured.out)
+        return result
+
+    return call
+
+
+APPLICATION = {"name": "shop", "namespaces": ["shop"]}
+
+
+def pod(cluster: FakeCluster, name: str, image: str, image_id: str, *, phase: str = "Running", **more: Any) -> None:
+    cluster.collections.setdefault("/api/v1/namespaces/shop/pods", []).append(
+        {
+            "metadata": {"name": name, **more},
+            "spec": {"containers": [{"name": "web", "image": image}]},
+            "status": {"phase": phase, "containerStatuses": [{"name": "web", "imageID": image_id}]},
+        }
+    )
+
+
+def template(cluster: FakeCluster, resource: str, name: str, image: str) -> None:
+    version = "batch/v1" if resource == "cronjobs" else "apps/v1"
+    spec: dict[str, Any] = {"template": {"spec": {"containers": [{"name": "web", "image": image}]}}}
+    if resource == "cronjobs":
+        spec = {"jobTemplate": {"spec": spec}}
+    cluster.collections.setdefault(f"/apis/{version}/namespaces/shop/{resource}", []).append(
+        {"metadata": {"name": name}, "spec": spec}
+    )
+
+
+def test_the_whole_way(cluster: FakeCluster, east: FakeRegistry, west: FakeRegistry, run: Run) -> None:
+    image = east.image("shop/web", "1", layers=(b"one", b"two"))
+    name = f"{east.host}/shop/web:1"
+    pod(cluster, "web-1", name, f"{east.host}/shop/web@{image['digest']}")
+    resolved = run(application=APPLICATION)
+    assert not resolved["changed"]
+    (entry,) = resolved["images"]
+    assert entry["digest"] == image["digest"]
+    assert entry["resolved_by"] == "image_id"
+    assert entry["platforms"] == ["linux/amd64"]
+    assert entry["used_by"] == ["shop/pods/web-1:web"]
+    assert entry["size"] > image["size"]
+    target = {"name": f"{west.host}/backup", "plain_http": True}
+    planned = run(application=APPLICATION, images=resolved["images"], target=target, check=True)
+    assert planned["changed"]
+    assert west.writes() == []
+    copied = run(application=APPLICATION, images=resolved["images"], target=target)
+    assert (copied["changed"], copied["bytes_copied"]) == (True, planned["bytes_copied"])
+    path = f"{east.host.replace(':', '-')}/shop/web"
+    assert copied["images"][0]["path"] == path
+    assert copied["images"][0]["target"] == f"{west.host}/backup/{path}@{image['digest']}"
+    again = run(application=APPLICATION, images=resolved["images"], target=target)
+    assert (again["changed"], again["bytes_copied"], again["unchanged"]) == (False, 0, 1)
+    assert run(images=copied["images"], target=target, verify=True)["failures"] == 0
+    onward = {"name": f"{west.host}/second", "plain_http": True}
+    assert run(images=copied["images"], target=onward, **{"from": target})["changed"]
+    west.repositories[f"backup/{path}"].blobs.clear()
+    broken = run(images=copied["images"], target=target, verify=True)
+    assert broken["failed"]
+    assert "does not have configuration" in broken["msg"]
+    assert broken["images"][0]["failed"]
+
+
+def test_a_moved_tag_is_reported_and_what_runs_is_used(cluster: FakeCluster, east: FakeRegistry, run: Run) -> None:
+    old = east.image("shop/web", "1", layers=(b"old",))
+    new = east.image("shop/web", "1", layers=(b"new",))
+    pod(cluster, "web-1", f"{east.host}/shop/web:1", f"{east.host}/shop/web@{old['digest']}")
+    result = run(application=APPLICATION)
+    (entry,) = result["images"]
+    assert (entry["digest"], entry["tag_digest"]) == (old["digest"], new["digest"])
+    assert old["digest"] in entry["msg"]
+    assert new["digest"] in entry["msg"]
+    assert any(new["digest"] in str(warning) for warning in result["warnings"])
+
+
+def test_a_tag_that_no_longer_resolves_to_what_runs(cluster: FakeCluster, east: FakeRegistry, run: Run) -> None:
+    old = east.image("shop/web", "1", layers=(b"old",))
+    new = east.image("shop/web", "1", layers=(b"new",))
+    del east.repository("shop/web").manifests[old["digest"]]
+    pod(cluster, "web-1", f"{east.host}/shop/web:1", f"{east.host}/shop/web@{old['digest']}")
+    result = run(application=APPLICATION)
+    assert result["failed"]
+    assert old["digest"] in result["msg"]
+    assert new["digest"] in result["msg"]
+    assert result["images"][0]["resolved_by"] == "unresolved"
+    assert not run(application=APPLICATION, allow_unresolved=True).get("failed")
+
+
+def test_the_index_is_preferred_to_the_platform_that_the_node_names(
+    cluster: FakeCluster, east: FakeRegistry, run: Run
+) -> None:
+    child = {**east.image("shop/web"), "platform": {"os": "linux", "architecture": "amd64"}}
+    root = east.index("shop/web", [child], "1")
+    pod(cluster, "web-1", f"{east.host}/shop/web:1", f"{east.host}/shop/web@{child['digest']}")
+    assert run(application=APPLICATION)["images"][0]["digest"] == root["digest"]
+
+
+def test_the_other_rungs(cluster: FakeCluster, east: FakeRegistry, west: FakeRegistry, run: Run) -> None:
+    image = east.image("shop/web", "1")
+    config = json.loads(east.repository("shop/web").manifests[image["digest"]][0])["config"]["digest"]
+    elsewhere = east.image("other/web", "1", layers=(b"elsewhere",))
+    kept = west.image("backup/" + f"{east.host.replace(':', '-')}/shop/gone", layers=(b"kept",))
+    pod(cluster, "a", f"{east.host}/shop/web@{image['digest']}", "")
+    pod(cluster, "b", f"{east.host}/shop/web:1", config)
+    pod(cluster, "c", f"{east.host}/shop/renamed:1", f"{east.host}/other/web@{elsewhere['digest']}")
+    pod(cluster, "d", f"{east.host}/shop/gone:1", f"{east.host}/shop/gone@{kept['digest']}")
+    result = run(application=APPLICATION, mirrors=[{"name": f"{west.host}/backup", "plain_http": True}])
+    assert {entry["used_by"][0][10]: entry["resolved_by"] for entry in result["images"]} == {
+        "a": "spec_digest",
+        "b": "config_digest",
+        "c": "image_id_repository",
+        "d": "mirror",
+    }
+
+
+def test_what_does_not_run(cluster: FakeCluster, east: FakeRegistry, run: Run) -> None:
+    image = east.image("shop/web", "1")
+    last = east.image("shop/job", "1", layers=(b"last",))
+    east.image("shop/job", "1", layers=(b"newer",))
+    template(cluster, "deployments", "idle", f"{east.host}/shop/web:1")
+    template(cluster, "cronjobs", "nightly", f"{east.host}/shop/job:1")
+    owner = [{"controller": True, "kind": "CronJob", "name": "nightly"}]
+    cluster.collections["/apis/batch/v1/namespaces/shop/jobs"] = [
+        {"metadata": {"name": "nightly-1", "ownerReferences": owner}, "spec": {}}
+    ]
+    of_job = [{"controller": True, "kind": "Job", "name": "nightly-1"}]
+    ran = f"{east.host}/shop/job@{last['digest']}"
+    pod(cluster, "x", f"{east.host}/shop/job:1", ran, phase="Succeeded", ownerReferences=of_job)
+    job, web = run(application=APPLICATION)["images"]
+    assert (web["digest"], web["resolved_by"]) == (image["digest"], "tag")
+    assert web["used_by"] == ["shop/deployments/idle:web"]
+    assert (job["digest"], job["resolved_by"]) == (last["digest"], "image_id")
+    assert job["used_by"] == ["shop/cronjobs/nightly:web"]
+
+
+def test_copies_of_ours_keep_their_path(cluster: FakeCluster, west: FakeRegistry, run: Run) -> None:
+    image = west.image("backup/10.0.0.1-5000/shop/web")
+    pod(cluster, "web-1", f"{west.host}/backup/10.0.0.1-5000/shop/web@{image['digest']}", "")
+    target = {"name": f"{west.host}/backup", "plain_http": True}
+    result = run(application=APPLICATION, target=target)
+    assert result["images"][0]["path"] == "10.0.0.1-5000/shop/web"
+    assert result["bytes_copied"] == 0
+
+
+def test_input_that_cannot_be_used(cluster: FakeCluster, run: Run) -> None:
+    assert "no digest" in run(images=[{"name": "a", "digest": "latest"}], target={"name": "x.example.com"})["msg"]
+    assert "no such namespace" in run(application={"name": "x", "namespaces": ["nope"]})["msg"]
+    assert "names no namespaces" in run(application={"name": "x"})["msg"]

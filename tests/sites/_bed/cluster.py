@@ -16,6 +16,8 @@ from .places import API_PORT, POD_SUBNET, REGISTRY_PORT, SERVICE_SUBNET, SITES, 
 from .steps import BedError, CommandError, note, pipe, run, step, wait_for
 
 DRIVER = "muster-bed/csi-driver:dev"
+# Namespaces of a cluster that hold only the bed's own pods
+SPACES = ("kube-system", "local-path-storage")
 MARK = "/api/v1/namespaces/kube-system/configmaps/muster-bed"
 
 
@@ -240,24 +242,33 @@ def up_to_date(bed: Bed, engine: Engine, site: str) -> bool:
     return bool(found and found["data"].get("recipe") == wanted)
 
 
-def settled_after_start(bed: Bed, engine: Engine, site: str) -> None:
-    """Wait until a cluster whose nodes were started again works.
+def settled_after_start(bed: Bed, engine: Engine, site: str, moment: datetime.datetime) -> None:
+    """Wait until a cluster whose nodes were started again, after the moment, works.
 
-    The API still tells of the pods as they were before: only a node's heartbeat of after the start counts.
+    The API still tells of the pods as they were before: only containers that were started since then count.
     """
-    started = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=2)
-    nodes = settings.load(bed).nodes
     answers(bed, engine, site)
     server_api = api(bed, engine, site)
 
     def fresh() -> bool:
         try:
-            found = server_api.items("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases")
-            times = [datetime.datetime.fromisoformat(lease["spec"]["renewTime"]) for lease in found]
+            return all(runs_since(pod, moment) for space in SPACES
+                       for pod in server_api.items(f"/api/v1/namespaces/{space}/pods"))  # fmt: skip
         except (OSError, BedError):
             return False
-        return len(times) >= nodes and min(times) > started
 
-    wait_for(f"The nodes of {site}", fresh, 90)
-    routes(bed, engine, site, nodes)
+    wait_for(f"The pods of {site}", fresh, 180, interval=0.5)
+    routes(bed, engine, site, settings.load(bed).nodes)
     settled(bed, site)
+
+
+def runs_since(pod: kube.Document, moment: datetime.datetime) -> bool:
+    """True when all containers of a pod are ready and were started after a moment."""
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    if len(statuses) < len(pod["spec"]["containers"]):
+        return False
+    for status in statuses:
+        begun = status.get("state", {}).get("running", {}).get("startedAt")
+        if not status.get("ready") or not begun or datetime.datetime.fromisoformat(begun) < moment:
+            return False
+    return True

@@ -1,6 +1,7 @@
 """Faults: what can happen to a place, each undone by `heal`."""
 from __future__ import annotations
 
+import datetime
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -98,11 +99,13 @@ def power_cut(bed: Bed, engine: Engine, site: str, parts: list[str]) -> None:
 
 def restart(bed: Bed, engine: Engine, wanted: list[Target]) -> None:
     """Start what is stopped and wait until it works."""
+    # Kubernetes tells when a container was started in whole seconds.
+    moment = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     engine.docker("start", *(target.container for target in wanted))
     for site in dict.fromkeys(target.site for target in wanted):
         stores.ready(bed, engine, site)
         if any(target.part == "node" for target in wanted):
-            cluster.settled_after_start(bed, engine, site)
+            cluster.settled_after_start(bed, engine, site, moment)
 
 
 def destroy(bed: Bed, engine: Engine, site: str, parts: list[str]) -> None:

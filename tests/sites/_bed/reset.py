@@ -25,6 +25,8 @@ FIRST = ("validatingwebhookconfigurations", "mutatingwebhookconfigurations", "ap
          "validatingadmissionpolicybindings", "mutatingadmissionpolicybindings")  # fmt: skip
 # They follow from what is deleted before them; only what is left then is deleted.
 LAST = ("customresourcedefinitions", "persistentvolumes", "volumesnapshotcontents", "volumegroupsnapshotcontents")
+# What would make new pods
+WORKLOADS = ("cronjobs", "jobs", "deployments", "statefulsets", "daemonsets", "replicasets", "replicationcontrollers")
 MANAGER = "muster-bed"
 PATIENCE = 8.0
 
@@ -123,10 +125,8 @@ def empty_cluster(bed: Bed, engine: Engine, site: str) -> None:
         list(pool.map(partial(delete, api), [one for one in wanted if one.resource in FIRST]))
         # Retained data would stay in the driver's pool for ever.
         list(pool.map(partial(let_go, api), [one for one in wanted if one.resource in LAST]))
-        rest = [one for one in wanted if one.resource not in (*FIRST, *LAST)]
-        list(pool.map(partial(delete, api), rest))
-        gone = {one.name for one in rest if one.resource == "namespaces"}
-        list(pool.map(partial(end_pod, api), [o for o in objects if o.resource == "pods" and o.namespace in gone]))
+        end_pods(api, {one.name for one in wanted if one.resource == "namespaces"}, objects)
+        list(pool.map(partial(delete, api), [one for one in wanted if one.resource not in (*FIRST, *LAST)]))
         list(pool.map(partial(delete, api), [one for one in wanted if one.resource == "customresourcedefinitions"]))
     finish(api, own)
     forget_images(bed, engine, site)
@@ -143,9 +143,30 @@ def let_go(api: kube.Api, one: Found) -> None:
             api.call("PATCH", one.path, change, "merge-patch+json")
 
 
-def end_pod(api: kube.Api, one: Found) -> None:
-    with contextlib.suppress(kube.ApiError):
-        api.call("DELETE", one.path, {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 1})
+def end_pods(api: kube.Api, spaces: set[str], objects: list[Found]) -> None:
+    """End all pods of namespaces within a second or two.
+
+    The namespace controller would give them their grace period, and come back only after half of it.
+    """
+    orphan = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Orphan"}
+    at_once = {"kind": "DeleteOptions", "apiVersion": "v1", "gracePeriodSeconds": 1}
+
+    def end(path: str, how: kube.Document) -> None:
+        with contextlib.suppress(kube.ApiError):
+            api.call("DELETE", path, how)
+
+    with ThreadPoolExecutor(8) as pool:
+        owners = [one for one in objects if one.namespace in spaces and one.resource in WORKLOADS]
+        list(pool.map(lambda one: end(one.path, orphan), owners))
+        start = time.monotonic()
+        while time.monotonic() - start < PATIENCE:
+            pods = [(space, pod) for space in spaces for pod in api.items(f"/api/v1/namespaces/{space}/pods")]
+            if not pods:
+                return
+            fresh = [f"/api/v1/namespaces/{space}/pods/{pod['metadata']['name']}" for space, pod in pods
+                     if pod["metadata"].get("deletionGracePeriodSeconds", 30) > 1]  # fmt: skip
+            list(pool.map(lambda path: end(path, at_once), fresh))
+            time.sleep(0.3)
 
 
 def finish(api: kube.Api, own: set[str]) -> None:
@@ -155,6 +176,7 @@ def finish(api: kube.Api, own: set[str]) -> None:
         left = foreign(survey(api), own)
         if not left:
             return
+        note(f"{time.monotonic() - start:.1f} s: " + ", ".join(sorted(one.key for one in left)))
         waited = time.monotonic() - start
         if waited > 60:
             raise BedError("Still there after 60 s: " + ", ".join(sorted(one.key for one in left)[:5]))

@@ -126,12 +126,10 @@ def verify(
     text = (done.stderr + done.stdout).decode(errors="replace")
     if "incorrect signature" in text:
         reason = "the signature does not belong to these bytes"
-    elif "NO_PRINCIPAL" in text.upper() or "no principal matched" in text.lower():
-        reason = f"no key trusted as {identity!r} made it"
     elif "namespace" in text:
         reason = f"it was made for another purpose than {namespace}"
     else:
-        reason = _last(text.replace("Could not verify signature.", "")) or "it cannot be verified"
+        reason = _last(text.replace("Could not verify signature.", "")) or f"no key trusted as {identity!r} made it"
     return Verdict(False, identity, reason)
 
 

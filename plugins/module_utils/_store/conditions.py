@@ -6,28 +6,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Conflict, Refused
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Conflict, Refused, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
 
-_WRITERS = 6
+_WRITERS = 8
+# A server that looks first and writes then is wrong only now and then; one round seldom shows it.
+_ROUNDS = 6
 
 
 def check_conditions(store: Store, prefix: str) -> None:
     """Let writers compete for one object below ``prefix`` and raise :class:`Refused` unless exactly one wins.
 
-    Creation and replacement are both tried. The probe's object is removed again.
+    Creation and replacement are both tried. The probes' objects are removed again.
     """
-    key = f"{prefix}/probe-{secrets.token_hex(8)}"
-    try:
-        _exactly_one(store, "create", lambda data: store.create(key, data))
-        version = store.read(key).version
-        _exactly_one(store, "replace", lambda data: store.swap(key, data, version))
-    finally:
-        store.delete(key)
+    for _round in range(_ROUNDS):
+        key = f"{prefix}/probe-{secrets.token_hex(8)}"
+        try:
+            _exactly_one(store, "create", functools.partial(store.create, key))
+            version = store.read(key).version
+            _exactly_one(store, "replace", functools.partial(_swap, store, key, version))
+        finally:
+            with contextlib.suppress(Unavailable):
+                store.delete(key)
+
+
+def _swap(store: Store, key: str, version: str, data: bytes) -> None:
+    store.swap(key, data, version)
 
 
 def _exactly_one(store: Store, verb: str, write: Callable[[bytes], None]) -> None:

@@ -209,7 +209,13 @@ class S3(Store):
             return self.already(key)
         if code == "ConditionalRequestConflict" or status == 409:
             return self.changed(key)
-        if code in ("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken"):
+        if code in (
+            "InvalidAccessKeyId",
+            "XAdminUserNotFound",
+            "SignatureDoesNotMatch",
+            "InvalidToken",
+            "ExpiredToken",
+        ):
             return WrongKey(
                 action,
                 target,

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import secrets
 import ssl
 import string
+import tarfile
 import tempfile
 import urllib.error
 import urllib.request
@@ -15,7 +15,6 @@ from pathlib import Path
 from . import gobuild
 from .authority import certificate, registry_login, s3_login, write
 from .engine import Engine
-from .images import Images
 from .places import BUCKET, REGISTRY_PORT, S3_PORT, WITNESS, Bed
 from .s3 import S3
 from .steps import BedError, note, run, step, wait_for
@@ -70,7 +69,10 @@ def start(bed: Bed, engine: Engine, site: str, part: str, services: str) -> None
     if part == "s3":
         access, secret, region = s3_login(bed, site)
         env = bed.secrets / f"{site}-s3.env"
-        write(env, f"ROOT_ACCESS_KEY={access}\nROOT_SECRET_KEY={secret}\nVGW_REGION={region}\n")
+        # Its posix backend looks at a condition first and writes then: of two competing creates both can succeed. One
+        # action at a time makes conditional writes what they must be for the witness's locks.
+        limit = "VGW_POSIX_CONCURRENCY=1\n" if site == WITNESS else ""
+        write(env, f"ROOT_ACCESS_KEY={access}\nROOT_SECRET_KEY={secret}\nVGW_REGION={region}\n{limit}")
         words += ["--env-file", str(env), services, "sh", "-c"]
         # Versions lie beside the buckets, so that object lock can be tried. A killed gateway leaves no lock behind.
         words.append(
@@ -165,26 +167,31 @@ def push(bed: Bed, engine: Engine, site: str, image: str, reference: str) -> str
     return f"{target.rsplit(':', 1)[0]}@{digest}"
 
 
-def mover(bed: Bed, engine: Engine, site: str, images: Images, nodes: list[str]) -> str:
-    """Push the mover image to the site's registry and pull it into the nodes; returns its name by digest."""
-    file = bed.work / f"{site}-mover.json"
-    kept: dict[str, str] = {}
-    with contextlib.suppress(OSError, ValueError):
-        kept = json.loads(file.read_text())
-    if kept.get("image") == images.mover:
-        path = f"/v2/{MOVER}/manifests/{kept['name'].split('@')[1]}"
-        if registry_request(bed, engine, site, path)[0] == 200 and kept.get("nodes") == node_ids(engine, nodes):
-            return kept["name"]
-    with step(f"{site}: mover image", bed.logs):
-        name = push(bed, engine, site, images.mover, f"{MOVER}:{MOVER_TAG}")
-        for node in nodes:
-            pull_into(bed, engine, site, node, name)
-    write(file, json.dumps({"image": images.mover, "name": name, "nodes": node_ids(engine, nodes)}))
+def push_mover(bed: Bed, engine: Engine, site: str, archived: Path) -> str:
+    """Push the mover image to the site's registry unless it is there; returns its name by digest."""
+    with tarfile.open(archived) as layout:
+        index = layout.extractfile("index.json")
+        assert index is not None
+        digest = json.loads(index.read())["manifests"][0]["digest"]
+        name = f"{registry_name(engine, site)}/{MOVER}@{digest}"
+        if registry_request(bed, engine, site, f"/v2/{MOVER}/manifests/{digest}")[0] == 200:
+            return name
+        with (
+            step(f"{site}: push mover image", bed.logs),
+            tempfile.TemporaryDirectory(prefix="muster-push-", dir=bed.work) as folder,
+        ):
+            layout.extractall(folder, filter="data")
+            crane(bed, engine, site, "push", folder, f"{registry_name(engine, site)}/{MOVER}:{MOVER_TAG}")
     return name
 
 
-def node_ids(engine: Engine, nodes: list[str]) -> str:
-    return engine.docker("container", "inspect", "--format", "{{.Id}}", *nodes)
+def pull_mover(bed: Bed, engine: Engine, site: str, name: str, nodes: list[str]) -> None:
+    """Pull the mover image into the nodes that do not have it: pods may then use it without a login."""
+    for node in nodes:
+        listed = engine.docker("exec", node, "ctr", "-n", "k8s.io", "images", "ls", "-q", f"name=={name}")
+        if name not in listed:
+            with step(f"{site}: pull mover image", bed.logs):
+                pull_into(bed, engine, site, node, name)
 
 
 def pull_into(bed: Bed, engine: Engine, site: str, node: str, name: str) -> None:

@@ -1,0 +1,120 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Applications as users write them, and documents as we seal them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, recovery_point
+
+GOOD: dict[str, Any] = {
+    "name": "ledger",
+    "namespaces": ["ledger"],
+    "targets": {"rpo": "15m", "rto": "1h"},
+    "hooks": [{"name": "freeze", "namespace": "ledger", "pre": ["sync"], "timeout": "30s", "on_error": "continue"}],
+    "volumes": {"exclude": [{"namespace": "ledger", "name": "cache", "reason": "can be made again"}]},
+    "checks": [{"name": "api", "kind": "http"}],
+}
+
+
+def test_reads_an_application() -> None:
+    app = application.parse(GOOD)
+    assert (app.targets.rpo, app.targets.rto) == (900, 3600)
+    assert app.hooks[0].pre == ("sync",)
+    assert (app.hooks[0].timeout, app.hooks[0].optional) == (30, True)
+    assert app.excluded_volumes[0].name == "cache"
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"name": "Ledger!"}, "name is 'Ledger!'"),
+        ({"namespaces": []}, "names no namespaces"),
+        ({"namespaces": "ledger"}, "not a list of texts"),
+        ({"namespaces": ["a", "a"]}, "is there twice"),
+        ({"targts": {}}, "Did you mean 'targets'"),
+        ({"targets": {"rpo": "soon"}}, "targets.rpo"),
+        ({"targets": {"rpo": 0}}, "it is zero"),
+        ({"targets": ["15m"]}, "Write a dictionary"),
+        ({"hooks": [{"name": "x"}]}, "neither 'pre' nor 'post'"),
+        ({"hooks": [{"name": "x", "pre": "sync"}]}, r"hooks\[0\] \(x\), pre"),
+        ({"hooks": [{"name": "x", "pre": ["a"], "namespace": "b"}]}, "not one of the application's"),
+        ({"hooks": [{"name": "x", "pre": ["a"], "on_error": "ignore"}]}, "on_error is 'ignore'"),
+        ({"volumes": {"exclude": [{"namespace": "a", "name": "b"}]}}, "'reason' is None"),
+        ({"checks": [{"name": "a"}]}, "'kind' is None"),
+    ],
+)
+def test_says_what_is_wrong(change: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidInput, match=text):
+        application.parse({**GOOD, **change})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*GOOD, "other"]), JSON))
+def test_any_input_ends_in_an_application_or_a_clear_error(value: dict[str, Any]) -> None:
+    try:
+        application.parse(value)
+    except InvalidInput as error:
+        assert "application" in str(error)
+
+
+@given(st.dictionaries(st.text(), JSON))
+def test_equal_documents_have_equal_bytes(value: dict[str, Any]) -> None:
+    try:
+        data = recovery_point.encode(value)
+    except InvalidInput:
+        return
+    assert recovery_point.encode(dict(reversed(value.items()))) == data
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_garbage_is_corrupt(data: bytes) -> None:
+    with pytest.raises(Corrupt):
+        recovery_point.decode(data, "20260131T040506Z-ledger-1a2b3c4d")
+
+
+@pytest.mark.parametrize("text", ["", "x", "20269931T040506Z-ledger-1a2b3c4d", "20260131T040506Z-ledger-1A2B3C4D"])
+def test_wrong_ids(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        recovery_point.PointId.parse(text)
+
+
+def test_names_every_problem() -> None:
+    content = recovery_point.Content(
+        objects={"snapshot": {"id": "a"}, "incomplete": [{"what": "secrets", "why": "forbidden"}]},
+        volumes=[
+            {"name": "v1", "complete": True, "snapshot": "a", "tree": "b"},
+            {"name": "v2", "complete": False, "snapshot": "a", "tree": "b"},
+            {"name": "v3", "failed": True, "msg": "no snapshot class"},
+            {"name": "v4", "skipped": True},
+            {"name": "v5", "complete": True},
+        ],
+        images=[{"name": "i1", "digest": "sha256:1"}, {"name": "i2", "resolved_by": "unresolved", "digest": "x"}],
+        hooks=[{"name": "h1", "ok": False}, {"name": "h2", "ok": False}, {"name": "h3", "ok": True}],
+        excluded=[],
+    )
+    names = [problem.name for problem in recovery_point.problems(content, ["h2"])]
+    assert names == [
+        "objects",
+        "objects:secrets",
+        "volume:v2",
+        "volume:v3",
+        "volume:v4",
+        "volume:v5",
+        "image:i2",
+        "hook:h1",
+    ]
+    assert recovery_point.problems(recovery_point.Content(None, [], [], [], []))[0].name == "objects"

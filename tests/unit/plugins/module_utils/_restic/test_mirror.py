@@ -1,0 +1,113 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The raw mirror between directories; names are digests, so any bytes make a repository for it."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Corrupt,
+    Incomplete,
+    NotFound,
+    Refused,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Silent
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import mirror
+from ansible_collections.muster.container_dr.plugins.module_utils._store.directory import Directory
+
+
+def add(root: Path, kind: str, data: bytes) -> str:
+    name = hashlib.sha256(data).hexdigest()
+    key = f"{kind}/{name[:2]}/{name}" if kind == "data" else f"{kind}/{name}"
+    Directory(root).put(key, data)
+    return key
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    root = tmp_path / "source"
+    root.mkdir()
+    Directory(root).put("config", b"east")
+    for kind in mirror.KINDS:
+        for number in range(3):
+            add(root, kind, f"{kind}{number}".encode())
+    add(root, "data", b"x" * (9 << 20))
+    add(root, "locks", b"lock")
+    return root
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "target").mkdir()
+    return tmp_path / "target"
+
+
+def copy(source: Path, target: Path, **options: bool) -> mirror.Mirror:
+    planned = mirror.plan(Directory(source), Directory(target), **options)
+    planned.apply(Silent(), 4)
+    return planned
+
+
+def test_copies_what_is_absent_and_nothing_twice(source: Path, target: Path) -> None:
+    expected = mirror.plan(Directory(source), Directory(target)).planned()
+    assert list(target.iterdir()) == []
+    first = copy(source, target)
+    assert first.changed
+    assert first.result() == expected
+    assert first.result()["objects_copied"] == 14
+    held = {entry.key for entry in Directory(source).list() if not entry.key.startswith("locks/")}
+    assert {entry.key for entry in Directory(target).list()} == held
+    second = copy(source, target)
+    assert (second.changed, second.result()["objects_copied"]) == (False, 0)
+    add(source, "data", b"new")
+    assert copy(source, target).result()["objects_copied"] == 1
+
+
+def test_an_altered_object_is_named_and_nothing_after_it_is_copied(source: Path, target: Path) -> None:
+    key = add(source, "data", b"good")
+    Directory(source).put(key, b"evil")
+    with pytest.raises(Corrupt, match=key) as caught:
+        copy(source, target)
+    assert caught.value.result["objects_copied"] == 1 + 3 + 4
+    assert not (target / "snapshots").exists()
+    assert not (target / "index").exists()
+    assert not (target / key).exists()
+
+
+def test_another_repository_is_left_alone(source: Path, target: Path) -> None:
+    Directory(target).put("config", b"west")
+    with pytest.raises(Refused, match="another repository is there"):
+        copy(source, target)
+    (target / "config").unlink()
+    add(target, "data", b"somebody's")
+    with pytest.raises(Refused, match="whose they are cannot be told"):
+        copy(source, target)
+
+
+def test_damage_at_the_destination_is_repaired(source: Path, target: Path) -> None:
+    copy(source, target)
+    key = add(source, "index", b"whole")
+    copy(source, target)
+    Directory(target).put(key, b"whol")
+    assert copy(source, target).result()["objects_repaired"] == 1
+    Directory(target).put(key, b"WHOLE")
+    assert copy(source, target).result()["objects_repaired"] == 0
+    assert copy(source, target, verify_existing=True).result()["objects_repaired"] == 1
+    assert Directory(target).get(key) == b"whole"
+
+
+def test_pruned_meanwhile(source: Path, target: Path) -> None:
+    planned = mirror.plan(Directory(source), Directory(target))
+    Directory(source).delete(planned.parts[1].pending[0].key)
+    with pytest.raises(Incomplete, match="pruned meanwhile"):
+        planned.apply(Silent(), 4)
+
+
+def test_no_repository(tmp_path: Path, target: Path) -> None:
+    with pytest.raises(NotFound, match="no config"):
+        mirror.plan(Directory(target), Directory(tmp_path))

@@ -7,8 +7,8 @@ import json
 import os
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -19,10 +19,10 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class Layer(io.RawIOBase):
     """A file to write a tar stream to: it is compressed on its way, and both digests are known at the end."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, level: int = 1) -> None:
         self._file = path.open("wb")
-        # The fastest level: the archive lives for a minute, and the processors are few.
-        self._pack = zlib.compressobj(1, zlib.DEFLATED, 31)
+        # The fastest level is the default: most of these live for a minute, and the processors are few.
+        self._pack = zlib.compressobj(level, zlib.DEFLATED, 31)
         self._plain, self._packed = hashlib.sha256(), hashlib.sha256()
         self.path, self.size = path, 0
 
@@ -56,24 +56,30 @@ class Layer(io.RawIOBase):
 
 
 @dataclass(frozen=True)
+class Base:
+    """Layers that the importing store has already: their descriptors and the digests of what is in them."""
+
+    layers: list[dict[str, object]]
+    diff_ids: list[str]
+
+
+@dataclass(frozen=True)
 class Image:
-    """What an archive holds of an image: its name, its entrypoint and its one layer."""
+    """What an archive holds of an image: its name, its entrypoint and its layer, on a base or alone."""
 
     name: str
     entrypoint: list[str]
     layer: Layer
+    base: Base = field(default_factory=lambda: Base([], []))
 
 
-def compose(layer: Layer, tree: BinaryIO | None, wanted: Callable[[str], str | None], files: dict[str, Path]) -> None:
-    """Fill a layer from the tar stream of a tree, each member under the name that `wanted` gives it, and from files."""
+def compose(layer: Layer, tree: BinaryIO | None, files: dict[str, Path]) -> None:
+    """Fill a layer from the tar stream of a tree and from files (name in the image -> where it is now)."""
     with layer, tarfile.open(fileobj=layer, mode="w|", format=tarfile.PAX_FORMAT) as out:
         if tree is not None:
             with tarfile.open(fileobj=tree, mode="r|") as members:
                 for member in members:
-                    name = wanted(member.name)
-                    if name is not None:
-                        member.name = name
-                        out.addfile(member, members.extractfile(member) if member.isreg() else None)
+                    out.addfile(member, members.extractfile(member) if member.isreg() else None)
         for name, path in sorted(files.items()):
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = path.stat().st_size, 0o755
@@ -89,13 +95,13 @@ def write(path: Path, images: Iterable[Image]) -> None:
         for image in images:
             config = add(out, {
                 "architecture": machine, "os": "linux",
-                "config": {"Entrypoint": image.entrypoint, "Env": [f"PATH={PATH}"]},
-                "rootfs": {"type": "layers", "diff_ids": [image.layer.diff_id]},
+                "config": {**({"Entrypoint": image.entrypoint} if image.entrypoint else {}), "Env": [f"PATH={PATH}"]},
+                "rootfs": {"type": "layers", "diff_ids": [*image.base.diff_ids, image.layer.diff_id]},
             }, "config.v1+json")  # fmt: skip
             layer = {"mediaType": MEDIA + "layer.v1.tar+gzip", "digest": image.layer.digest, "size": image.layer.size}
             out.add(image.layer.path, blob(image.layer.digest))
             manifest = add(out, {"schemaVersion": 2, "mediaType": MEDIA + "manifest.v1+json", "config": config,
-                                 "layers": [layer]}, "manifest.v1+json")  # fmt: skip
+                                 "layers": [*image.base.layers, layer]}, "manifest.v1+json")  # fmt: skip
             index.append({**manifest, "annotations": {"io.containerd.image.name": image.name}})
         put(out, "oci-layout", json.dumps({"imageLayoutVersion": "1.0.0"}).encode())
         put(out, "index.json", json.dumps({"schemaVersion": 2, "manifests": index}).encode())

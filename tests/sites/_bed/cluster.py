@@ -5,17 +5,18 @@ import contextlib
 import datetime
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
 
-from . import cache, gobuild, images, kube, settings
+from . import archive, cache, gobuild, images, kube, settings
 from .authority import write
 from .engine import Engine
 from .places import API_PORT, POD_SUBNET, REGISTRY_PORT, SERVICE_SUBNET, SITES, Bed
-from .steps import BedError, CommandError, note, pipe, run, step, wait_for
+from .steps import BedError, CommandError, note, run, step, wait_for
 
-DRIVER = "muster-bed/csi-driver:dev"
+DRIVER = "docker.io/muster-bed/csi-driver:dev"
 # Namespaces of a cluster that hold only the bed's own pods
 SPACES = ("kube-system", "local-path-storage")
 MARK = "/api/v1/namespaces/kube-system/configmaps/muster-bed"
@@ -125,20 +126,6 @@ def routes(bed: Bed, engine: Engine, site: str, nodes: int) -> None:
                               "via", engine.network.node(site, number))  # fmt: skip
 
 
-def load(bed: Bed, engine: Engine, site: str, nodes: int, image: str, mark: str) -> bool:
-    """Put an image of the engine into the nodes unless they have it (mark says which); True when it was put there."""
-    changed = False
-    file = "/kind/image-" + image.replace("/", "_").replace(":", "_")
-    for node in bed.nodes(site, nodes):
-        if engine.docker("exec", node, "cat", file, check=False).strip() == mark:
-            continue
-        pipe(["docker", "save", image], ["docker", "exec", "-i", node, "ctr", "-n", "k8s.io", "images", "import", "-"],
-             env=engine.env)  # fmt: skip
-        engine.docker("exec", "-i", node, "sh", "-c", f"cat > {file}", feed=mark)
-        changed = True
-    return changed
-
-
 def load_pods(bed: Bed, engine: Engine, site: str, nodes: int) -> None:
     """Put the bed's pod images into nodes that were not made by the bed."""
     path = images.pod_archive(bed, engine, images.names(bed))
@@ -151,42 +138,73 @@ def load_pods(bed: Bed, engine: Engine, site: str, nodes: int) -> None:
         engine.docker("exec", node, "sh", "-c", script)
 
 
-def driver_key(bed: Bed, userland: str) -> str:
+def driver_key(bed: Bed) -> str:
     folder = bed.here / "csi"
-    return cache.key(*sorted(folder.glob("*.go")), folder / "go.mod", folder / "go.sum", userland,
-                     bed.here / "images/csi-driver.Dockerfile")  # fmt: skip
+    return cache.key(*sorted(folder.glob("*.go")), folder / "go.mod", folder / "go.sum")
 
 
-def driver_image(bed: Bed, engine: Engine, userland: str) -> str:
-    """Build the CSI driver and its image; returns the content key."""
-    folder, key = bed.here / "csi", driver_key(bed, userland)
-    tag = f"muster-bed/csi-driver:{key}"
-    if not engine.has_image(tag):
+def driver(bed: Bed) -> Path:
+    """Build the CSI driver; returns the program."""
+    folder, key = bed.here / "csi", driver_key(bed)
+    program = bed.cache / "bin" / f"csi-driver-{key}" / "csi-driver"
+    if not program.exists():
         with step("csi driver", bed.logs):
-            program = bed.cache / "bin" / f"csi-driver-{key}" / "csi-driver"
-            if not program.exists():
-                program.parent.mkdir(parents=True, exist_ok=True)
-                part = program.with_suffix(".part")
-                run([gobuild.go(bed), "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", part, "."],
-                    cwd=folder, env=gobuild.environment(bed, folder))  # fmt: skip
-                part.replace(program)
-                cache.drop_others(program.parents[1], "csi-driver", program.parent.name)
-            files = {"csi-driver": program}
-            images.docker_build(engine, tag, bed.here / "images/csi-driver.Dockerfile", files, userland=userland)
-    engine.docker("tag", tag, DRIVER)
-    return key
+            program.parent.mkdir(parents=True, exist_ok=True)
+            part = program.with_suffix(".part")
+            run([gobuild.go(bed), "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", part, "."],
+                cwd=folder, env=gobuild.environment(bed, folder))  # fmt: skip
+            part.replace(program)
+            cache.drop_others(program.parents[1], "csi-driver", program.parent.name)
+    return program
 
 
-def add(bed: Bed, engine: Engine, site: str, nodes: int, driver: str, own_node: bool) -> None:
+def load_driver(bed: Bed, engine: Engine, site: str, nodes: int, program: Path) -> bool:
+    """Put the CSI driver's image into the nodes unless it is there: a layer on the image that they have.
+
+    Returns True when it was put there.
+    """
+    changed, mark = False, program.parent.name
+    for node in bed.nodes(site, nodes):
+        if engine.docker("exec", node, "cat", "/kind/csi-driver", check=False).strip() == mark:
+            continue
+        with tempfile.TemporaryDirectory(prefix="muster-driver-") as folder:
+            layer = archive.Layer(Path(folder, "layer"))
+            archive.compose(layer, None, {"usr/local/bin/csi-driver": program})
+            file = Path(folder, "driver.tar")
+            image = archive.Image(DRIVER, ["/usr/local/bin/csi-driver"], layer, base_in(engine, node, images.CONTROL))
+            archive.write(file, [image])
+            engine.docker("cp", file, f"{node}:/kind/driver.tar")
+        script = "ctr -n k8s.io images import /kind/driver.tar && rm /kind/driver.tar && echo $0 > /kind/csi-driver"
+        engine.docker("exec", node, "sh", "-c", script, mark)
+        changed = True
+    return changed
+
+
+def base_in(engine: Engine, node: str, image: str) -> archive.Base:
+    """The layers of an image that a node's containerd has."""
+
+    def content(digest: str) -> kube.Document:
+        found: kube.Document = json.loads(engine.docker("exec", node, "ctr", "-n", "k8s.io", "content", "get", digest))
+        return found
+
+    listed = engine.docker("exec", node, "ctr", "-n", "k8s.io", "images", "ls", f"name=={image}")
+    digest = re.search(r"sha256:[0-9a-f]{64}", listed)
+    if not digest:
+        raise BedError(f"{node} does not have {image}")
+    manifest = content(digest[0])
+    return archive.Base(manifest["layers"], content(manifest["config"]["digest"])["rootfs"]["diff_ids"])
+
+
+def add(bed: Bed, engine: Engine, site: str, nodes: int, program: Path, own_node: bool) -> None:
     """Apply what the bed adds to a cluster and wait until it works. Done once per recipe; a rerun asks one question."""
-    key = recipe(bed, nodes, driver)
+    key = recipe(bed, nodes)
     found = api(bed, engine, site).get(MARK)
     if found and found["data"].get("recipe") == key:
         return
     with step(f"{site}: storage and network", bed.logs):
         if not own_node:
             load_pods(bed, engine, site, nodes)
-        changed = load(bed, engine, site, nodes, DRIVER, driver)
+        changed = load_driver(bed, engine, site, nodes, program)
         definitions = gobuild.folder_of(bed, "csi-sidecars") / "crd"
         files = sorted(p for p in definitions.glob("*.yaml") if p.name != "kustomization.yaml")
         server_side = ["apply", "--server-side", "--force-conflicts", "--field-manager=muster-bed"]
@@ -225,9 +243,9 @@ def answers(bed: Bed, engine: Engine, site: str, timeout: float = 120) -> None:
     wait_for(f"The API server of {site}", server_api.ready, timeout)
 
 
-def recipe(bed: Bed, nodes: int, driver: str) -> str:
+def recipe(bed: Bed, nodes: int) -> str:
     """Content key of what the bed adds to a cluster."""
-    return cache.key(bed.here / "manifests", bed.here / "csi/manifests", driver, str(nodes), "1")
+    return cache.key(bed.here / "manifests", bed.here / "csi/manifests", driver_key(bed), str(nodes))
 
 
 def up_to_date(bed: Bed, engine: Engine, site: str) -> bool:
@@ -238,8 +256,7 @@ def up_to_date(bed: Bed, engine: Engine, site: str) -> bool:
         found = server_api.get(MARK)
     except (OSError, BedError):
         return False
-    wanted = recipe(bed, settings.load(bed).nodes, driver_key(bed, images.names(bed).userland))
-    return bool(found and found["data"].get("recipe") == wanted)
+    return bool(found and found["data"].get("recipe") == recipe(bed, settings.load(bed).nodes))
 
 
 def settled_after_start(bed: Bed, engine: Engine, site: str, moment: datetime.datetime) -> None:

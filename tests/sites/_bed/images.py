@@ -41,7 +41,7 @@ class Images:
     node: str
     userland: str
     services: str
-    mover: str
+    mover: Path
     own_node: bool
 
 
@@ -52,13 +52,13 @@ def names(bed: Bed) -> Images:
     groups = [gobuild.made_from(bed, group) for group in POD_PROGRAMS]
     node = cache.key(images / "node", Path(archive.__file__), base, *groups, gobuild.made_from(bed, "kind"))
     services = [gobuild.made_from(bed, group) for group in ("versitygw", "distribution")]
-    mover = cache.key(images / "mover.Dockerfile", gobuild.made_from(bed, "restic"), SUITE)
+    mover = cache.key(images / "mover.Dockerfile", Path(archive.__file__), gobuild.made_from(bed, "restic"), SUITE)
     own = os.environ.get("MUSTER_NODE_IMAGE")
     return Images(
         node=own or f"muster-bed/node:{node}",
         userland=f"muster-bed/userland:{base}",
         services=f"muster-bed/services:{cache.key(images / 'services.Dockerfile', base, *services)}",
-        mover=f"muster-bed/mover:{mover}",
+        mover=bed.cache / "images" / f"mover-{mover}.tar",
         own_node=own is None,
     )
 
@@ -163,9 +163,39 @@ def services(bed: Bed, engine: Engine, images: Images) -> None:
         with step("services image", bed.logs):
             docker_build(engine, images.services, bed.here / "images/services.Dockerfile",
                          programs(bed, ["versitygw", "registry"]), userland=images.userland)  # fmt: skip
-    if not engine.has_image(images.mover):
-        with step("mover image", bed.logs):
-            docker_build(engine, images.mover, bed.here / "images/mover.Dockerfile", programs(bed, ["restic"]))
+
+
+def mover(bed: Bed, engine: Engine, images: Images) -> None:
+    """The mover image as an archive in the cache: pushed from there, the same digest at every site."""
+    if images.mover.exists():
+        return
+    with step("mover image", bed.logs):
+        tag = f"muster-bed/mover:{bed.id}"
+        docker_build(engine, tag, bed.here / "images/mover.Dockerfile", programs(bed, ["restic"]))
+        images.mover.parent.mkdir(parents=True, exist_ok=True)
+        part = images.mover.with_suffix(".part")
+        with tempfile.TemporaryDirectory(dir=part.parent) as folder:
+            layer = archive.Layer(Path(folder, "layer"), 6)
+            tree_of(engine, tag, layer, {})
+            archive.write(part, [archive.Image("mover", [], layer)])
+        part.replace(images.mover)
+        cache.drop_others(images.mover.parent, "mover", images.mover.name)
+        engine.docker("rmi", tag)
+
+
+def tree_of(engine: Engine, image: str, layer: archive.Layer, files: dict[str, Path], *taken: tuple[str, Path]) -> None:
+    """Make one layer of all that is in an image, and of files; `taken` files are copied out of it."""
+    container = engine.docker("create", image, "none").strip()
+    try:
+        for source, target in taken:
+            engine.docker("cp", f"{container}:{source}", target)
+        export = ["docker", "export", container]
+        with subprocess.Popen(export, stdout=subprocess.PIPE, env={**os.environ, **engine.env}) as tree:
+            archive.compose(layer, cast("BinaryIO", tree.stdout), files)
+        if tree.returncode != 0:
+            raise BedError(f"{image} could not be read back from the engine")
+    finally:
+        engine.docker("rm", container)
 
 
 def control(bed: Bed, engine: Engine, images: Images, path: Path) -> list[str]:
@@ -175,21 +205,12 @@ def control(bed: Bed, engine: Engine, images: Images, path: Path) -> list[str]:
     CoreDNS is the one program that its pod does not name, so it is the entrypoint.
     """
     wanted = [name for some in POD_PROGRAMS.values() for name in some]
-    programs = {f"usr/local/bin/{name}": gobuild.program(bed, name) for name in wanted}
-    container = engine.docker("create", images.userland, "none").strip()
+    files = {f"usr/local/bin/{name}": gobuild.program(bed, name) for name in wanted}
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         main, pause = archive.Layer(Path(folder, "main")), archive.Layer(Path(folder, "pause"))
-        try:
-            export = ["docker", "export", container]
-            with subprocess.Popen(export, stdout=subprocess.PIPE, env={**os.environ, **engine.env}) as tree:
-                archive.compose(main, cast("BinaryIO", tree.stdout), lambda name: name, programs)
-            if tree.returncode != 0:
-                raise BedError("The userland image could not be read back from the engine")
-            catatonit = Path(folder, "catatonit")
-            engine.docker("cp", f"{container}:/usr/bin/catatonit", catatonit)
-            archive.compose(pause, None, lambda name: name, {"pause": catatonit})
-        finally:
-            engine.docker("rm", container)
+        init = Path(folder, "init")
+        tree_of(engine, images.userland, main, files, ("/usr/bin/catatonit", init))
+        archive.compose(pause, None, {"pause": init})
         archive.write(path, [archive.Image(CONTROL, ["/usr/local/bin/coredns"], main),
                              archive.Image(PAUSE, ["/pause", "-P"], pause)])  # fmt: skip
     release = gobuild.kubernetes_version(bed)
@@ -273,12 +294,15 @@ def provide(bed: Bed, engine: Engine, images: Images, programs_built: Callable[[
 
     `programs_built` waits for the Go programs, which are built meanwhile.
     """
-    basic = [SLIM, images.userland, images.services, images.mover]
+    basic = [SLIM, images.userland, images.services]
     if not load(bed, engine, "basic", basic):
         userland(bed, engine, images)
         programs_built()
         services(bed, engine, images)
     keep(bed, engine, "basic", basic)
+    if not images.mover.exists():
+        programs_built()
+        mover(bed, engine, images)
     if not nodes or engine.has_image(images.node):
         return
     if not images.own_node:

@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 from . import authority, cluster, engine, faults, gobuild, images, reset, settings, stores
 from .engine import Engine
@@ -37,10 +38,10 @@ def up(bed: Bed, nodes: int | None = None) -> None:
         programs_built()
     tools(bed)
     faults.heal(bed, host)
-    driver = cluster.driver_image(bed, host, wanted.userland)
+    driver = cluster.driver(bed)
     works = [partial(site_up, bed, host, site, kept.nodes, wanted, driver) for site in SITES]
-    together(*works, partial(stores.up, bed, host, WITNESS, wanted.services))
-    write_facts(bed, host)
+    movers = together(*works, partial(witness_up, bed, host, wanted))
+    write_facts(bed, host, dict(zip(SITES, movers, strict=False)))
     say("both sites and the witness are up: .work/sites/bed.json tells where everything is")
 
 
@@ -68,19 +69,30 @@ def builder(bed: Bed) -> Iterator[Callable[[], None]]:
     yield wait
 
 
-def site_up(bed: Bed, host: Engine, site: str, nodes: int, wanted: images.Images, driver: str) -> None:
-    """Stores and cluster of one site."""
+def site_up(bed: Bed, host: Engine, site: str, nodes: int, wanted: images.Images, driver: Path) -> str:
+    """Stores and cluster of one site; returns the name of its mover image."""
 
-    def kubernetes() -> None:
+    def storage() -> str:
+        stores.up(bed, host, site, wanted.services)
+        return stores.push_mover(bed, host, site, wanted.mover)
+
+    def kubernetes() -> str:
         cluster.create(bed, host, site, nodes, wanted.node)
         cluster.trust(bed, host, site, nodes)
         cluster.answers(bed, host, site)
         cluster.routes(bed, host, site, nodes)
         cluster.add(bed, host, site, nodes, driver, wanted.own_node)
+        return ""
 
-    together(partial(stores.up, bed, host, site, wanted.services), kubernetes)
-    stores.mover(bed, host, site, wanted, bed.nodes(site, nodes))
+    mover = together(storage, kubernetes)[0]
+    stores.pull_mover(bed, host, site, mover, bed.nodes(site, nodes))
     reset.remember(bed, host, site)
+    return mover
+
+
+def witness_up(bed: Bed, host: Engine, wanted: images.Images) -> str:
+    stores.up(bed, host, WITNESS, wanted.services)
+    return ""
 
 
 def tools(bed: Bed) -> None:
@@ -101,11 +113,10 @@ def s3_facts(bed: Bed, host: Engine, site: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def write_facts(bed: Bed, host: Engine) -> None:
+def write_facts(bed: Bed, host: Engine, movers: dict[str, str]) -> None:
     """bed.json: where everything is and how to log in, for inventories and tests."""
     sites = {}
     for site in SITES:
-        mover = json.loads((bed.work / f"{site}-mover.json").read_text())["name"]
         sites[site] = {
             "kubeconfig": str(bed.kubeconfig(site)), "context": f"kind-{bed.cluster(site)}",
             "node": bed.nodes(site, 1)[0], "node_address": host.network.node(site),
@@ -116,7 +127,7 @@ def write_facts(bed: Bed, host: Engine) -> None:
                 "auth_file": str(stores.login_file(bed, host, site) / "config.json"),
             },
             "s3": s3_facts(bed, host, site),
-            "mover_image": mover,
+            "mover_image": movers[site],
         }  # fmt: skip
     facts = {
         "bed": bed.id, "docker_host": host.host, "network": bed.name, "ca_file": str(bed.ca), "region": REGION,

@@ -24,9 +24,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import p
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
     Corrupt,
+    Denied,
     Incomplete,
     NotFound,
     Refused,
+    Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Entry, Store
@@ -111,11 +113,18 @@ class Mirror:
         if not part.pending:
             progress.update("repository", part.name, "done", done=0, total=0, unit="bytes", msg="nothing new")
             return
-        lock = threading.Lock()
+        lock, lost = threading.Lock(), threading.Event()
         progress.update("repository", part.name, "running", done=0, total=total, unit="bytes")
 
         def copy(entry: Entry) -> None:
-            size = copy_object(self.source, self.destination, entry)
+            if lost.is_set():
+                return
+            try:
+                size = copy_object(self.source, self.destination, entry)
+            except (Unavailable, Denied):
+                # A server that is gone is waited for once, not once an object; altered objects are all found.
+                lost.set()
+                raise
             with lock:
                 part.objects_copied += 1
                 part.bytes_copied += size

@@ -108,6 +108,26 @@ def test_pruned_meanwhile(source: Path, target: Path) -> None:
         planned.apply(Silent(), 4)
 
 
+class Gone(Directory):
+    """A destination whose server stops."""
+
+    asked = 0
+
+    def put(self, key: str, data: bytes) -> None:
+        if not key.startswith("data/"):
+            return super().put(key, data)
+        self.asked += 1
+        raise Unavailable("write", key, "no answer")
+
+
+def test_a_server_that_is_gone_is_asked_once(source: Path, target: Path) -> None:
+    gone = Gone(target)
+    with pytest.raises(Unavailable) as caught:
+        mirror.plan(Directory(source), gone).apply(Silent(), 1)
+    assert gone.asked == 1
+    assert caught.value.result["objects_copied"] == 4
+
+
 def test_no_repository(tmp_path: Path, target: Path) -> None:
     with pytest.raises(NotFound, match="no config"):
         mirror.plan(Directory(target), Directory(tmp_path))

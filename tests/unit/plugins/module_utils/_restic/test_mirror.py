@@ -15,6 +15,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Incomplete,
     NotFound,
     Refused,
+    Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Silent
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import mirror

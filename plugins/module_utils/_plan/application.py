@@ -16,7 +16,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import c
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
-_KEYS = ("name", "namespaces", "targets", "hooks", "volumes", "checks")
+# The last three are about objects only; k8s_snapshot checks what is in them.
+_KEYS = ("name", "namespaces", "targets", "hooks", "volumes", "checks", "selectors", "include_kinds", "exclude_kinds")
 _HOOK_KEYS = ("name", "namespace", "selector", "container", "pre", "post", "timeout", "on_error")
 
 

@@ -19,6 +19,7 @@ import (
 type host interface {
 	// Clone makes a copy that shares its blocks with the source.
 	Clone(source, target string) error
+	// InUse also lets go what only a dead node still holds.
 	InUse(image string) (bool, error)
 	// Filesystem opens what must be frozen before the image is copied: nil if the image is not in use.
 	Filesystem(image string) (filesystem, error)
@@ -54,11 +55,15 @@ func (linux) Clone(source, target string) error {
 }
 
 func (linux) InUse(image string) (bool, error) {
-	device, err := attached(image)
-	if err != nil || device == nil {
-		return false, err
+	for try := 0; ; try++ {
+		device, err := attached(image)
+		if err != nil || device == nil {
+			return false, err
+		}
+		if err := device.Close(); err != nil || try > 0 || !detachDead() {
+			return true, err
+		}
 	}
-	return true, device.Close()
 }
 
 const freezeFolder = "muster-csi-freeze-"

@@ -5,10 +5,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -147,7 +149,7 @@ func attach(image string, readonly, direct bool) (*loopDevice, error) {
 	if readonly {
 		config.Info.Flags |= unix.LO_FLAGS_READ_ONLY
 	}
-	copy(config.Info.File_name[:len(config.Info.File_name)-1], "muster-csi/"+filepath.Base(image))
+	copy(config.Info.File_name[:len(config.Info.File_name)-1], fileNamePrefix+filepath.Base(image))
 	for try := 0; ; try++ {
 		number, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
 		if err != nil {
@@ -171,6 +173,49 @@ func attach(image string, readonly, direct bool) (*loopDevice, error) {
 		time.Sleep(20 * time.Millisecond)
 	}
 }
+
+// detachDead takes off the loop devices that the kubelets of killed nodes left on volumes of this driver. A kubelet keeps one on each raw
+// volume that it publishes; those do not detach by themselves, and would hold the volume and its pool for ever.
+func detachDead() (any bool) {
+	bound, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return false
+	}
+	for _, path := range bound {
+		// The root of a mount that is mounted nowhere any more: the node's mounts are gone. A living kubelet's path is a long one.
+		backing, err := os.ReadFile(path)
+		if err != nil || strings.TrimSpace(string(backing)) != "/" {
+			continue
+		}
+		var number int
+		if _, err := fmt.Sscanf(path, "/sys/block/loop%d/", &number); err != nil {
+			continue
+		}
+		holder, info, err := openLoop(number)
+		if err != nil {
+			continue
+		}
+		if unix.Major(info.Rdevice) == loopMajor && isOurs(int(unix.Minor(info.Rdevice))) {
+			if err := unix.IoctlSetInt(int(holder.file.Fd()), unix.LOOP_CLR_FD, 0); err == nil {
+				log.Printf("detached %s, left by the kubelet of a killed node", holder.path)
+				any = true
+			}
+		}
+		_ = holder.Close()
+	}
+	return any
+}
+
+func isOurs(number int) bool {
+	device, info, err := openLoop(number)
+	if err != nil {
+		return false
+	}
+	_ = device.Close()
+	return strings.HasPrefix(unix.ByteSliceToString(info.File_name[:]), fileNamePrefix)
+}
+
+const fileNamePrefix = "muster-csi/" // of what a loop device is told its file is called
 
 var loopFile = regexp.MustCompile(`/loop(\d+)$`)
 

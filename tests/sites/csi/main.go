@@ -41,6 +41,7 @@ func main() {
 	if err := makeLoopNodes(*loopNodes); err != nil {
 		log.Fatalf("Could not make the loop devices' files: %v", err)
 	}
+	detachDead()
 	pool, err := openPool(*base, *mountpoint, *size<<30)
 	if err != nil {
 		log.Fatalf("Could not open the pool in %s: %v", *base, err)

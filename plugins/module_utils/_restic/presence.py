@@ -1,0 +1,29 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The verb of ``repository``: is it there, is it ours, is it sound?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+
+
+def repository(request: Request) -> dict[str, Any]:
+    """``present`` makes it where there is none, ``checked`` only looks; both insist on a pinned id."""
+    options = request.params["repository"]
+    opened = Repository.open(options)
+    made = False
+    if request.params["state"] == "present" and not opened.exists():
+        if request.check_mode:
+            return {"changed": True, "id": None, "msg": f"Would make {opened.target}"}
+        opened.init()
+        made = True
+    opened.ready()
+    if request.params.get("check_data") is not None and not request.check_mode:
+        opened.check(read_data=request.params["check_data"] or None)
+    said = "Made" if made else "Found"
+    return {"changed": made, "id": opened.id, "msg": f"{said} {opened.target}, id {opened.id[:10]}"}

@@ -1,0 +1,299 @@
+#!/usr/bin/python
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: volume_export
+short_description: Cut all volumes of an application and move them into the repository
+version_added: 0.1.0
+author: Muster contributors (@muster-dr)
+description:
+  - Runs the application's hooks, takes a snapshot of every claim whose driver can, runs the release hooks at once, and
+    then moves the data with short-lived Jobs into the restic repository, several at a time.
+  - A claim without snapshots is read while it is in use, on the node of the pod that uses it, and marked V(live).
+  - Every claim of the application ends as exported, excluded by a rule with its reason, or failed. Nothing is left out
+    in silence.
+  - What a killed run left in the cluster is removed by the next.
+extends_documentation_fragment:
+  - muster.container_dr.attributes
+  - muster.container_dr.cluster
+  - muster.container_dr.repository
+  - muster.container_dr.progress
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Says for every claim how it would be read, without running hooks.
+  diff_mode:
+    support: none
+  idempotent:
+    support: none
+    details:
+      - Every run makes new snapshots in the repository. Data that is there already is not uploaded again.
+options:
+  application:
+    description: The application as the inventory describes it, with C(namespaces), C(hooks) and C(volumes.exclude).
+    type: dict
+    required: true
+  site:
+    description: Name of the site; part of the host name of the restic snapshots.
+    type: str
+    required: true
+  point:
+    description: Id of the recovery point; becomes a tag of the restic snapshots.
+    type: str
+  phase:
+    description:
+      - V(cut) runs hooks and takes snapshots, V(move) moves what O(cuts) names, V(all) does both.
+      - The two steps let a play capture the objects in between, close to the instant that the volumes equal.
+    type: str
+    choices: [all, cut, move]
+    default: all
+  cuts:
+    description: RV(cuts) of the run with O(phase=cut). Needed with O(phase=move).
+    type: list
+    elements: dict
+  snapshot_classes:
+    description:
+      - Maps CSI drivers to the snapshot class to use. Without it, the default class of the driver, or its only one.
+    type: dict
+  methods:
+    description:
+      - Maps storage classes to V(snapshot), V(live) or V(auto), which takes a snapshot where the driver can.
+    type: dict
+  cut_timeout:
+    description: How long to wait until all snapshots are cut, while the application is held, as seconds or as V(2m).
+    type: str
+    default: 2m
+  ready_timeout:
+    description: How long to wait until the snapshots can be read, as seconds or as V(10m).
+    type: str
+    default: 10m
+  workers:
+    description: How many volumes move at a time.
+    type: int
+    default: 4
+  mover:
+    description:
+      - How the short-lived Jobs run that read and write volumes.
+    type: dict
+    suboptions:
+      image:
+        description:
+          - Image with restic 0.18 or newer as C(restic) on the path and a POSIX shell. Name it by digest.
+        type: str
+        default: restic/restic:0.19.1
+      namespace:
+        description:
+          - Namespace of our own for movers that read snapshots, so that no tenant sees the repository's password.
+            It is made where it does not exist, and removed again if it was made here and is empty.
+        type: str
+        default: muster-container-dr
+      registry:
+        description:
+          - Login of the registry that holds O(mover.image), where it wants one.
+        type: dict
+        suboptions:
+          name:
+            description: Host, port and path prefix.
+            type: str
+            required: true
+          username:
+            description: User who logs in.
+            type: str
+          password:
+            description: Password or token of the user.
+            type: str
+          auth_file:
+            description: Not used for movers.
+            type: path
+          ca_cert:
+            description: Not used for movers; the nodes must trust the registry.
+            type: path
+          validate_certs:
+            description: Not used for movers.
+            type: bool
+            default: true
+          plain_http:
+            description: Not used for movers.
+            type: bool
+            default: false
+      timeout:
+        description:
+          - How long one volume may take, as seconds or as V(4h).
+        type: str
+        default: 4h
+      start_timeout:
+        description:
+          - How long a mover's pod may take to start, as seconds or as V(5m).
+        type: str
+        default: 5m
+      stall_timeout:
+        description:
+          - How long a mover may say nothing, as seconds or as V(2m).
+        type: str
+        default: 2m
+      resources:
+        description:
+          - Resource requests and limits of the mover's container, as in a pod.
+        type: dict
+      pull_policy:
+        description:
+          - When the kubelet pulls O(mover.image).
+        type: str
+        choices: [Always, IfNotPresent, Never]
+seealso:
+  - module: muster.container_dr.volume_import
+  - module: muster.container_dr.recovery_point
+"""
+
+EXAMPLES = r"""
+- name: Export all volumes of the shop
+  muster.container_dr.volume_export:
+    kubeconfig: east.kubeconfig
+    site: east
+    application:
+      name: shop
+      namespaces: [shop]
+      volumes:
+        exclude:
+          - {namespace: shop, name: cache, reason: can be filled again}
+    repository:
+      url: s3:https://s3.east.example.com/muster/repository
+      password_file: repository.password
+  register: exported
+"""
+
+RETURN = r"""
+consistency:
+  description: The instant that the data equals.
+  type: dict
+  returned: success
+  contains:
+    point:
+      description: The earliest of the volumes' consistency points.
+      type: str
+      sample: "2026-01-31T04:05:06.789Z"
+    skew_seconds:
+      description: Between the first and the last volume.
+      type: float
+      sample: 0.4
+    mode:
+      description: V(per_volume), or V(live) where a volume was read in use.
+      type: str
+      sample: per_volume
+volumes:
+  description: One entry per claim, ordered by name.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: Namespace and claim.
+      type: str
+      sample: shop/data
+    method:
+      description: V(snapshot) or V(live).
+      type: str
+      sample: snapshot
+    consistency_point:
+      description: The instant that its data equals.
+      type: str
+      sample: "2026-01-31T04:05:06.789Z"
+    snapshot:
+      description: Id of the restic snapshot.
+      type: str
+      sample: 4bba301e6b6cdb49ed4ae1db27d0a1cbf0e8adaff6f1e6ff3b1ddf1b2ac0ef24
+    tree:
+      description: Id of its tree, which survives a copy to another repository.
+      type: str
+      sample: 8a7d5f1ad6b1d53b7e69ee62cc5bff3d5bb2f2b24f3cd3cc5cc3b1bff2b0ea31
+    files:
+      description: Number of files.
+      type: int
+      sample: 1423
+    bytes:
+      description: Size of the files in bytes.
+      type: int
+      sample: 49283072
+    bytes_added:
+      description: Bytes that the repository grew by.
+      type: int
+      sample: 1048576
+    seconds:
+      description: How long moving it took.
+      type: float
+      sample: 4.2
+    complete:
+      description: Whether everything could be read.
+      type: bool
+      sample: true
+    msg:
+      description: What became of it.
+      type: str
+      sample: ""
+hooks:
+  description: One entry per hook and pod that it ran in.
+  type: list
+  elements: dict
+  returned: always
+  sample: [{name: hold writes, phase: pre, ok: true, seconds: 0.2}]
+excluded:
+  description: Volumes that were left out by a rule, with the reason.
+  type: list
+  elements: dict
+  returned: always
+  sample: [{what: shop/cache, why: can be filled again}]
+cuts:
+  description: What O(phase=move) needs to know.
+  type: list
+  elements: dict
+  returned: always
+  sample: []
+"""
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
+    CLUSTER,
+    PROGRESS,
+    Options,
+    application,
+    repository,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT
+from ansible_collections.muster.container_dr.plugins.module_utils._module import run
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.exporting import export
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import MOVER_ARGUMENTS
+
+OPTIONS = (
+    CLUSTER
+    + repository()
+    + application()
+    + PROGRESS
+    + Options(
+        arguments={
+            "site": {"type": "str", "required": True},
+            "point": {"type": "str"},
+            "phase": {"type": "str", "choices": ["all", "cut", "move"], "default": "all"},
+            "cuts": {"type": "list", "elements": "dict"},
+            "snapshot_classes": {"type": "dict"},
+            "methods": {"type": "dict"},
+            "cut_timeout": {"type": "str", "default": "2m"},
+            "ready_timeout": {"type": "str", "default": "10m"},
+            "workers": {"type": "int", "default": 4},
+            "mover": {"type": "dict", "options": MOVER_ARGUMENTS},
+        },
+        required_if=[("phase", "move", ["cuts"])],
+    )
+)
+
+
+def main() -> None:
+    """Entry point."""
+    run(OPTIONS, export, [REQUIREMENT])
+
+
+if __name__ == "__main__":
+    main()

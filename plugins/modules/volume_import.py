@@ -1,0 +1,233 @@
+#!/usr/bin/python
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: volume_import
+short_description: Restore the volumes of a recovery point into claims
+version_added: 0.1.0
+author: Muster contributors (@muster-dr)
+description:
+  - Makes a claim for every volume, restores its data with a short-lived Job, and compares the counts with those of the
+    recovery point.
+  - A volume counts as complete only if restic ended without an error, verified what it wrote, and the counts and the
+    tree are those of the point.
+  - A claim that a killed run left half restored is restored again by the next.
+extends_documentation_fragment:
+  - muster.container_dr.attributes
+  - muster.container_dr.cluster
+  - muster.container_dr.repository
+  - muster.container_dr.progress
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+    details:
+      - Volumes that the same point was restored to already are left alone.
+options:
+  volumes:
+    description: The volumes of the recovery point's document.
+    type: list
+    elements: dict
+    required: true
+  application:
+    description: Name of the application; becomes a label.
+    type: str
+    required: true
+  point:
+    description: Id of the recovery point; noted on the claims.
+    type: str
+  namespace_mapping:
+    description: Maps the namespaces of the point to those to restore into.
+    type: dict
+  namespace_labels:
+    description: Labels for namespaces that have to be made.
+    type: dict
+  storage_classes:
+    description: Maps storage classes of the point to those of this cluster.
+    type: dict
+  existing:
+    description:
+      - What to do with a claim that is there already and holds other data. V(fail) refuses before anything is written,
+        V(keep) leaves it alone, V(replace) overwrites it.
+    type: str
+    choices: [fail, keep, replace]
+    default: fail
+  verify:
+    description: Whether restic reads back what it wrote and compares it.
+    type: bool
+    default: true
+  workers:
+    description: How many volumes move at a time.
+    type: int
+    default: 4
+  mover:
+    description:
+      - How the short-lived Jobs run that read and write volumes.
+    type: dict
+    suboptions:
+      image:
+        description:
+          - Image with restic 0.18 or newer as C(restic) on the path and a POSIX shell. Name it by digest.
+        type: str
+        default: restic/restic:0.19.1
+      namespace:
+        description:
+          - Namespace of our own for movers that read snapshots, so that no tenant sees the repository's password.
+            It is made where it does not exist, and removed again if it was made here and is empty.
+        type: str
+        default: muster-container-dr
+      registry:
+        description:
+          - Login of the registry that holds O(mover.image), where it wants one.
+        type: dict
+        suboptions:
+          name:
+            description: Host, port and path prefix.
+            type: str
+            required: true
+          username:
+            description: User who logs in.
+            type: str
+          password:
+            description: Password or token of the user.
+            type: str
+          auth_file:
+            description: Not used for movers.
+            type: path
+          ca_cert:
+            description: Not used for movers; the nodes must trust the registry.
+            type: path
+          validate_certs:
+            description: Not used for movers.
+            type: bool
+            default: true
+          plain_http:
+            description: Not used for movers.
+            type: bool
+            default: false
+      timeout:
+        description:
+          - How long one volume may take, as seconds or as V(4h).
+        type: str
+        default: 4h
+      start_timeout:
+        description:
+          - How long a mover's pod may take to start, as seconds or as V(5m).
+        type: str
+        default: 5m
+      stall_timeout:
+        description:
+          - How long a mover may say nothing, as seconds or as V(2m).
+        type: str
+        default: 2m
+      resources:
+        description:
+          - Resource requests and limits of the mover's container, as in a pod.
+        type: dict
+      pull_policy:
+        description:
+          - When the kubelet pulls O(mover.image).
+        type: str
+        choices: [Always, IfNotPresent, Never]
+seealso:
+  - module: muster.container_dr.volume_export
+  - module: muster.container_dr.k8s_restore
+"""
+
+EXAMPLES = r"""
+- name: Restore the volumes of a point beside the original
+  muster.container_dr.volume_import:
+    kubeconfig: west.kubeconfig
+    application: shop
+    point: "{{ chosen.point.id }}"
+    volumes: "{{ chosen.point.document.volumes }}"
+    namespace_mapping: {shop: shop-copy}
+    repository:
+      url: s3:https://s3.west.example.com/muster/repository
+      password_file: repository.password
+  register: imported
+"""
+
+RETURN = r"""
+volumes:
+  description: One entry per volume, in the order of O(volumes).
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: The volume as the point names it.
+      type: str
+      sample: shop/data
+    tree:
+      description: Id of the tree that was restored.
+      type: str
+      sample: 8a7d5f1ad6b1d53b7e69ee62cc5bff3d5bb2f2b24f3cd3cc5cc3b1bff2b0ea31
+    files:
+      description: Number of files restored.
+      type: int
+      sample: 1423
+    bytes:
+      description: Size of the files in bytes.
+      type: int
+      sample: 49283072
+    complete:
+      description: Whether all that the point recorded is there.
+      type: bool
+      sample: true
+    changed:
+      description: Whether it was (in check mode, would be) written.
+      type: bool
+      sample: true
+    msg:
+      description: What became of it.
+      type: str
+      sample: ""
+"""
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
+    CLUSTER,
+    PROGRESS,
+    Options,
+    repository,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT
+from ansible_collections.muster.container_dr.plugins.module_utils._module import run
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.importing import restore
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import MOVER_ARGUMENTS
+
+OPTIONS = (
+    CLUSTER
+    + repository()
+    + PROGRESS
+    + Options(
+        arguments={
+            "volumes": {"type": "list", "elements": "dict", "required": True},
+            "application": {"type": "str", "required": True},
+            "point": {"type": "str"},
+            "namespace_mapping": {"type": "dict"},
+            "namespace_labels": {"type": "dict"},
+            "storage_classes": {"type": "dict"},
+            "existing": {"type": "str", "choices": ["fail", "keep", "replace"], "default": "fail"},
+            "verify": {"type": "bool", "default": True},
+            "workers": {"type": "int", "default": 4},
+            "mover": {"type": "dict", "options": MOVER_ARGUMENTS},
+        }
+    )
+)
+
+
+def main() -> None:
+    """Entry point."""
+    run(OPTIONS, restore, [REQUIREMENT])
+
+
+if __name__ == "__main__":
+    main()

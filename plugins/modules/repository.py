@@ -33,7 +33,8 @@ options:
     default: present
   check_data:
     description:
-      - Verify its structure too, and that part of its data, such as V(10%) or V(100M). Empty verifies the structure only.
+      - Verify its structure too, and that part of its data, such as V(10%) or V(100M). Empty verifies the structure
+        only.
       - This reads from the repository and can take long. Left out in check mode.
     type: str
 """

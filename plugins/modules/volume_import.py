@@ -163,6 +163,10 @@ volumes:
   returned: always
   contains:
     name:
+      description: Namespace and claim that it was restored to.
+      type: str
+      sample: shop-copy/data
+    source:
       description: The volume as the point names it.
       type: str
       sample: shop/data

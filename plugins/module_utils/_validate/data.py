@@ -20,8 +20,11 @@ _SHOWN = 600
 
 
 def volumes(recorded: Sequence[Mapping[str, Any]], restored: Sequence[Mapping[str, Any]]) -> Finding:
-    """D01: every volume of the point was restored whole, from the tree that the point is bound to."""
-    by_name = {str(volume.get("name")): volume for volume in restored}
+    """D01: every volume of the point was restored whole, from the tree that the point is bound to.
+
+    Restored volumes name the recorded one in ``source``, as they may lie in another namespace.
+    """
+    by_name = {str(volume.get("source") or volume.get("name")): volume for volume in restored}
     problems: dict[str, str] = {}
     for volume in recorded:
         name = str(volume["name"])

@@ -125,11 +125,12 @@ def test_a_tag_counts_by_what_the_kubelet_pulled_for_it():
     ("restored", "expected"),
     [
         ([{"name": "n/v", "tree": "t", "complete": True}], Result.PASS),
+        ([{"name": "drill/v", "source": "n/v", "tree": "t", "complete": True}], Result.PASS),
         ([{"name": "n/v", "tree": "u", "complete": True}], Result.FAIL),
         ([{"name": "n/v", "tree": "t", "complete": False}], Result.FAIL),
         ([], Result.FAIL),
     ],
-    ids=["whole", "another tree", "incomplete", "not restored"],
+    ids=["whole", "whole elsewhere", "another tree", "incomplete", "not restored"],
 )
 def test_volumes_are_complete_by_tree(restored, expected):
     assert data.volumes([{"name": "n/v", "tree": "t", "files": 3}], restored).result is expected

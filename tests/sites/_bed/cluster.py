@@ -259,33 +259,39 @@ def up_to_date(bed: Bed, engine: Engine, site: str) -> bool:
     return bool(found and found["data"].get("recipe") == recipe(bed, settings.load(bed).nodes))
 
 
-def settled_after_start(bed: Bed, engine: Engine, site: str, moment: datetime.datetime) -> None:
-    """Wait until a cluster whose nodes were started again, after the moment, works.
+def works(bed: Bed, engine: Engine, site: str, timeout: float = 180) -> None:
+    """Wait until every pod of the bed's own runs on its node as that node is now.
 
-    The API still tells of the pods as they were before: only containers that were started since then count.
+    After a node was started again the API goes on telling of its pods as they were before, so only containers count
+    that were started since then.
     """
-    answers(bed, engine, site)
     server_api = api(bed, engine, site)
+    nodes = bed.nodes(site, settings.load(bed).nodes)
+    told = engine.docker("container", "inspect", "--format", "{{.Name}} {{.State.StartedAt}}", *nodes)
+    begun = {name.lstrip("/"): moment(text) for name, text in (line.split() for line in told.splitlines())}
 
     def fresh() -> bool:
         try:
-            return all(runs_since(pod, moment) for space in SPACES
-                       for pod in server_api.items(f"/api/v1/namespaces/{space}/pods"))  # fmt: skip
+            pods = [pod for space in SPACES for pod in server_api.items(f"/api/v1/namespaces/{space}/pods")]
         except (OSError, BedError):
             return False
+        return all(runs_since(pod, begun.get(pod["spec"].get("nodeName", ""))) for pod in pods)
 
-    wait_for(f"The pods of {site}", fresh, 180, interval=0.5)
-    routes(bed, engine, site, settings.load(bed).nodes)
-    settled(bed, site)
+    wait_for(f"The pods of {site}", fresh, timeout, interval=0.5)
 
 
-def runs_since(pod: kube.Document, moment: datetime.datetime) -> bool:
-    """True when all containers of a pod are ready and were started after a moment."""
+def moment(text: str) -> datetime.datetime:
+    """A time as Docker or Kubernetes writes it, in whole seconds: Kubernetes tells no more of a container's start."""
+    return datetime.datetime.fromisoformat(text[:19] + "+00:00")
+
+
+def runs_since(pod: kube.Document, start: datetime.datetime | None) -> bool:
+    """True when all containers of a pod are ready and were not started before their node was."""
     statuses = pod.get("status", {}).get("containerStatuses") or []
     if len(statuses) < len(pod["spec"]["containers"]):
         return False
     for status in statuses:
         begun = status.get("state", {}).get("running", {}).get("startedAt")
-        if not status.get("ready") or not begun or datetime.datetime.fromisoformat(begun) < moment:
+        if not status.get("ready") or not begun or start is None or moment(begun) < start:
             return False
     return True

@@ -6,14 +6,14 @@ import ipaddress
 import json
 import os
 import re
+import shlex
 import shutil
-import signal
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import settings
+from . import leftovers, settings
+from .leftovers import processes_of, stop
 from .places import Bed, Network, free_block
 from .steps import BedError, CommandError, note, run, say, succeeds, wait_for
 
@@ -105,6 +105,8 @@ def up(bed: Bed) -> Engine:
     foreign = not kept.private and answers(host)
     if not foreign:
         require(host)
+    if not foreign and not answers(f"unix://{socket_path(bed)}"):
+        private_down(bed)  # what a killed one left behind, before addresses are chosen
     if kept.block is None:
         block = free_block(bed.id, routes())
         if block is None:
@@ -191,7 +193,6 @@ def private_up(bed: Bed, network: Network) -> None:
     if answers(host):
         plumb(bed, network)
         return
-    private_down(bed, network)  # what a killed one left behind
     plumb(bed, network)
     home = bed.work / "engine"
     sockets = socket_path(bed).parent
@@ -291,22 +292,17 @@ def make_network(bed: Bed, engine: Engine) -> None:
     )  # fmt: skip
 
 
-def private_down(bed: Bed, network: Network | None) -> None:
+def private_down(bed: Bed) -> None:
     """Stop the private engine and take away what it or a killed one left on the machine."""
     home = bed.work / "engine"
     for name in ("dockerd", "containerd"):
         for pid in processes_of(str(home), name):
             stop(pid)
-    for pid in processes_of(str(home), "containerd-shim"):
-        stop(pid)
+    leftovers.clear(home)
     for pid in inhabitants(bed):
         stop(pid)
-    for mount in mounts_below(home):
-        succeeds(["umount", "-l", mount])
-    if network is not None:
-        for rule in rules(bed, network):
-            while iptables("-C", rule) and iptables("-D", rule):
-                pass
+    for table in ("nat", "filter"):
+        remove_rules(bed, table)
     if Path("/sys/class/net", veth(bed)).exists():
         succeeds(["ip", "link", "delete", veth(bed)])
     if Path(f"/run/netns/{bed.name}").exists():
@@ -319,16 +315,15 @@ def private_down(bed: Bed, network: Network | None) -> None:
         shutil.rmtree(socket_path(bed).parent, ignore_errors=True)
 
 
-def processes_of(home: str, program: str) -> list[int]:
-    """Ids of the running processes of a program that have this bed's folder in their command line."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
-                if Path(words[0]).name.startswith(program) and any(home in word for word in words):
-                    found.append(int(entry.name))
-    return found
+def remove_rules(bed: Bed, table: str) -> None:
+    """Delete the machine's iptables rules that carry the bed's name."""
+    if shutil.which("iptables") is None:
+        return
+    with contextlib.suppress(CommandError):
+        for line in run(["iptables", "-w", "10", "-t", table, "-S"]).splitlines():
+            words = shlex.split(line)
+            if words[0] == "-A" and bed.name in words:
+                succeeds(["iptables", "-w", "10", "-t", table, "-D", *words[1:]])
 
 
 def inhabitants(bed: Bed) -> list[int]:
@@ -339,35 +334,6 @@ def inhabitants(bed: Bed) -> list[int]:
     return []
 
 
-def stop(pid: int, patience: float = 15) -> None:
-    """End a process, politely first."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGTERM)
-        end = time.monotonic() + patience
-        while time.monotonic() < end:
-            if not alive(pid):
-                return
-            time.sleep(0.1)
-        os.kill(pid, signal.SIGKILL)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def mounts_below(folder: Path) -> list[str]:
-    """Mount points below a folder, the deepest first."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        point = line.split()[4].encode().decode("unicode_escape")
-        if point.startswith(f"{folder}/"):
-            found.append(point)
-    return sorted(found, key=len, reverse=True)
-
-
 def down(bed: Bed, engine: Engine | None) -> None:
     """Remove the network (and the private engine with all it holds), and set kernel settings back."""
     kept = settings.load(bed)
@@ -375,7 +341,7 @@ def down(bed: Bed, engine: Engine | None) -> None:
         with contextlib.suppress(CommandError):
             engine.docker("network", "rm", bed.name)
     if kept.private:
-        private_down(bed, Network(ipaddress.IPv4Network(kept.block)) if kept.block else None)
+        private_down(bed)
         shutil.rmtree(bed.work / "engine", ignore_errors=True)
     for name, old in kept.sysctls.items():
         if not others_running(bed):

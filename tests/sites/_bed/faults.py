@@ -1,7 +1,6 @@
 """Faults: what can happen to a place, each undone by `heal`."""
 from __future__ import annotations
 
-import datetime
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,13 +98,13 @@ def power_cut(bed: Bed, engine: Engine, site: str, parts: list[str]) -> None:
 
 def restart(bed: Bed, engine: Engine, wanted: list[Target]) -> None:
     """Start what is stopped and wait until it works."""
-    # Kubernetes tells when a container was started in whole seconds.
-    moment = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     engine.docker("start", *(target.container for target in wanted))
     for site in dict.fromkeys(target.site for target in wanted):
         stores.ready(bed, engine, site)
         if any(target.part == "node" for target in wanted):
-            cluster.settled_after_start(bed, engine, site, moment)
+            cluster.answers(bed, engine, site)
+            cluster.routes(bed, engine, site, settings.load(bed).nodes)
+            cluster.works(bed, engine, site)
 
 
 def destroy(bed: Bed, engine: Engine, site: str, parts: list[str]) -> None:

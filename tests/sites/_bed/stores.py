@@ -116,6 +116,7 @@ def registry_request(bed: Bed, engine: Engine, site: str, path: str) -> tuple[in
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
     request = urllib.request.Request(f"https://{registry_name(engine, site)}{path}")
     request.add_header("Authorization", f"Basic {token}")
+    request.add_header("Accept", "application/vnd.oci.image.manifest.v1+json, application/json")
     context = ssl.create_default_context(cafile=str(bed.ca))
     try:
         opener = urllib.request.build_opener(

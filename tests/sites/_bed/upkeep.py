@@ -82,6 +82,7 @@ def site_up(bed: Bed, host: Engine, site: str, nodes: int, wanted: images.Images
         cluster.answers(bed, host, site)
         cluster.routes(bed, host, site, nodes)
         cluster.add(bed, host, site, nodes, driver, wanted.own_node)
+        cluster.works(bed, host, site)
         return ""
 
     mover = together(storage, kubernetes)[0]

@@ -69,9 +69,15 @@ def load_images(path: Path, env: dict[str, str]) -> bool:
 
 
 def clean(bed: Bed) -> str:
-    """Remove the cache folder. Go's module cache is read-only, so its folders are made writable first."""
+    """Remove the cache folder; returns what was done."""
     if not bed.cache.exists():
         return "nothing cached"
-    subprocess.run(["chmod", "-R", "u+w", str(bed.cache)], check=False)
-    shutil.rmtree(bed.cache)
+    remove(bed.cache)
     return f"removed {bed.cache}"
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, read-only ones in it too."""
+    if folder.exists():
+        subprocess.run(["chmod", "-R", "u+w", str(folder)], check=False)
+        shutil.rmtree(folder)

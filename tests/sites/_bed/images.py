@@ -289,6 +289,14 @@ def pod_archive(bed: Bed, engine: Engine, images: Images) -> Path:
     return path
 
 
+def drop_older(engine: Engine, images: Images) -> None:
+    """Remove images that an earlier recipe made from the private engine; one that a container uses stays."""
+    if engine.private:
+        listed = engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", "muster-bed/*").split()
+        for name in set(listed) - {images.node, images.userland, images.services}:
+            engine.docker("rmi", name, check=False)
+
+
 def provide(bed: Bed, engine: Engine, images: Images, programs_built: Callable[[], None], *, nodes: bool) -> None:
     """Get every image that is not there: from the cache, by pull, or made. The node image only for new nodes.
 

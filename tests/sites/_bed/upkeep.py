@@ -41,6 +41,7 @@ def up(bed: Bed, nodes: int | None = None) -> None:
     driver = cluster.driver(bed)
     works = [partial(site_up, bed, host, site, kept.nodes, wanted, driver) for site in SITES]
     movers = together(*works, partial(witness_up, bed, host, wanted))
+    images.drop_older(host, wanted)
     write_facts(bed, host, dict(zip(SITES, movers, strict=False)))
     say("both sites and the witness are up: .work/sites/bed.json tells where everything is")
 
@@ -52,9 +53,12 @@ def builder(bed: Bed) -> Iterator[Callable[[], None]]:
 
     def build() -> None:
         try:
-            for group in gobuild.missing(bed):
+            missing = gobuild.missing(bed)
+            for group in missing:
                 with step(f"build {group}", bed.logs):
                     gobuild.build(bed, group)
+            if missing:
+                gobuild.forget(bed)
         except BaseException as error:  # raised again by whoever waits
             failure.append(error)
 
@@ -72,13 +76,23 @@ def builder(bed: Bed) -> Iterator[Callable[[], None]]:
 def site_up(bed: Bed, host: Engine, site: str, nodes: int, wanted: images.Images, driver: Path) -> str:
     """Stores and cluster of one site; returns the name of its mover image."""
 
+    trusted, made = threading.Event(), list[str]()
+
     def storage() -> str:
         stores.up(bed, host, site, wanted.services)
-        return stores.push_mover(bed, host, site, wanted.mover)
+        mover = stores.push_mover(bed, host, site, wanted.mover)
+        trusted.wait()
+        if made:
+            stores.pull_mover(bed, host, site, mover, bed.nodes(site, nodes))
+        return mover
 
     def kubernetes() -> str:
-        cluster.create(bed, host, site, nodes, wanted.node)
-        cluster.trust(bed, host, site, nodes)
+        try:
+            cluster.create(bed, host, site, nodes, wanted.node)
+            cluster.trust(bed, host, site, nodes)
+            made.append(site)
+        finally:
+            trusted.set()
         cluster.answers(bed, host, site)
         cluster.routes(bed, host, site, nodes)
         cluster.add(bed, host, site, nodes, driver, wanted.own_node)
@@ -86,7 +100,6 @@ def site_up(bed: Bed, host: Engine, site: str, nodes: int, wanted: images.Images
         return ""
 
     mover = together(storage, kubernetes)[0]
-    stores.pull_mover(bed, host, site, mover, bed.nodes(site, nodes))
     reset.remember(bed, host, site)
     return mover
 

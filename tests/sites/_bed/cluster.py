@@ -84,6 +84,7 @@ def create(bed: Bed, engine: Engine, site: str, nodes: int, node_image: str) -> 
                 "MUSTER_NODES": " ".join(f"{n}={engine.network.node(site, i)}" for i, n in enumerate(wanted)),
                 "KIND_EXPERIMENTAL_DOCKER_NETWORK": bed.name, "KUBECONFIG": str(Path(folder, "kubeconfig")),
             }  # fmt: skip
+            bed.kubeconfig(site).unlink(missing_ok=True)  # its absence tells of half a cluster
             run([kind, "delete", "cluster", "--name", bed.cluster(site)], env=env)
             try:
                 run([kind, "create", "cluster", "--config", file, "--image", node_image, "--retain", "-v", "1"],
@@ -150,7 +151,7 @@ def driver(bed: Bed) -> Path:
     if not program.exists():
         with step("csi driver", bed.logs):
             program.parent.mkdir(parents=True, exist_ok=True)
-            part = program.with_suffix(".part")
+            part = program.with_suffix(f".{os.getpid()}")
             run([gobuild.go(bed), "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", part, "."],
                 cwd=folder, env=gobuild.environment(bed, folder))  # fmt: skip
             part.replace(program)

@@ -299,6 +299,7 @@ def private_down(bed: Bed) -> None:
         for pid in processes_of(str(home), name):
             stop(pid)
     leftovers.clear(home)
+    leftovers.remove_tree(bed.work / "build")
     for pid in inhabitants(bed):
         stop(pid)
     for table in ("nat", "filter"):

@@ -175,8 +175,17 @@ def inside(bed: Bed, engine: Engine, container: str, script: str, timeout: float
     """Run a script in a container's network namespace, whatever state its own processes are in."""
     return engine.docker(
         "run", "--rm", "-i", "--network", f"container:{container}", "--cap-add", "NET_ADMIN",
-        "--entrypoint", "sh", images.names(bed).services, "-s", feed=script, timeout=timeout,
+        "--entrypoint", "sh", tools_image(bed, engine), "-s", feed=script, timeout=timeout,
     )  # fmt: skip
+
+
+def tools_image(bed: Bed, engine: Engine) -> str:
+    """The services image; the one that was up before when the recipe has changed since."""
+    wanted = images.names(bed).services
+    if engine.has_image(wanted):
+        return wanted
+    have = engine.docker("images", "--format", "{{.Repository}}:{{.Tag}}", wanted.split(":")[0]).split()
+    return have[0] if have else wanted
 
 
 def partition(bed: Bed, engine: Engine, site: str, names: list[str]) -> None:

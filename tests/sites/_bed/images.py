@@ -173,7 +173,7 @@ def mover(bed: Bed, engine: Engine, images: Images) -> None:
         tag = f"muster-bed/mover:{bed.id}"
         docker_build(engine, tag, bed.here / "images/mover.Dockerfile", programs(bed, ["restic"]))
         images.mover.parent.mkdir(parents=True, exist_ok=True)
-        part = images.mover.with_suffix(".part")
+        part = images.mover.with_suffix(f".{os.getpid()}")
         with tempfile.TemporaryDirectory(dir=part.parent) as folder:
             layer = archive.Layer(Path(folder, "layer"), 6)
             tree_of(engine, tag, layer, {})
@@ -282,7 +282,7 @@ def pod_archive(bed: Bed, engine: Engine, images: Images) -> Path:
     if not path.exists():
         with step("pod images", bed.logs):
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
+            part = path.with_suffix(f".{os.getpid()}")
             control(bed, engine, images, part)
             part.replace(path)
             cache.drop_others(path.parent, "pods", path.name)

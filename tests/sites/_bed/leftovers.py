@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -39,6 +40,14 @@ def clear(home: Path) -> None:
             group.rmdir()
     for mount in mounts_below(home):
         succeeds(["umount", "-l", mount])
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder in which debootstrap may have been killed: with mounts in it."""
+    for mount in mounts_below(folder):
+        succeeds(["umount", "-l", mount])
+    if not mounts_below(folder):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def containers(home: Path) -> set[str]:

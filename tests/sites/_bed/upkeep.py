@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from . import authority, cluster, engine, faults, gobuild, images, reset, settings, stores
+from . import authority, cluster, engine, faults, gobuild, images, leftovers, reset, settings, stores
 from .engine import Engine
 from .places import REGION, SITES, USER, WITNESS, Bed
 from .steps import BedError, say, step, together
@@ -188,6 +188,7 @@ def down(bed: Bed) -> None:
                 host.docker("volume", "rm", "-f", *volumes)
     with step("remove engine" if settings.load(bed).private else "remove network", bed.logs):
         engine.down(bed, host)
+    leftovers.remove_tree(bed.work / "build")
     logs = bed.logs
     for entry in list(bed.work.iterdir()) if bed.work.exists() else []:
         if entry != logs and entry.name != "lock":

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - the folder below it is private and checked
+MEMORY = Path("/dev/shm")
 # Container engines give 64 MiB by default, too little for a large application.
 _ROOM = 128 * 1024 * 1024
 

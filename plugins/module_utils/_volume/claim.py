@@ -1,0 +1,325 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The claims of an application, and how each one can be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    InvalidInput,
+    MusterError,
+    NotFound,
+    Refused,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
+
+JSON = dict[str, Any]
+SNAPSHOT_GROUP = "snapshot.storage.k8s.io"
+SNAPSHOT_API = f"{SNAPSHOT_GROUP}/v1"
+_DEFAULT_CLASS = f"{SNAPSHOT_GROUP}/is-default-class"
+_VELERO_EXCLUDE = "velero.io/exclude-from-backup"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A PersistentVolumeClaim in scope. ``size`` in bytes; ``node`` where a pod uses it, else None."""
+
+    namespace: str
+    name: str
+    phase: str
+    storage_class: str | None
+    driver: str | None
+    size: int
+    access_modes: tuple[str, ...]
+    volume_mode: str
+    node: str | None = None
+    used_by: tuple[str, ...] = ()
+    run_as_user: int | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    def entry(self) -> JSON:
+        """The claim's part of a result."""
+        return {
+            "name": self.label,
+            "kind": "pvc",
+            "namespace": self.namespace,
+            "claim": self.name,
+            "class": self.storage_class,
+            "driver": self.driver,
+            "size": self.size,
+            "access_modes": list(self.access_modes),
+            "volume_mode": self.volume_mode,
+        }
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be done with a claim: ``method`` and, for snapshots, the class; or why it cannot be done."""
+
+    claim: Claim
+    method: str = "live"
+    snapshot_class: str | None = None
+    problem: MusterError | None = None
+
+
+@dataclass
+class Survey:
+    """All volumes of an application: sources, and what is left out by which rule."""
+
+    sources: list[Source] = field(default_factory=list)
+    excluded: list[dict[str, str]] = field(default_factory=list)
+
+
+def survey(
+    cluster: Cluster,
+    namespaces: Sequence[str],
+    exclude: Iterable[Mapping[str, Any]] = (),
+    snapshot_classes: Mapping[str, str] | None = None,
+    methods: Mapping[str, str] | None = None,
+) -> Survey:
+    """Find every claim of the namespaces and decide how it is read.
+
+    ``snapshot_classes`` names the class for a driver where it is not to be found by itself, ``methods`` the method
+    for a storage class (``snapshot``, ``live`` or ``auto``). Raises :class:`NotFound` for a missing namespace.
+    """
+    found = Survey()
+    rules = [_rule(entry) for entry in exclude]
+    facts = _Facts(cluster, dict(snapshot_classes or {}), dict(methods or {}))
+    for namespace in namespaces:
+        if cluster.find(object_path("v1", "namespaces", None, namespace)) is None:
+            raise NotFound(
+                "find",
+                f"namespace {namespace} in cluster {cluster.name}",
+                "it does not exist",
+                "Correct the application's namespaces, or the cluster.",
+            )
+        pods = list(cluster.list(object_path("v1", "pods", namespace)))
+        found.excluded += _unclaimed(namespace, pods)
+        for document in cluster.list(object_path("v1", "persistentvolumeclaims", namespace)):
+            why = _excluded(namespace, document, rules)
+            if why:
+                found.excluded.append({"what": f"{namespace}/{document['metadata']['name']}", "why": why})
+            else:
+                found.sources.append(facts.source(facts.claim(document, pods)))
+    return found
+
+
+def users(cluster: Cluster, namespace: str, name: str) -> list[str]:
+    """The pods, other than our movers, that use a claim now."""
+    found = _users(list(cluster.list(object_path("v1", "pods", namespace))), name)
+    return [pod["metadata"]["name"] for pod in found if naming.MOVER not in (pod["metadata"].get("labels") or {})]
+
+
+def refresh(cluster: Cluster, claim: Claim) -> Claim:
+    """The claim with the pods that use it now; they may have moved since the survey."""
+    users = _users(list(cluster.list(object_path("v1", "pods", claim.namespace))), claim.name)
+    return replace(
+        claim,
+        node=next((pod["spec"]["nodeName"] for pod in users if pod["spec"].get("nodeName")), None),
+        used_by=tuple(pod["metadata"]["name"] for pod in users),
+        run_as_user=_run_as(users),
+    )
+
+
+def _rule(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+    if not entry.get("name") or not entry.get("reason"):
+        raise InvalidInput(
+            "use",
+            f"volumes.exclude entry {dict(entry)}",
+            "it has no name or no reason",
+            "Write {namespace: ..., name: ..., reason: ...}; name may hold * and ?.",
+        )
+    return str(entry.get("namespace") or "*"), str(entry["name"]), str(entry["reason"])
+
+
+def _excluded(namespace: str, document: JSON, rules: list[tuple[str, str, str]]) -> str | None:
+    metadata = document["metadata"]
+    for where, name, reason in rules:
+        if fnmatchcase(namespace, where) and fnmatchcase(metadata["name"], name):
+            return reason
+    if (metadata.get("labels") or {}).get(_VELERO_EXCLUDE) == "true":
+        return f"label {_VELERO_EXCLUDE}=true"
+    owners = [owner for owner in metadata.get("ownerReferences") or [] if owner.get("kind") == "Pod"]
+    if owners:
+        return f"ephemeral volume of pod {owners[0]['name']}; it ends with the pod"
+    return None
+
+
+def _unclaimed(namespace: str, pods: Iterable[JSON]) -> list[dict[str, str]]:
+    """Volumes that hold data of a pod and that no claim stands for."""
+    seen: dict[str, str] = {}
+    for pod in pods:
+        for volume in pod["spec"].get("volumes") or []:
+            what = f"{namespace}/{pod['metadata']['name']}/{volume['name']}"
+            if "hostPath" in volume:
+                seen[what] = f"hostPath {volume['hostPath'].get('path')} belongs to the node and is not captured"
+            elif "csi" in volume:
+                seen[what] = f"ephemeral volume of driver {volume['csi'].get('driver')}; it ends with the pod"
+    return [{"what": what, "why": why} for what, why in sorted(seen.items())]
+
+
+class _Facts:
+    """Storage classes, volumes and snapshot classes of a cluster, each read once."""
+
+    def __init__(self, cluster: Cluster, explicit: dict[str, str], methods: dict[str, str]) -> None:
+        self._cluster = cluster
+        self._explicit = explicit
+        self._methods = methods
+        self._classes: dict[str, list[JSON]] | None = None
+        self._drivers: set[str] | None = None
+        self._volumes: dict[str, JSON] | None = None
+
+    def claim(self, document: JSON, pods: Iterable[JSON]) -> Claim:
+        spec, status, metadata = document["spec"], document.get("status") or {}, document["metadata"]
+        volume = self._volume(spec.get("volumeName"))
+        users = _users(pods, metadata["name"])
+        capacity = (status.get("capacity") or {}).get("storage")
+        requested = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
+        return Claim(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            phase=str(status.get("phase") or "Pending"),
+            storage_class=spec.get("storageClassName"),
+            driver=((volume or {}).get("spec", {}).get("csi") or {}).get("driver"),
+            size=naming.size(capacity or requested),
+            access_modes=tuple(spec.get("accessModes") or ()),
+            volume_mode=str(spec.get("volumeMode") or "Filesystem"),
+            node=next((pod["spec"]["nodeName"] for pod in users if pod["spec"].get("nodeName")), None),
+            used_by=tuple(pod["metadata"]["name"] for pod in users),
+            run_as_user=_run_as(users),
+        )
+
+    def _volume(self, name: str | None) -> JSON | None:
+        if not name:
+            return None
+        if self._volumes is None:
+            path = object_path("v1", "persistentvolumes")
+            self._volumes = {item["metadata"]["name"]: item for item in self._cluster.list(path)}
+        return self._volumes.get(name)
+
+    def source(self, claim: Claim) -> Source:
+        plan = Source(claim)
+        try:
+            _check(claim)
+            wanted = self._methods.get(claim.storage_class or "", "auto")
+            if wanted != "live" and claim.driver and (wanted == "snapshot" or self._can_snapshot(claim.driver)):
+                return replace(plan, method="snapshot", snapshot_class=self._snapshot_class(claim))
+            if wanted == "snapshot":
+                raise InvalidInput(
+                    "snapshot", f"volume {claim.label}", "it is not a CSI volume", "Choose method live for its class."
+                )
+            if "ReadWriteOncePod" in claim.access_modes and claim.used_by:
+                raise Refused(
+                    "read",
+                    f"volume {claim.label}",
+                    f"it is ReadWriteOncePod and pod {claim.used_by[0]} holds it",
+                    "Give its driver a VolumeSnapshotClass, or stop the pod.",
+                )
+        except MusterError as error:
+            return replace(plan, problem=error)
+        return plan
+
+    def _can_snapshot(self, driver: str) -> bool:
+        """Drivers for which somebody made a class. One that has none cannot be told from one that can not."""
+        return bool(self._snapshot_classes().get(driver)) or driver in self._explicit
+
+    def _snapshot_classes(self) -> dict[str, list[JSON]]:
+        if self._classes is None:
+            self._classes = {}
+            try:
+                for document in self._cluster.list(object_path(SNAPSHOT_API, "volumesnapshotclasses")):
+                    self._classes.setdefault(str(document.get("driver")), []).append(document)
+            except NotFound:  # a cluster without the snapshot API
+                pass
+        return self._classes
+
+    def _snapshot_class(self, claim: Claim) -> str:
+        driver = str(claim.driver)
+        classes: dict[str, JSON] = {item["metadata"]["name"]: item for item in self._snapshot_classes().get(driver, [])}
+        explicit = self._explicit.get(driver)
+        if explicit:
+            if explicit not in classes:
+                raise NotFound(
+                    "find",
+                    f"VolumeSnapshotClass {explicit} for driver {driver}",
+                    "there is none of that name for this driver",
+                    f"Classes of the driver: {', '.join(sorted(classes)) or 'none'}.",
+                )
+            return explicit
+        defaults = [
+            name
+            for name, item in classes.items()
+            if (item["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
+        ]
+        if len(defaults) == 1:
+            return defaults[0]
+        if len(classes) == 1:
+            return next(iter(classes))
+        if not classes:
+            raise NotFound(
+                "snapshot",
+                f"volume {claim.label}",
+                f"no VolumeSnapshotClass is for its driver {driver}",
+                "Create one, or set methods for its storage class to live.",
+            )
+        raise InvalidInput(
+            "snapshot",
+            f"volume {claim.label}",
+            f"{len(defaults) or len(classes)} snapshot classes of driver {driver} could be meant "
+            f"({', '.join(sorted(defaults or classes))})",
+            f"Name one in snapshot_classes, or annotate one with {_DEFAULT_CLASS}.",
+        )
+
+
+def _check(claim: Claim) -> None:
+    target = f"volume {claim.label}"
+    if claim.phase == "Pending":
+        raise Refused(
+            "read",
+            target,
+            "the claim is Pending, it has no volume yet",
+            "Look at its events; start a pod that uses it, delete it, or exclude it in volumes.exclude.",
+        )
+    if claim.phase != "Bound":
+        raise Refused(
+            "read",
+            target,
+            f"the claim is {claim.phase}, its volume is gone",
+            "Mend or delete the claim, or exclude it in volumes.exclude.",
+        )
+    if claim.volume_mode != "Filesystem":
+        raise Refused(
+            "read", target, "it is a block volume, which is not supported yet", "Exclude it in volumes.exclude."
+        )
+
+
+def _users(pods: Iterable[JSON], name: str) -> list[JSON]:
+    return [
+        pod
+        for pod in pods
+        if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+        and any(
+            (volume.get("persistentVolumeClaim") or {}).get("claimName") == name
+            for volume in pod["spec"].get("volumes") or []
+        )
+    ]
+
+
+def _run_as(pods: Iterable[JSON]) -> int | None:
+    for pod in pods:
+        contexts = [pod["spec"].get("securityContext")]
+        contexts += [container.get("securityContext") for container in pod["spec"]["containers"]]
+        for context in contexts:
+            if context and context.get("runAsUser"):
+                return int(context["runAsUser"])
+    return None

@@ -1,0 +1,372 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Export: cut all volumes of an application, then move them into the repository."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Incomplete,
+    InvalidInput,
+    MusterError,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
+from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
+    claim as claims,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
+    hook,
+    mover_run,
+    namespace,
+    naming,
+    settings,
+    snapshot,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.snapshot import Cut
+
+JSON = dict[str, Any]
+_UNKNOWN: JSON = {
+    "consistency_point": None,
+    "snapshot": None,
+    "tree": None,
+    "host": None,
+    "files": None,
+    "bytes": None,
+    "bytes_added": None,
+    "seconds": None,
+    "complete": False,
+    "changed": False,
+    "failed": False,
+    "skipped": False,
+    "msg": "",
+}
+
+
+def export(request: Request) -> JSON:
+    """The verb of the module ``volume_export``."""
+    return _Export(request).run()
+
+
+class _Export:
+    def __init__(self, request: Request) -> None:
+        params = request.params
+        self._request = request
+        self._application = dict(params["application"])
+        self._name = str(self._application.get("name") or "")
+        self._namespaces = [str(name) for name in self._application.get("namespaces") or []]
+        if not self._name or not self._namespaces:
+            raise InvalidInput(
+                "use", "the application", "it has no name or no namespaces", "Set application.name and .namespaces."
+            )
+        self._site = str(params["site"])
+        self._point = params.get("point")
+        self._phase = str(params["phase"])
+        self._workers = int(params["workers"])
+        self._cut_timeout = clock.duration(params["cut_timeout"])
+        self._ready_timeout = clock.duration(params["ready_timeout"])
+        self._settings = settings.settings(params.get("mover"))
+        self._cluster = Cluster.connect(params)
+        self._repository = Repository.open(params["repository"])
+        parts.endpoint(self._repository.url)
+
+    def run(self) -> JSON:
+        # Before anything is frozen: a repository that cannot take the data is found out here.
+        self._repository.ready()
+        if self._phase == "move":
+            return self._run_move([Cut.read(document) for document in self._request.params.get("cuts") or []])
+        survey = claims.survey(
+            self._cluster,
+            self._namespaces,
+            (self._application.get("volumes") or {}).get("exclude") or [],
+            self._request.params.get("snapshot_classes"),
+            self._request.params.get("methods"),
+        )
+        hooks = hook.Hooks(self._cluster, self._application.get("hooks") or [], self._namespaces[0])
+        self._refuse(survey)
+        if self._request.check_mode:
+            return self._plan(survey)
+        run = naming.new_run()
+        with settings.interruptible(f"the export of {self._name}"):
+            cuts, cut_at = self._cut(survey, hooks, run)
+            result: JSON = {"run": run, "hooks": hooks.done, "excluded": survey.excluded}
+            result["cuts"] = [cut.document() for cut in cuts]
+            if self._phase == "cut":
+                count = sum(1 for cut in cuts if cut.method == "snapshot")
+                return {
+                    **result,
+                    "changed": bool(count or hooks.done),
+                    "msg": f"{count} of {len(cuts)} volumes are cut; {len(cuts) - count} will be read live.",
+                    "consistency": _consistency(cuts, cut_at),
+                    "volumes": [self._waiting(cut) for cut in cuts],
+                }
+            try:
+                moved = self._move(cuts, cut_at)
+            except MusterError as error:
+                error.result = {**result, **error.result}
+                raise
+            return {**result, **moved}
+
+    # -- plan -------------------------------------------------------------------------------------------------
+
+    def _refuse(self, survey: claims.Survey) -> None:
+        """End before anything is touched where a volume can neither be exported nor is excluded."""
+        problems = [source.problem for source in survey.sources if source.problem]
+        if not problems:
+            return
+        for source in survey.sources:
+            if source.problem:
+                self._request.progress.update("volume", source.claim.label, "failed", msg=str(source.problem))
+        error = problems[0]
+        error.result = {
+            "changed": False,
+            "volumes": [self._planned(source) for source in survey.sources],
+            "excluded": survey.excluded,
+            "hooks": [],
+        }
+        if len(problems) > 1:
+            error.result["msg_all"] = [str(problem) for problem in problems]
+        raise error
+
+    def _planned(self, source: claims.Source) -> JSON:
+        if source.problem:
+            msg, failed = str(source.problem), True
+        elif source.method == "snapshot":
+            msg, failed = f"is read from a snapshot of class {source.snapshot_class}", False
+        else:
+            where = f"on node {source.claim.node}" if source.claim.node else "on any node"
+            msg, failed = f"is read live {where}", False
+        return {
+            **source.claim.entry(),
+            **_UNKNOWN,
+            "method": source.method,
+            "host": self._host(source.claim),
+            "changed": not failed,
+            "failed": failed,
+            "msg": msg,
+        }
+
+    def _plan(self, survey: claims.Survey) -> JSON:
+        volumes = [self._planned(source) for source in survey.sources]
+        live = any(source.method == "live" for source in survey.sources)
+        return {
+            "changed": bool(volumes),
+            "msg": f"{len(volumes)} volumes would be exported, {len(survey.excluded)} are excluded.",
+            "consistency": {"point": None, "skew_seconds": None, "mode": "live" if live else "per_volume"},
+            "volumes": volumes,
+            "hooks": [],
+            "excluded": survey.excluded,
+            "cuts": [],
+            "run": None,
+        }
+
+    def _host(self, claim: claims.Claim) -> str:
+        return settings.host(self._site, claim.namespace, claim.name)
+
+    # -- cut --------------------------------------------------------------------------------------------------
+
+    def _cut(self, survey: claims.Survey, hooks: hook.Hooks, run: str) -> tuple[list[Cut], str]:
+        """Freeze, snapshot, thaw; the cuts in the survey's order, and when the cut began."""
+        removed = snapshot.debris(self._cluster, self._name, self._namespaces, self._settings.namespace)
+        if removed:
+            self._request.warn(f"Removed what an earlier run left behind: {', '.join(removed[:10])}.")
+        sources = [source for source in survey.sources if source.method == "snapshot"]
+        made: list[Cut] = []
+        try:
+            with hooks:
+                cut_at = clock.iso(clock.now())
+                # Created one by one and noted at once, so that whatever happens they can be removed.
+                for source in sources:
+                    made += snapshot.create(self._cluster, run, self._name, [source])
+                made = snapshot.wait_cut(self._cluster, made, self._cut_timeout, self._request.progress)
+        except BaseException as error:
+            left = snapshot.quietly(self._cluster, made)
+            if isinstance(error, MusterError):
+                error.result = {"hooks": hooks.done, "excluded": survey.excluded, "leftovers": left, **error.result}
+            raise
+        by_claim = {cut.volume.label: cut for cut in made}
+        cuts = [by_claim.get(source.claim.label) or Cut(run, source.claim, "live") for source in survey.sources]
+        return cuts, cut_at
+
+    def _waiting(self, cut: Cut) -> JSON:
+        return {
+            **cut.volume.entry(),
+            **_UNKNOWN,
+            "method": cut.method,
+            "host": self._host(cut.volume),
+            "consistency_point": cut.consistency_point,
+            "changed": cut.method == "snapshot",
+            "msg": "cut, not moved yet" if cut.method == "snapshot" else "not read yet",
+        }
+
+    # -- move -------------------------------------------------------------------------------------------------
+
+    def _run_move(self, cuts: list[Cut]) -> JSON:
+        result: JSON = {"run": cuts[0].run if cuts else None, "hooks": [], "excluded": [], "cuts": []}
+        if self._request.check_mode:
+            volumes = [self._waiting(cut) for cut in cuts]
+            msg = f"{len(cuts)} volumes would be moved."
+            consistency = _consistency(cuts, clock.iso(clock.now()))
+            return {**result, "changed": bool(cuts), "msg": msg, "volumes": volumes, "consistency": consistency}
+        with settings.interruptible(f"the export of {self._name}"):
+            return {**result, **self._move(cuts, clock.iso(clock.now()))}
+
+    def _move(self, cuts: Sequence[Cut], cut_at: str) -> JSON:
+        if any(cut.method == "snapshot" for cut in cuts):
+            namespace.ensure_ours(self._cluster, self._settings.namespace)
+        try:
+            outcomes = pool.each(cuts, self._move_one, workers=self._workers)
+        finally:
+            left = snapshot.quietly(self._cluster, cuts)
+            if left:
+                self._request.warn(
+                    f"These snapshots could not be removed, the next run tries again: {', '.join(left)}."
+                )
+            if any(cut.method == "snapshot" for cut in cuts):
+                self._remove_namespace()
+        volumes: list[JSON] = []
+        for outcome in outcomes:
+            if outcome.value is not None:
+                volumes.append(outcome.value)
+                continue
+            if outcome.error is not None and not isinstance(outcome.error, MusterError):
+                raise outcome.error
+            entry = {**self._waiting(outcome.item), "changed": False, "failed": True, "msg": str(outcome.error)}
+            if isinstance(outcome.error, MusterError) and outcome.error.result.get("errors"):
+                entry["errors"] = outcome.error.result["errors"]
+            volumes.append(entry)
+        failed = [entry for entry in volumes if entry["failed"]]
+        result: JSON = {
+            "changed": any(entry["changed"] for entry in volumes),
+            "consistency": _consistency(cuts, cut_at, volumes),
+            "volumes": volumes,
+        }
+        added = sum(entry["bytes_added"] or 0 for entry in volumes)
+        result["msg"] = f"{len(volumes) - len(failed)} of {len(volumes)} volumes exported, {added} bytes added."
+        if failed:
+            first = next(outcome.error for outcome in outcomes if outcome.error is not None)
+            raise Incomplete(
+                "export",
+                f"{len(failed)} of {len(volumes)} volumes of {self._name}",
+                str(first),
+                "Nothing of it counts as a backup; mend it and run it again.",
+                result={**result, "failed_volumes": [entry["name"] for entry in failed]},
+            )
+        return result
+
+    def _remove_namespace(self) -> None:
+        try:
+            namespace.remove_ours(self._cluster, self._settings.namespace)
+        except MusterError as error:
+            self._request.warn(str(error))
+
+    def _move_one(self, cut: Cut) -> JSON:
+        label = cut.volume.label
+        progress = self._request.progress
+        progress.update("volume", label, "running", msg="preparing")
+        watch = clock.Stopwatch()
+
+        def advance(done: int, total: int | None) -> None:
+            progress.update("volume", label, "running", done=done, total=total, unit="bytes")
+
+        try:
+            report = self._read_snapshot(cut, advance) if cut.method == "snapshot" else self._read_live(cut, advance)
+            entry = self._entry(cut, report.summary)
+        except Exception as error:
+            progress.update("volume", label, "failed", msg=str(error))
+            raise
+        entry["seconds"] = watch.seconds
+        progress.update("volume", label, "done", done=entry["bytes"], total=entry["bytes"], unit="bytes")
+        return entry
+
+    def _read_snapshot(self, cut: Cut, advance: mover_run.Advance) -> mover_run.Report:
+        ours = self._settings.namespace
+        name = naming.object_name(cut.run, cut.namespace, cut.claim)
+        try:
+            snapshot.clone(self._cluster, cut, ours, self._name, self._ready_timeout)
+            mover = self._mover(cut, name, ours, name, parts.READ_OURS)
+            return self._run_mover(mover, cut, advance)
+        finally:
+            try:
+                snapshot.release(self._cluster, ours, name)
+            except MusterError as error:
+                self._request.warn(f"A clone was left behind, the next run removes it: {error}")
+
+    def _read_live(self, cut: Cut, advance: mover_run.Advance) -> mover_run.Report:
+        name = naming.object_name(cut.run, cut.namespace, cut.claim)
+        current = claims.refresh(self._cluster, cut.volume)
+        mover = self._mover(cut, cut.claim, cut.namespace, name, parts.READ_THEIRS)
+        mover = replace(mover, node=current.node)
+        if namespace.level(self._cluster, cut.namespace) == "restricted":
+            # Reads what this user may read; a file that it may not makes the volume incomplete, never good.
+            mover = replace(mover, run_as_user=current.run_as_user or 65534)
+        return self._run_mover(mover, cut, advance)
+
+    def _mover(self, cut: Cut, claim: str, where: str, name: str, capabilities: tuple[str, ...]) -> parts.Mover:
+        tags = ["muster", f"application={self._name}"] + ([f"point={self._point}"] if self._point else [])
+        return parts.Mover(
+            name=name,
+            namespace=where,
+            claim=claim,
+            verb="backup",
+            arguments=parts.backup_arguments(self._host(cut.volume), tuple(tags)),
+            labels=naming.labels(cut.run, self._name, "mover"),
+            capabilities=capabilities,
+            read_only=True,
+        )
+
+    def _run_mover(self, mover: parts.Mover, cut: Cut, advance: mover_run.Advance) -> mover_run.Report:
+        return mover_run.run(
+            self._cluster,
+            mover,
+            self._settings,
+            self._repository,
+            "export",
+            f"volume {cut.volume.label}",
+            advance,
+        )
+
+    def _entry(self, cut: Cut, summary: JSON) -> JSON:
+        identity = str(summary.get("snapshot_id") or "")
+        if not identity:
+            raise Incomplete("export", f"volume {cut.volume.label}", "restic named no snapshot", "Run it again.")
+        # Read back from the repository: what is not there was not backed up, whatever the mover said.
+        found = self._repository.snapshot(identity)
+        host = self._host(cut.volume)
+        if found.host != host:
+            raise Incomplete(
+                "export", f"volume {cut.volume.label}", f"its snapshot is named {found.host}", "Run it again."
+            )
+        started = summary.get("backup_start")
+        live_point = clock.iso(clock.parse(str(started))) if started else clock.iso(clock.parse(found.time))
+        added = int(summary.get("data_added_packed") or 0)
+        return {
+            **self._waiting(cut),
+            "consistency_point": cut.consistency_point or live_point,
+            "snapshot": found.id,
+            "tree": found.tree,
+            "files": int(summary.get("total_files_processed", 0)),
+            "bytes": int(summary.get("total_bytes_processed", 0)),
+            "bytes_added": added,
+            "complete": True,
+            "changed": True,
+            "msg": "",
+        }
+
+
+def _consistency(cuts: Sequence[Cut], cut_at: str, volumes: Sequence[JSON] = ()) -> JSON:
+    """The earliest instant and the distance to the latest; live as soon as one volume was read while in use."""
+    points = [entry["consistency_point"] for entry in volumes] or [cut.consistency_point for cut in cuts]
+    moments = sorted(clock.parse(point) for point in points if point)
+    first = moments[0] if moments else clock.parse(cut_at)
+    skew = (moments[-1] - first).total_seconds() if moments else 0.0
+    live = any(cut.method == "live" for cut in cuts)
+    return {"point": clock.iso(first), "skew_seconds": round(skew, 3), "mode": "live" if live else "per_volume"}

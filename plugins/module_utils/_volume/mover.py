@@ -1,0 +1,365 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What a mover consists of: a Job, its secrets, its network policy and the small script inside.
+
+The script is what the Job's container runs around restic. It needs a POSIX shell, ``find`` and ``stat``, as the
+official restic image has them. It prints restic's JSON lines as they come and leaves its report, one fact a line,
+as the container's termination message::
+
+    code 0
+    summary {"message_type":"summary",...}
+    files 12
+    bytes 4096
+    error {"message_type":"error",...}
+"""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
+
+JSON = dict[str, Any]
+
+IMAGE = "restic/restic:0.19.1"
+# Our own exit codes, above restic's and below the shell's.
+NOT_EMPTY = 90
+NO_DATA = 91
+
+# Reading every file of every owner. Pod Security "baseline" does not allow DAC_READ_SEARCH, so a mover in the
+# application's own namespace gets DAC_OVERRIDE and a volume that is mounted read-only.
+READ_OURS = ("DAC_READ_SEARCH",)
+READ_THEIRS = ("DAC_OVERRIDE",)
+# Owners, modes, setuid and setgid bits, devices and file capabilities as they were; all of it is in "baseline".
+WRITE = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
+
+_COMMON = r"""
+set -u
+umask 077
+mkdir -p /tmp/muster
+RESTIC_PASSWORD_FILE=/muster/password; export RESTIC_PASSWORD_FILE
+if [ -s /muster/access_key ]; then
+  AWS_ACCESS_KEY_ID=$(cat /muster/access_key); AWS_SECRET_ACCESS_KEY=$(cat /muster/secret_key)
+  export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+fi
+if [ -s /muster/ca.pem ]; then RESTIC_CACERT=/muster/ca.pem; export RESTIC_CACERT; fi
+report() { printf '%s\n' "$*" >> /tmp/muster/report; }
+leave() { head -c 4000 /tmp/muster/report > /dev/termination-log; exit "$1"; }
+: > /tmp/muster/report
+cd /volume || { report "code 91"; leave 91; }
+watch() {
+  errors=0
+  while IFS= read -r line; do
+    printf '%s\n' "$line"
+    case $line in
+      *'"message_type":"summary"'*) printf '%s\n' "$line" > /tmp/muster/summary ;;
+      *'"message_type":"status"'*|*'"message_type":"verbose_status"'*) ;;
+      *'"message_type":"exit_error"'*) printf '%.600s\n' "$line" > /tmp/muster/last ;;
+      ?*) if [ "$errors" -lt 5 ]; then errors=$((errors+1)); printf '%.400s\n' "$line" >> /tmp/muster/errors; fi ;;
+    esac
+  done
+}
+run() {
+  mkfifo /tmp/muster/pipe
+  watch < /tmp/muster/pipe & reader=$!
+  "$@" > /tmp/muster/pipe 2>&1 & pid=$!
+  trap 'kill -TERM $pid 2>/dev/null' TERM INT
+  wait $pid; code=$?
+  while kill -0 $pid 2>/dev/null; do wait $pid; code=$?; done
+  wait $reader
+}
+finish() {
+  report "code $code"
+  if [ -s /tmp/muster/summary ]; then report "summary $(cat /tmp/muster/summary)"; fi
+  if [ -s /tmp/muster/last ]; then report "error $(cat /tmp/muster/last)"; fi
+  if [ -s /tmp/muster/errors ]; then
+    while IFS= read -r line; do report "error $line"; done < /tmp/muster/errors
+  fi
+  leave "$code"
+}
+"""
+
+_BACKUP = (
+    _COMMON
+    + r"""
+run restic --json --no-cache "$@"
+finish
+"""
+)
+
+_RESTORE = (
+    _COMMON
+    + r"""
+total() { sum=0; while read -r n; do sum=$((sum+n)); done; echo $sum; }
+if [ "$MUSTER_ONLY_IF_EMPTY" = yes ]; then
+  for name in data/* data/.[!.]* data/..?*; do
+    if { [ -e "$name" ] || [ -h "$name" ]; } && [ "$name" != data/lost+found ]; then
+      report "code 90"; report "error found $name"; leave 90
+    fi
+  done
+fi
+run restic --json --no-cache "$@"
+if [ "$code" = 0 ]; then
+  report "files $(find data -type f -exec sh -c 'for f; do echo; done' sh {} + | wc -l)"
+  report "bytes $(find data -type f -exec stat -c %s {} + | total)"
+fi
+finish
+"""
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How movers run: the ``mover`` option. ``timeout`` and ``stall_timeout`` in seconds."""
+
+    image: str = IMAGE
+    namespace: str = naming.NAMESPACE
+    registry: Mapping[str, Any] | None = None
+    timeout: float = 4 * 3600.0
+    start_timeout: float = 300.0
+    stall_timeout: float = 120.0
+    resources: Mapping[str, Any] | None = None
+    pull_policy: str | None = None
+
+
+@dataclass(frozen=True)
+class Mover:
+    """One mover: which claim it mounts where, and what restic does there."""
+
+    name: str
+    namespace: str
+    claim: str
+    verb: str
+    arguments: tuple[str, ...]
+    labels: Mapping[str, str]
+    capabilities: tuple[str, ...]
+    read_only: bool
+    node: str | None = None
+    run_as_user: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    only_if_empty: bool = False
+
+
+def backup_arguments(host: str, tags: tuple[str, ...]) -> tuple[str, ...]:
+    """restic's arguments in a backup mover. A stable host and grouping by it alone find the parent snapshot."""
+    pairs = [part for tag in tags for part in ("--tag", tag)]
+    return ("backup", "--host", host, "--group-by", "host", "--retry-lock", RETRY_LOCK, *pairs, "data")
+
+
+def restore_arguments(snapshot: str, *, verify: bool) -> tuple[str, ...]:
+    """restic's arguments in a restore mover: the whole tree, whose only entry is ``data``, onto the mounted volume."""
+    arguments = ["restore", snapshot, "--target", "/volume", "--delete", "--retry-lock", RETRY_LOCK]
+    return (*arguments, "--verify") if verify else tuple(arguments)
+
+
+def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
+    """The Job. No secret is in it: they come as files from the Secret of the same name."""
+    script = _BACKUP if mover.verb == "backup" else _RESTORE
+    environment = {
+        "RESTIC_REPOSITORY": repository.url,
+        # Device numbers of block clones and after reboots differ; without this unchanged files would look changed.
+        "RESTIC_FEATURES": "device-id-for-hardlinks",
+        "RESTIC_PROGRESS_FPS": "0.5",
+        "MUSTER_ONLY_IF_EMPTY": "yes" if mover.only_if_empty else "no",
+        "TMPDIR": "/tmp",
+        "HOME": "/tmp",
+        **({"AWS_DEFAULT_REGION": repository.region} if repository.region else {}),
+        **mover.environment,
+    }
+    labels = {**mover.labels, naming.MOVER: mover.name}
+    container: JSON = {
+        "name": "restic",
+        "image": settings.image,
+        "command": ["/bin/sh", "-c", script, "mover", *mover.arguments],
+        "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
+        "resources": dict(settings.resources or {"requests": {"cpu": "50m", "memory": "128Mi"}}),
+        "securityContext": _security(mover),
+        "terminationMessagePolicy": "File",
+        "volumeMounts": [
+            {"name": "data", "mountPath": "/volume/data", "readOnly": mover.read_only},
+            {"name": "muster", "mountPath": "/muster", "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
+    }
+    if settings.pull_policy:
+        container["imagePullPolicy"] = settings.pull_policy
+    mode = 0o444 if mover.run_as_user else 0o400
+    pod: JSON = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": 60,
+        "tolerations": [{"operator": "Exists"}] if mover.node else [],
+        "containers": [container],
+        "volumes": [
+            # Never read-only here: a clone's file system may have to replay its journal when it is mounted.
+            {"name": "data", "persistentVolumeClaim": {"claimName": mover.claim}},
+            {"name": "muster", "secret": {"secretName": mover.name, "defaultMode": mode}},
+            {"name": "tmp", "emptyDir": {}},
+        ],
+    }
+    if settings.registry:
+        pod["imagePullSecrets"] = [{"name": f"{mover.name}-pull"}]
+    if mover.node:
+        pod["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _on(mover.node)}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": mover.name, "namespace": mover.namespace, "labels": labels},
+        "spec": {
+            "backoffLimit": 2,
+            "completions": 1,
+            "parallelism": 1,
+            "activeDeadlineSeconds": int(settings.timeout),
+            "ttlSecondsAfterFinished": 1800,
+            "podFailurePolicy": {
+                "rules": [
+                    {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+                    {
+                        "action": "FailJob",
+                        "onExitCodes": {
+                            "containerName": "restic",
+                            "operator": "In",
+                            "values": [3, 10, 12, NOT_EMPTY, NO_DATA, 126, 127],
+                        },
+                    },
+                ]
+            },
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+
+
+def _security(mover: Mover) -> JSON:
+    context: JSON = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+        "capabilities": {"drop": ["ALL"]},
+    }
+    if mover.run_as_user:
+        return {**context, "runAsUser": mover.run_as_user, "runAsNonRoot": True}
+    context["capabilities"]["add"] = list(mover.capabilities)
+    return {**context, "runAsUser": 0, "runAsGroup": 0}
+
+
+def _on(node: str) -> JSON:
+    field_of_node = {"key": "metadata.name", "operator": "In", "values": [node]}
+    return {"nodeSelectorTerms": [{"matchFields": [field_of_node]}]}
+
+
+def secrets(mover: Mover, settings: Settings, repository: Repository, owner: JSON) -> list[JSON]:
+    """The Secrets of a mover, pull secret first: its data may start the pod."""
+    made: list[JSON] = []
+    if settings.registry:
+        made.append(
+            {
+                **_owned(mover, owner, "Secret", f"{mover.name}-pull"),
+                "type": "kubernetes.io/dockerconfigjson",
+                "data": {".dockerconfigjson": _encode(_docker_config(settings.registry, settings.image))},
+            }
+        )
+    values = {"password": repository.secrets["RESTIC_PASSWORD"]}
+    for name, variable in (("access_key", "AWS_ACCESS_KEY_ID"), ("secret_key", "AWS_SECRET_ACCESS_KEY")):
+        if repository.secrets.get(variable):
+            values[name] = repository.secrets[variable]
+    if repository.ca_cert:
+        values["ca.pem"] = Path(repository.ca_cert).read_text(encoding="utf-8")
+    made.append(
+        {
+            **_owned(mover, owner, "Secret", mover.name),
+            "type": "Opaque",
+            "data": {name: _encode(value) for name, value in values.items()},
+        }
+    )
+    return made
+
+
+def network_policy(mover: Mover, repository: Repository, owner: JSON) -> JSON:
+    """Lets the mover reach the repository (and DNS) where the namespace denies by default; nobody reaches the mover."""
+    host, port = endpoint(repository.url)
+    to: JSON = {"ports": [{"protocol": "TCP", "port": port}]}
+    try:
+        address = ipaddress.ip_address(host)
+        to["to"] = [{"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}]
+        rules = [to]
+    except ValueError:
+        rules = [to, {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}]
+    return {
+        **_owned(mover, owner, "NetworkPolicy", mover.name, "networking.k8s.io/v1"),
+        "spec": {
+            "podSelector": {"matchLabels": {naming.MOVER: mover.name}},
+            "policyTypes": ["Ingress", "Egress"],
+            "egress": rules,
+        },
+    }
+
+
+def endpoint(url: str) -> tuple[str, int]:
+    """Host and port that a mover connects to; :class:`InvalidInput` where only this machine has the repository."""
+    kind, _colon, rest = url.partition(":")
+    if kind not in ("s3", "rest", "sftp", "swift", "b2", "azure", "gs"):
+        raise InvalidInput(
+            "use",
+            f"repository {url} for volumes in a cluster",
+            "it is a directory of this machine, which movers can not reach",
+            "Use a repository on an object store or a REST server.",
+        )
+    if kind not in ("s3", "rest"):
+        return kind, 22 if kind == "sftp" else 443
+    if "://" not in rest:
+        rest = "https://" + rest.removeprefix("//")
+    parts = urlsplit(rest)
+    return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+
+
+def _owned(mover: Mover, owner: JSON, kind: str, name: str, api_version: str = "v1") -> JSON:
+    reference = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+    }
+    return {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": name,
+            "namespace": mover.namespace,
+            "labels": dict(mover.labels),
+            "ownerReferences": [reference],
+        },
+    }
+
+
+def _docker_config(registry: Mapping[str, Any], image: str) -> str:
+    server = str(registry.get("name") or image).split("/", 1)[0]
+    if registry.get("username"):
+        login = f"{registry['username']}:{registry.get('password') or ''}"
+        return json.dumps({"auths": {server: {"auth": base64.b64encode(login.encode()).decode()}}})
+    if registry.get("auth_file"):
+        try:
+            document = json.loads(Path(str(registry["auth_file"])).expanduser().read_text(encoding="utf-8"))
+            auths = document.get("auths", {})
+        except (OSError, ValueError, AttributeError):
+            raise InvalidInput(
+                "read", f"auth_file {registry['auth_file']}", "it cannot be read as a login file", "Log in again."
+            ) from None
+        # Only the login that the mover's image needs goes into the cluster.
+        return json.dumps({"auths": {key: value for key, value in auths.items() if key.split("/", 1)[0] == server}})
+    return json.dumps({"auths": {}})
+
+
+def _encode(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

@@ -1,0 +1,327 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Starts a mover, follows it, and reads its report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Incomplete,
+    MusterError,
+    NotFound,
+    Refused,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import exit_codes
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
+
+JSON = dict[str, Any]
+_INTERVAL = 1.0
+_BAD_STARTS = (
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+)
+_BAD_START_SECONDS = 45.0
+
+Advance = Callable[[int, int | None], None]
+
+
+@dataclass
+class Report:
+    """What a mover said at its end. Sizes in bytes; ``files`` and ``bytes`` are counted on the volume (restore)."""
+
+    code: int
+    summary: JSON = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    files: int | None = None
+    bytes: int | None = None
+
+
+def run(
+    cluster: Cluster,
+    mover: parts.Mover,
+    settings: parts.Settings,
+    repository: Repository,
+    action: str,
+    target: str,
+    advance: Advance | None = None,
+) -> Report:
+    """Run one mover to its end and remove it, whatever happened. Returns only where restic ended with 0."""
+    jobs = object_path("batch/v1", "jobs", mover.namespace)
+    owner = cluster.create(jobs, parts.job(mover, settings, repository))
+    try:
+        _equip(cluster, mover, settings, repository, owner)
+        return _Follower(cluster, mover, settings, action, target, advance).follow()
+    finally:
+        with contextlib.suppress(MusterError):
+            remove(cluster, mover.namespace, mover.name)
+
+
+def _equip(cluster: Cluster, mover: parts.Mover, settings: parts.Settings, repository: Repository, owner: JSON) -> None:
+    cluster.create(
+        object_path("networking.k8s.io/v1", "networkpolicies", mover.namespace),
+        parts.network_policy(mover, repository, owner),
+    )
+    for secret in parts.secrets(mover, settings, repository, owner):
+        cluster.create(object_path("v1", "secrets", mover.namespace), secret)
+
+
+def remove(cluster: Cluster, namespace: str, job: str, *, timeout: float = 90.0) -> None:
+    """Delete a mover's Job and what belongs to it, and wait until its pods have let go of the volume."""
+    cluster.delete(object_path("batch/v1", "jobs", namespace, job), propagation="Background")
+    for resource, api, names in (
+        ("secrets", "v1", (job, f"{job}-pull")),
+        ("networkpolicies", "networking.k8s.io/v1", (job,)),
+    ):
+        for name in names:
+            cluster.delete(object_path(api, resource, namespace, name))
+    end = time.monotonic() + timeout
+    while time.monotonic() < end and _pods(cluster, namespace, job):
+        time.sleep(_INTERVAL)
+
+
+def _pods(cluster: Cluster, namespace: str, job: str) -> list[JSON]:
+    path = object_path("v1", "pods", namespace)
+    return list(cluster.list(path, {"labelSelector": f"{naming.MOVER}={job}"}))
+
+
+class _Follower:
+    def __init__(
+        self,
+        cluster: Cluster,
+        mover: parts.Mover,
+        settings: parts.Settings,
+        action: str,
+        target: str,
+        advance: Advance | None,
+    ) -> None:
+        self._cluster = cluster
+        self._mover = mover
+        self._settings = settings
+        self._action = action
+        self._target = target
+        self._advance = advance
+        self._began = time.monotonic()
+        self._running_since: float | None = None
+        self._bad_since: float | None = None
+        self._moved: tuple[Any, float] = (None, time.monotonic())
+        self._trouble = ""
+
+    def follow(self) -> Report:
+        path = object_path("batch/v1", "jobs", self._mover.namespace, self._mover.name)
+        while True:
+            job = self._cluster.find(path)
+            if job is None:
+                raise Incomplete(self._action, self._target, "its mover's Job was deleted by somebody", "Run it again.")
+            pods = sorted(
+                _pods(self._cluster, self._mover.namespace, self._mover.name),
+                key=lambda pod: str(pod["metadata"].get("creationTimestamp")),
+            )
+            ended = self._ended(job, pods)
+            if ended is not None:
+                return ended
+            if time.monotonic() - self._began > self._settings.timeout + 60:
+                raise self._unavailable(f"the mover did not end within {self._settings.timeout:g} seconds")
+            self._watch(pods)
+            time.sleep(_INTERVAL)
+
+    def _ended(self, job: JSON, pods: list[JSON]) -> Report | None:
+        conditions = {
+            condition["type"]: condition
+            for condition in (job.get("status") or {}).get("conditions") or []
+            if condition.get("status") == "True"
+        }
+        if "Complete" in conditions:
+            for pod in pods:
+                terminated = _terminated(pod)
+                if terminated and terminated.get("exitCode") == 0:
+                    report = read_report(0, str(terminated.get("message") or ""))
+                    if report.summary:
+                        return report
+            raise Incomplete(
+                self._action, self._target, "the mover ended and its report is lost with its pod", "Run it again."
+            )
+        failed = conditions.get("Failed") or conditions.get("FailureTarget")
+        if failed is None:
+            return None
+        for pod in reversed(pods):
+            terminated = _terminated(pod)
+            if terminated:
+                code = int(terminated.get("exitCode", 1))
+                raise self._failure(read_report(code, str(terminated.get("message") or "")), terminated)
+        if failed.get("reason") == "DeadlineExceeded":
+            raise self._unavailable(f"the mover did not end within {self._settings.timeout:g} seconds")
+        raise self._unavailable(
+            f"the mover's pods were deleted or never ran ({failed.get('message') or failed.get('reason')})"
+        )
+
+    def _failure(self, report: Report, terminated: JSON) -> MusterError:
+        result = {"errors": report.errors}
+        if report.code == parts.NOT_EMPTY:
+            found = report.errors[0].removeprefix("found data/") if report.errors else "files"
+            return Refused(
+                self._action,
+                self._target,
+                f"the claim holds data already ({found})",
+                "Restore into another namespace, delete the claim, or set existing to keep or replace.",
+                result=result,
+            )
+        if terminated.get("reason") == "OOMKilled":
+            return Unavailable(
+                self._action, self._target, "the mover ran out of memory", "Raise mover.resources.", result=result
+            )
+        if report.code in (126, 127):
+            return NotFound(
+                self._action,
+                self._target,
+                f"the image {self._settings.image} holds no restic or no shell",
+                "Set mover.image to an image like the official restic image.",
+                result=result,
+            )
+        text = next((line for line in report.errors if line), "") or self._trouble
+        error = exit_codes.problem(self._action, self._target, report.code, text)
+        error.result = result
+        return error
+
+    def _watch(self, pods: list[JSON]) -> None:
+        current = time.monotonic()
+        pod = pods[-1] if pods else None
+        phase = (pod.get("status") or {}).get("phase") if pod else None
+        if pod is not None and phase == "Running":
+            if self._running_since is None:
+                self._running_since, self._moved = current, (None, current)
+            self._read_log(pod, current)
+            return
+        self._running_since = None
+        if pod is None:
+            if current - self._began > 15 and not pods:
+                refused = self._events(self._mover.name, "FailedCreate")
+                if refused:
+                    raise Refused(
+                        self._action,
+                        self._target,
+                        f"the cluster does not let the mover's pod start ({refused})",
+                        "See the capabilities that movers need, and the namespace's Pod Security level, quota and "
+                        "admission policies.",
+                    )
+            if current - self._began > self._settings.start_timeout:
+                raise self._unavailable("no pod was made for the mover's Job")
+            return
+        bad = _bad_start(pod)
+        if bad:
+            self._bad_since = self._bad_since or current
+            if current - self._bad_since > _BAD_START_SECONDS:
+                reason = f"the mover's pod does not start ({bad})"
+                raise self._unavailable(reason, "Check mover.image and mover.registry.")
+        elif phase == "Pending":
+            self._bad_since = None
+            if current - self._began > self._settings.start_timeout:
+                why = _unscheduled(pod) or self._events(pod["metadata"]["name"], "Failed") or "it stays Pending"
+                raise self._unavailable(f"the mover's pod does not start ({why})")
+
+    def _read_log(self, pod: JSON, current: float) -> None:
+        log = self._cluster.logs(self._mover.namespace, pod["metadata"]["name"], "restic", tail=20)
+        failing = False
+        for line in log.splitlines():
+            if "returned error, retrying after" in line:
+                failing, self._trouble = True, line.split(": ", 1)[-1].strip()
+                continue
+            if "operation successful after" in line:
+                failing = False
+            if '"message_type":"status"' not in line:
+                continue
+            with contextlib.suppress(ValueError):
+                status = json.loads(line)
+                done = status.get("bytes_done", status.get("bytes_restored"))
+                position = (done, status.get("files_done", status.get("files_restored")))
+                if position != self._moved[0]:
+                    self._moved = (position, current)
+                    if self._advance and done is not None:
+                        self._advance(int(done), status.get("total_bytes"))
+        if failing and current - self._moved[1] > self._settings.stall_timeout:
+            known = exit_codes.problem(self._action, self._target, 1, self._trouble)
+            raise Unavailable(
+                self._action,
+                self._target,
+                f"for {self._settings.stall_timeout:g} seconds the mover got nothing done: {known.reason}",
+                known.hint or "Check that the repository can be reached from the cluster's pods.",
+            )
+
+    def _events(self, name: str, word: str) -> str:
+        path = object_path("v1", "events", self._mover.namespace)
+        try:
+            events: Iterable[JSON] = list(self._cluster.list(path, {"fieldSelector": f"involvedObject.name={name}"}))
+        except MusterError:
+            return ""
+        texts = [str(event.get("message")) for event in events if word in str(event.get("reason"))]
+        return texts[-1][:300] if texts else ""
+
+    def _unavailable(self, reason: str, hint: str = "Look at the Job's events and run it again.") -> Unavailable:
+        return Unavailable(self._action, self._target, reason, hint)
+
+
+def read_report(code: int, message: str) -> Report:
+    """Parse a termination message; lines that were cut off are left out."""
+    report = Report(code)
+    for line in message.splitlines():
+        word, _space, rest = line.partition(" ")
+        if word == "summary":
+            with contextlib.suppress(ValueError):
+                report.summary = json.loads(rest)
+        elif word == "error" and rest:
+            report.errors.append(_error_text(rest))
+        elif word in ("files", "bytes") and rest.strip().isdigit():
+            setattr(report, word, int(rest))
+    return report
+
+
+def _error_text(line: str) -> str:
+    try:
+        message = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(message, dict):
+        return line
+    if message.get("message_type") == "exit_error":
+        return str(message.get("message") or "")
+    inner = message.get("error")
+    text = str(inner.get("message", "") if isinstance(inner, dict) else inner or "")
+    item = str(message.get("item") or "")
+    return f"{item}: {text}" if item and item not in text else text or line
+
+
+def _terminated(pod: JSON) -> JSON | None:
+    for status in (pod.get("status") or {}).get("containerStatuses") or []:
+        terminated: JSON | None = (status.get("state") or {}).get("terminated")
+        if terminated:
+            return terminated
+    return None
+
+
+def _bad_start(pod: JSON) -> str:
+    for status in (pod.get("status") or {}).get("containerStatuses") or []:
+        waiting = (status.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in _BAD_STARTS:
+            return f"{waiting['reason']}: {waiting.get('message', '')}"[:300].rstrip(": ")
+    return ""
+
+
+def _unscheduled(pod: JSON) -> str:
+    for condition in (pod.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            return str(condition.get("message") or condition.get("reason"))[:300]
+    return ""

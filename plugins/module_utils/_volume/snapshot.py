@@ -1,0 +1,344 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""CSI snapshots: cut all of an application's at once, then make each one readable in our own namespace."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Incomplete,
+    InvalidInput,
+    MusterError,
+    NotFound,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.claim import SNAPSHOT_API, Claim, Source
+
+JSON = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A snapshot that was cut, or a live claim to be read: what the move phase needs to know."""
+
+    run: str
+    volume: Claim
+    method: str
+    snapshot: str | None = None
+    consistency_point: str | None = None
+
+    @property
+    def namespace(self) -> str:
+        return self.volume.namespace
+
+    @property
+    def claim(self) -> str:
+        return self.volume.name
+
+    def document(self) -> JSON:
+        """Plain JSON values, to be handed from phase cut to phase move."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, document: JSON) -> Cut:
+        try:
+            values = {name: document[name] for name in cls.__dataclass_fields__}
+            facts = {name: values["volume"][name] for name in Claim.__dataclass_fields__}
+        except (KeyError, TypeError):
+            raise InvalidInput(
+                "use", "option cuts", "an entry is not what phase cut returned", "Pass the cuts unchanged."
+            ) from None
+        for name in ("access_modes", "used_by"):
+            facts[name] = tuple(facts[name])
+        return cls(**{**values, "volume": Claim(**facts)})
+
+
+def snapshots_path(namespace: str, name: str | None = None) -> str:
+    return object_path(SNAPSHOT_API, "volumesnapshots", namespace, name)
+
+
+def contents_path(name: str | None = None) -> str:
+    return object_path(SNAPSHOT_API, "volumesnapshotcontents", None, name)
+
+
+def create(cluster: Cluster, run: str, application: str, sources: Sequence[Source]) -> list[Cut]:
+    """Ask for a snapshot of every source, in the application's namespaces. The cuts are not made yet."""
+    cuts: list[Cut] = []
+    for source in sources:
+        claim = source.claim
+        name = naming.object_name(run, claim.namespace, claim.name)
+        cluster.create(
+            snapshots_path(claim.namespace),
+            {
+                "apiVersion": SNAPSHOT_API,
+                "kind": "VolumeSnapshot",
+                "metadata": {
+                    "name": name,
+                    "namespace": claim.namespace,
+                    "labels": naming.labels(run, application, "cut"),
+                },
+                "spec": {
+                    "volumeSnapshotClassName": source.snapshot_class,
+                    "source": {"persistentVolumeClaimName": claim.name},
+                },
+            },
+        )
+        cuts.append(Cut(run, claim, "snapshot", name))
+    return cuts
+
+
+def wait_cut(cluster: Cluster, cuts: Sequence[Cut], timeout: float, progress: Progress) -> list[Cut]:
+    """Wait until every snapshot has its creation time, which is when the application may go on writing."""
+    end = time.monotonic() + timeout
+    made: dict[str, str] = {}
+    while True:
+        problem = ""
+        for cut in cuts:
+            if cut.snapshot in made:
+                continue
+            document = cluster.find(snapshots_path(cut.namespace, cut.snapshot))
+            moment = _moment(cluster, document)
+            if moment:
+                made[str(cut.snapshot)] = moment
+                progress.update("volume", f"{cut.namespace}/{cut.claim}", "waiting", msg=f"cut at {moment}")
+            else:
+                problem = problem or f"{cut.namespace}/{cut.claim}: {_error(document) or 'the driver gave no answer'}"
+        if len(made) == len(cuts):
+            return [replace(cut, consistency_point=made[str(cut.snapshot)]) for cut in cuts]
+        if time.monotonic() >= end:
+            raise Unavailable(
+                "cut",
+                "the snapshots",
+                f"not all were made within {timeout:g} seconds ({problem})",
+                "Look at the VolumeSnapshot and at the CSI driver's log, or raise cut_timeout.",
+            )
+        time.sleep(0.25)
+
+
+def _moment(cluster: Cluster, document: JSON | None) -> str | None:
+    """When it was cut: the content holds nanoseconds, the snapshot itself only seconds."""
+    status = (document or {}).get("status") or {}
+    if not status.get("creationTime"):
+        return None
+    name = status.get("boundVolumeSnapshotContentName")
+    content = cluster.find(contents_path(name)) if name else None
+    nanoseconds = ((content or {}).get("status") or {}).get("creationTime")
+    if nanoseconds:
+        return clock.iso(datetime.fromtimestamp(int(nanoseconds) / 1e9, tz=timezone.utc))
+    return clock.iso(clock.parse(str(status["creationTime"])))
+
+
+def _error(document: JSON | None) -> str:
+    error = ((document or {}).get("status") or {}).get("error") or {}
+    return str(error.get("message") or "")[:300]
+
+
+def wait_ready(cluster: Cluster, namespace: str, name: str, target: str, timeout: float) -> JSON:
+    """The snapshot once it can be read; :class:`NotFound` where somebody removed it meanwhile."""
+    end = time.monotonic() + timeout
+    while True:
+        document = cluster.find(snapshots_path(namespace, name))
+        if document is None:
+            raise NotFound(
+                "read",
+                f"the snapshot of {target}",
+                "it is gone",
+                "Somebody deleted it, or a later run for the same application took over. Run the backup again.",
+            )
+        if (document.get("status") or {}).get("readyToUse"):
+            return document
+        if time.monotonic() >= end:
+            raise Unavailable(
+                "read",
+                f"the snapshot of {target}",
+                f"it was not ready after {timeout:g} seconds ({_error(document) or 'the driver gives no reason'})",
+                "Look at the CSI driver's log.",
+            )
+        time.sleep(0.5)
+
+
+def clone(cluster: Cluster, cut: Cut, namespace: str, application: str, timeout: float) -> str:
+    """Make the snapshot's data a claim in ``namespace`` and return the claim's name.
+
+    The original content is set to Retain until :func:`release`, so that nobody deletes the data under the mover.
+    """
+    claim = cut.volume
+    document = wait_ready(cluster, cut.namespace, str(cut.snapshot), claim.label, timeout)
+    content = cluster.get(contents_path(document["status"]["boundVolumeSnapshotContentName"]))
+    handle = (content.get("status") or {}).get("snapshotHandle")
+    if not handle:
+        target = f"the snapshot of {claim.label}"
+        raise Incomplete("read", target, "its content has no handle", "Look at the CSI driver.")
+    _set_policy(cluster, content, "Retain")
+    name = naming.object_name(cut.run, cut.namespace, cut.claim)
+    labels = naming.labels(cut.run, application, "clone")
+    spec: JSON = {
+        # Two contents share one handle now; only the original one may take the data away.
+        "deletionPolicy": "Retain",
+        "driver": content["spec"]["driver"],
+        "source": {"snapshotHandle": handle},
+        "volumeSnapshotRef": {"name": name, "namespace": namespace},
+    }
+    for key in ("sourceVolumeMode", "volumeSnapshotClassName"):
+        if content["spec"].get(key):
+            spec[key] = content["spec"][key]
+    # A content of this kind is bound to nobody's snapshot by its labels alone.
+    cluster.create(
+        contents_path(),
+        {
+            "apiVersion": SNAPSHOT_API,
+            "kind": "VolumeSnapshotContent",
+            "metadata": {"name": name, "labels": labels},
+            "spec": spec,
+        },
+    )
+    snapshot: JSON = {
+        "apiVersion": SNAPSHOT_API,
+        "kind": "VolumeSnapshot",
+        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "spec": {"source": {"volumeSnapshotContentName": name}},
+    }
+    if spec.get("volumeSnapshotClassName"):
+        snapshot["spec"]["volumeSnapshotClassName"] = spec["volumeSnapshotClassName"]
+    cluster.create(snapshots_path(namespace), snapshot)
+    ready = wait_ready(cluster, namespace, name, claim.label, timeout)
+    restore_size = naming.size((ready.get("status") or {}).get("restoreSize"))
+    cluster.create(
+        object_path("v1", "persistentvolumeclaims", namespace),
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
+            "spec": {
+                "accessModes": _modes(claim),
+                "storageClassName": claim.storage_class,
+                "volumeMode": claim.volume_mode,
+                "resources": {"requests": {"storage": str(max(restore_size, claim.size))}},
+                "dataSource": {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": name},
+            },
+        },
+    )
+    return name
+
+
+def _modes(claim: Claim) -> list[str]:
+    # ReadWriteOncePod is about the application; a clone that one mover reads needs no more than ReadWriteOnce.
+    return [mode for mode in claim.access_modes if mode != "ReadWriteOncePod"] or ["ReadWriteOnce"]
+
+
+def release(cluster: Cluster, namespace: str, name: str, *, timeout: float = 120.0) -> None:
+    """Remove a clone: claim, its volume, our snapshot object and content. The original snapshot stays."""
+    path = object_path("v1", "persistentvolumeclaims", namespace, name)
+    claim = cluster.find(path)
+    if claim is not None:
+        volume = (claim.get("spec") or {}).get("volumeName")
+        if volume:
+            volume_path = object_path("v1", "persistentvolumes", None, volume)
+            # A class that retains would leave one copy of the data behind for each backup.
+            with contextlib.suppress(NotFound):
+                cluster.patch(volume_path, {"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
+            cluster.delete(path)
+            with contextlib.suppress(Unavailable):
+                cluster.wait(volume_path, lambda found: found is None, timeout=timeout, what="removal of a clone")
+        else:
+            cluster.delete(path)
+    cluster.delete(snapshots_path(namespace, name))
+    cluster.delete(contents_path(name))
+
+
+def drop(cluster: Cluster, namespace: str, name: str, *, timeout: float = 60.0) -> None:
+    """Remove an original snapshot with its data: its content is put back to Delete first."""
+    path = snapshots_path(namespace, name)
+    document = cluster.find(path)
+    if document is None:
+        return
+    bound = (document.get("status") or {}).get("boundVolumeSnapshotContentName")
+    content = cluster.find(contents_path(bound)) if bound else None
+    if content is not None:
+        _set_policy(cluster, content, "Delete")
+    cluster.delete(path)
+    with contextlib.suppress(Unavailable):
+        cluster.wait(path, lambda found: found is None, timeout=timeout, what="removal of a snapshot")
+
+
+def _set_policy(cluster: Cluster, content: JSON, policy: str) -> None:
+    if content["spec"].get("deletionPolicy") != policy:
+        cluster.patch(contents_path(content["metadata"]["name"]), {"spec": {"deletionPolicy": policy}})
+
+
+def debris(
+    cluster: Cluster,
+    application: str,
+    namespaces: Sequence[str],
+    ours: str,
+    *,
+    roles: Sequence[str] = ("cut", "clone", "mover"),
+) -> list[str]:
+    """Remove what earlier runs for this application left behind in these roles; returns what was removed.
+
+    An older run that is still alive loses its snapshots and fails with a clear message: the newest run wins.
+    """
+    selector = f"{naming.APPLICATION}={naming.label_value(application)}"
+    selector += f",{naming.ROLE} in ({','.join(roles)})"
+    query = {"labelSelector": selector}
+    removed: list[str] = []
+    everywhere = [*dict.fromkeys([*namespaces, ours])]
+    for namespace in everywhere:
+        for api, resource in (
+            ("batch/v1", "jobs"),
+            ("v1", "secrets"),
+            ("networking.k8s.io/v1", "networkpolicies"),
+        ):
+            for item in _list(cluster, object_path(api, resource, namespace), query):
+                name = item["metadata"]["name"]
+                # Foreground, so that the pods are gone before the claims that they mount are taken away.
+                if cluster.delete(object_path(api, resource, namespace, name), propagation="Foreground"):
+                    removed.append(f"{resource} {namespace}/{name}")
+    for item in _list(cluster, object_path("v1", "persistentvolumeclaims", ours), query):
+        if item["metadata"]["labels"].get(naming.ROLE) == "clone":
+            release(cluster, ours, item["metadata"]["name"])
+            removed.append(f"clone {item['metadata']['name']}")
+    for namespace in everywhere:
+        for item in _list(cluster, snapshots_path(namespace), query):
+            name = item["metadata"]["name"]
+            if item["metadata"]["labels"].get(naming.ROLE) == "cut":
+                drop(cluster, namespace, name)
+            else:
+                cluster.delete(snapshots_path(namespace, name))
+            removed.append(f"snapshot {namespace}/{name}")
+    for item in _list(cluster, contents_path(), query):
+        cluster.delete(contents_path(item["metadata"]["name"]))
+        removed.append(f"snapshot content {item['metadata']['name']}")
+    return removed
+
+
+def _list(cluster: Cluster, path: str, query: JSON) -> list[JSON]:
+    try:
+        return list(cluster.list(path, query))
+    except NotFound:  # no such kind or namespace here
+        return []
+
+
+def quietly(cluster: Cluster, cuts: Sequence[Cut]) -> list[str]:
+    """Drop cuts on the way out of something else; returns the names of those that could not be removed."""
+    left: list[str] = []
+    for cut in cuts:
+        if not cut.snapshot:
+            continue
+        try:
+            drop(cluster, cut.namespace, cut.snapshot)
+        except MusterError:
+            left.append(f"{cut.namespace}/{cut.snapshot}")
+    return left

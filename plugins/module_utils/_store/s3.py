@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -117,9 +118,7 @@ class S3(Store):
             answer = self._call(
                 "list",
                 f"objects {prefix}*".replace("objects *", "objects"),
-                lambda more=more: self._small.list_objects_v2(  # type: ignore[misc]
-                    Bucket=self._bucket, Prefix=self._prefix + prefix, **more
-                ),
+                partial(self._small.list_objects_v2, Bucket=self._bucket, Prefix=self._prefix + prefix, **more),
             )
             for item in answer.get("Contents", []):
                 if not item["Key"].endswith("/"):

@@ -170,7 +170,8 @@ def _resume(
     request: Request, catalogue: Catalogue, signing: Signing, state: timeline.State, ask: Mapping[str, Any]
 ) -> dict[str, Any]:
     lock = state.lock
-    assert lock is not None  # noqa: S101 - the caller looked
+    if lock is None:
+        raise ValueError("only a transition that is under way can be resumed")
     if lock.holder != ask["holder"]:
         raise timeline.held(state, f"transition of {catalogue.application}")
     records = _Records(catalogue, lock.run, signing)

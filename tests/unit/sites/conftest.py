@@ -1,4 +1,5 @@
 """The bed is a program beside the collection, not a part of it: it is imported from its own folder."""
+
 from __future__ import annotations
 
 import sys

@@ -28,7 +28,8 @@ def verdict(script, source, target):
         pairs = dict(zip(rule[::2], rule[1::2], strict=True))
         return all(
             ipaddress.ip_address(address) in ipaddress.ip_network(pairs[flag], strict=False)
-            for flag, address in (("-s", source), ("-d", target)) if flag in pairs
+            for flag, address in (("-s", source), ("-d", target))
+            if flag in pairs
         )
 
     def walk(chain):

@@ -21,7 +21,9 @@ def test_names_fit_where_the_kernel_and_kubernetes_put_them(bed):
 
 def test_nodes_are_named_as_kind_names_them(bed):
     assert bed.nodes("east", 3) == [
-        f"{bed.name}-east-control-plane", f"{bed.name}-east-worker", f"{bed.name}-east-worker2",
+        f"{bed.name}-east-control-plane",
+        f"{bed.name}-east-worker",
+        f"{bed.name}-east-worker2",
     ]
 
 

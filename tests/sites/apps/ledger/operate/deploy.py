@@ -22,6 +22,7 @@ from operate.images import IMAGES, TAG, docker_config, push, write_login
 from operate.site import LEDGER, NAMESPACE, Failed, Site, read_site, run, write_private
 
 MANIFESTS = LEDGER / "manifests"
+WORKLOADS = {"postgres": "statefulset/postgres", "api": "deployment/api"}
 
 
 def main() -> int:
@@ -58,16 +59,17 @@ def deploy(site: Site, wait: float | None) -> None:
     run("apply the secrets", [*apply, "-"], stdin=json.dumps(_secrets(site)))
     established = ("wait", "--for=condition=Established", "--timeout=60s", "crd/currencies.ledger.example.com")
     run("wait for the Currency definition", site.kubectl_argv(*established))
-    run("apply the ledger", [*apply[:-1], "-k", str(_overlay(site))])
-    for name, workload in (("postgres", "statefulset/postgres"), ("api", "deployment/api")):
+    old = [name for name in IMAGES if changed[name] and _exists(site, WORKLOADS[name])]
+    for name in IMAGES:
         if changed[name]:
             _forget_image(site, name)
-            if _exists(site, workload) and _has_pods(site, name):
-                restart = ("rollout", "restart", "--namespace", NAMESPACE, workload)
-                run(f"restart {workload}", site.kubectl_argv(*restart))
+    run("apply the ledger", [*apply[:-1], "-k", _overlay(site)])
+    for name in old:
+        restart = ("rollout", "restart", "--namespace", NAMESPACE, WORKLOADS[name])
+        run(f"restart {WORKLOADS[name]}", site.kubectl_argv(*restart))
     if wait is not None:
         deadline = time.monotonic() + wait
-        for workload in ("statefulset/postgres", "deployment/api"):
+        for workload in WORKLOADS.values():
             left = max(1.0, deadline - time.monotonic())
             status = ("rollout", "status", "--namespace", NAMESPACE, workload, f"--timeout={left:.0f}s")
             try:
@@ -138,11 +140,6 @@ def _forget_image(site: Site, name: str) -> None:
 def _exists(site: Site, workload: str) -> bool:
     look = ("get", "--namespace", NAMESPACE, "--ignore-not-found", "-o", "name", workload)
     return bool(run(f"look for {workload}", site.kubectl_argv(*look)).strip())
-
-
-def _has_pods(site: Site, name: str) -> bool:
-    look = ("get", "pods", "--namespace", NAMESPACE, "-l", f"app.kubernetes.io/name={name}", "-o", "name")
-    return bool(run(f"look for pods of {name}", site.kubectl_argv(*look)).strip())
 
 
 def _reads_catalogue(site: Site) -> bool:

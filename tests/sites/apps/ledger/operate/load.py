@@ -71,12 +71,19 @@ class Journal:
             "seconds": round(waited, 3),
         }
         with self._lock:
+            if self._stream.closed:
+                return
             self._stream.write(json.dumps(line) + "\n")
             self._stream.flush()
             os.fsync(self._stream.fileno())
             self.count += 1
             if line["id"] > self.last.get("id", 0):
                 self.last = line
+
+    def close(self) -> None:
+        """What arrives later was given up before and counts as not acknowledged."""
+        with self._lock:
+            self._stream.close()
 
 
 class Outage:
@@ -183,6 +190,7 @@ def main() -> int:
     patience = time.monotonic() + LAST_WORDS_SECONDS
     for worker in workers:
         worker.join(max(0.0, patience - time.monotonic()))
+    journal.close()
     summary = {
         "acknowledged": journal.count,
         "failed_attempts": load.outage.failures,

@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
-import psycopg2.extensions
+from psycopg2.extensions import connection as Connection  # noqa: N812
 
 from ledger.chain import Booking, Draft, Entry, Head, InvalidBooking, link
-
-Connection = psycopg2.extensions.connection
 
 # A writer outwaits any freeze: ledger-freeze refuses more than 150 seconds.
 LOCK_PATIENCE_SECONDS = 180

@@ -125,9 +125,7 @@ def main() -> int:
         with options.log.open(encoding="utf-8") as stream:
             acknowledged = read_log(stream)
         verified = json.loads(sys.stdin.read() if str(options.verify) == "-" else options.verify.read_text("utf-8"))
-        result = compare(
-            acknowledged, verified, disaster=options.disaster, consistency_point=options.consistency_point
-        )
+        result = compare(acknowledged, verified, disaster=options.disaster, consistency_point=options.consistency_point)
     except (OSError, ValueError) as error:
         print(f"Could not compare {options.log} with {options.verify}: {error}.", file=sys.stderr)
         return 2

@@ -203,6 +203,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = False
     request_queue_size = 64
+
     # Dual stack is not needed, and a reverse lookup of the own name would wait for DNS.
     def server_bind(self) -> None:
         socketserver.TCPServer.server_bind(self)

@@ -186,6 +186,10 @@ def down(bed: Bed) -> None:
             volumes = host.docker("volume", "ls", "-q", "--filter", f"name=^{bed.name}-").split()
             if volumes:
                 host.docker("volume", "rm", "-f", *volumes)
+            if not host.private:
+                made = images.names(bed)
+                ours = [made.node, made.services, made.userland] if made.own_node else [made.services, made.userland]
+                host.docker("rmi", *ours, check=False)
     with step("remove engine" if settings.load(bed).private else "remove network", bed.logs):
         engine.down(bed, host)
     leftovers.remove_tree(bed.work / "build")

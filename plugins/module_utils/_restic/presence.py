@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import NotFound
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 
@@ -18,6 +19,13 @@ def repository(request: Request) -> dict[str, Any]:
     opened = Repository.open(options)
     made = False
     if request.params["state"] == "present" and not opened.exists():
+        if opened.pinned:
+            raise NotFound(
+                "find",
+                opened.target,
+                f"there is no repository at this address, and a new one can not have the pinned id {opened.pinned}",
+                "Correct the URL, or leave the id out to make a new repository.",
+            )
         if request.check_mode:
             return {"changed": True, "id": None, "msg": f"Would make {opened.target}"}
         opened.init()

@@ -24,6 +24,7 @@ JSON = dict[str, Any]
 SNAPSHOT_GROUP = "snapshot.storage.k8s.io"
 SNAPSHOT_API = f"{SNAPSHOT_GROUP}/v1"
 _DEFAULT_CLASS = f"{SNAPSHOT_GROUP}/is-default-class"
+_METHODS = ("auto", "snapshot", "live")
 _VELERO_EXCLUDE = "velero.io/exclude-from-backup"
 
 
@@ -90,10 +91,16 @@ def survey(
     """Find every claim of the namespaces and decide how it is read.
 
     ``snapshot_classes`` names the class for a driver where it is not to be found by itself, ``methods`` the method
-    for a storage class (``snapshot``, ``live`` or ``auto``). Raises :class:`NotFound` for a missing namespace.
+    for a storage class (``snapshot``, ``live`` or ``auto``). Raises :class:`NotFound` for a missing namespace,
+    :class:`InvalidInput` for a rule or method that makes no sense.
     """
     found = Survey()
     rules = [_rule(entry) for entry in exclude]
+    for storage_class, method in (methods or {}).items():
+        if method not in _METHODS:
+            raise InvalidInput(
+                "use", f"methods entry {storage_class}", f"it is {method!r}", f"It is one of {', '.join(_METHODS)}."
+            )
     facts = _Facts(cluster, dict(snapshot_classes or {}), dict(methods or {}))
     for namespace in namespaces:
         if cluster.find(object_path("v1", "namespaces", None, namespace)) is None:

@@ -220,9 +220,9 @@ class _Export:
             return {**result, **self._move(cuts, clock.iso(clock.now()))}
 
     def _move(self, cuts: Sequence[Cut], cut_at: str) -> JSON:
-        if any(cut.method == "snapshot" for cut in cuts):
-            namespace.ensure_ours(self._cluster, self._settings.namespace)
         try:
+            if any(cut.method == "snapshot" for cut in cuts):
+                namespace.ensure_ours(self._cluster, self._settings.namespace)
             outcomes = pool.each(cuts, self._move_one, workers=self._workers)
         finally:
             left = snapshot.quietly(self._cluster, cuts)

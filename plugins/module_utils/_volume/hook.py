@@ -16,6 +16,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     MusterError,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import Interrupted
 
 JSON = dict[str, Any]
 _TIMEOUT = 60.0
@@ -65,7 +66,7 @@ class Hooks:
         self._begun.append((hook, pods))
         for pod in pods:
             failed = self._run(hook, pod, "pre")
-            if failed and hook["on_error"] == "fail":
+            if failed and _matters(failed, hook):
                 raise failed
 
     def _post(self) -> MusterError | None:
@@ -74,7 +75,7 @@ class Hooks:
             hook, pods = self._begun.pop()
             for pod in pods:
                 failed = self._run(hook, pod, "post")
-                if failed and hook["on_error"] == "fail":
+                if failed and _matters(failed, hook):
                     first = first or failed
         return first
 
@@ -108,6 +109,11 @@ class Hooks:
             failure, msg = error, str(error)
         self.done.append(_record(hook, name, phase, started, watch.seconds, code, failure is None, msg))
         return failure
+
+
+def _matters(failure: MusterError, hook: JSON) -> bool:
+    """Whether a failure ends the cut; that the task is to end is never the hook's own failure."""
+    return hook["on_error"] == "fail" or isinstance(failure, Interrupted)
 
 
 def _record(

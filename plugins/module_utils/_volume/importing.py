@@ -114,7 +114,7 @@ class _Import:
             except MusterError as error:
                 where = self._mapping.get(str(volume.get("namespace")), str(volume.get("namespace")))
                 targets.append(Target(volume, where, str(volume.get("claim")), None, action="none", problem=error))
-        places = [target.label for target in targets]
+        places = [target.label for target in targets if target.problem is None]
         twice = sorted({place for place in places if places.count(place) > 1})
         if twice:
             raise InvalidInput(
@@ -194,9 +194,12 @@ class _Import:
         tree = str(target.volume["tree"])
         if noted.get(naming.TREE) == tree and noted.get(naming.RESTORE) == "complete":
             return _change(target, action="none", msg="it was restored from this point already")
-        if noted.get(naming.RESTORE) == "pending" or self._existing == "replace":
+        if noted.get(naming.RESTORE) == "pending":
             self._unused(target)
             return _change(target, action="restore", msg="an unfinished restore is done again")
+        if self._existing == "replace":
+            self._unused(target)
+            return _change(target, action="restore", msg="the claim exists and is overwritten")
         if self._existing == "keep":
             return _change(target, action="keep", msg="the claim exists and is kept")
         # An empty one may be filled; whether it is empty only the mover sees.

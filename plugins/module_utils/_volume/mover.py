@@ -102,12 +102,16 @@ _RESTORE = (
     _COMMON
     + r"""
 total() { sum=0; while read -r n; do sum=$((sum+n)); done; echo $sum; }
-if [ "$MUSTER_ONLY_IF_EMPTY" = yes ]; then
+# Says on the volume itself that it was empty and is ours to fill, so that a second pod or run goes on where the first
+# was killed. It is not in the snapshot: restic's --delete takes it away at the end.
+begun=data/.muster-restore-unfinished
+if [ "$MUSTER_ONLY_IF_EMPTY" = yes ] && [ ! -f "$begun" ]; then
   for name in data/* data/.[!.]* data/..?*; do
     if { [ -e "$name" ] || [ -h "$name" ]; } && [ "$name" != data/lost+found ]; then
       report "code 90"; report "error found $name"; leave 90
     fi
   done
+  printf '' > "$begun"
 fi
 run restic --json --no-cache "$@"
 if [ "$code" = 0 ]; then
@@ -321,6 +325,13 @@ def endpoint(url: str) -> tuple[str, int]:
     if "://" not in rest:
         rest = "https://" + rest.removeprefix("//")
     parts = urlsplit(rest)
+    if "@" in parts.netloc:
+        raise InvalidInput(
+            "use",
+            f"the repository at {parts.hostname} for volumes in a cluster",
+            "its URL holds credentials, which everybody who may read pods would see",
+            "Use an object store with access_key and secret_key, or a REST server without a login.",
+        )
     return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
 
 

@@ -25,6 +25,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import ENDING, Interrupted
 
 JSON = dict[str, Any]
 _INTERVAL = 1.0
@@ -124,6 +125,8 @@ class _Follower:
     def follow(self) -> Report:
         path = object_path("batch/v1", "jobs", self._mover.namespace, self._mover.name)
         while True:
+            if ENDING.is_set():
+                raise Interrupted(self._action, self._target, "the task was ended", "Run it again.")
             job = self._cluster.find(path)
             if job is None:
                 raise Incomplete(self._action, self._target, "its mover's Job was deleted by somebody", "Run it again.")

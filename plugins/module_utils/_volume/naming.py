@@ -41,7 +41,7 @@ _UNITS = {
     "Pi": 2**50,
     "Ei": 2**60,
 }
-_QUANTITY = re.compile(r"^([0-9.]+)(?:([a-zA-Z]{1,2})|[eE]([+-]?\d+))?$")
+_QUANTITY = re.compile(r"^(\d+(?:\.\d*)?|\.\d+)(?:([a-zA-Z]{1,2})|[eE]([+-]?\d+))?$")
 
 
 def new_run() -> str:

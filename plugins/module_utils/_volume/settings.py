@@ -50,6 +50,10 @@ class Interrupted(Incomplete):
     """Somebody asked the task to end."""
 
 
+# A signal is an error in the main thread only; whoever waits in another thread looks here.
+ENDING = threading.Event()
+
+
 @contextlib.contextmanager
 def interruptible(target: str) -> Iterator[None]:
     """Turn SIGTERM and SIGHUP into an error, so that applications are thawed and movers removed on the way out."""
@@ -58,6 +62,7 @@ def interruptible(target: str) -> Iterator[None]:
         return
 
     def stop(number: int, frame: object) -> NoReturn:
+        ENDING.set()
         raise Interrupted("finish", target, f"it was ended by {signal.Signals(number).name}", "Run it again.")
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
@@ -66,3 +71,4 @@ def interruptible(target: str) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        ENDING.clear()

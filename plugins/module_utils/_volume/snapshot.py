@@ -56,13 +56,12 @@ class Cut:
         try:
             values = {name: document[name] for name in cls.__dataclass_fields__}
             facts = {name: values["volume"][name] for name in Claim.__dataclass_fields__}
+            lists = {name: tuple(facts[name]) for name in ("access_modes", "used_by")}
         except (KeyError, TypeError):
             raise InvalidInput(
                 "use", "option cuts", "an entry is not what phase cut returned", "Pass the cuts unchanged."
             ) from None
-        for name in ("access_modes", "used_by"):
-            facts[name] = tuple(facts[name])
-        return cls(**{**values, "volume": Claim(**facts)})
+        return cls(**{**values, "volume": Claim(**{**facts, **lists})})
 
 
 def snapshots_path(namespace: str, name: str | None = None) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -168,13 +169,13 @@ class ApiServer:
         return self._object(method, kind, (_key(kind), namespace, parts[1]), query, body)
 
     def _list(self, kind: tuple[str, str, str, str, bool], namespace: str, query: dict[str, str]) -> tuple[int, JSON]:
-        wanted = dict(part.split("=", 1) for part in query.get("labelSelector", "").split(",") if part)
+        selector = query.get("labelSelector", "")
         found = [
             obj
             for (key, space, _name), obj in sorted(self.objects.items())
             if key == _key(kind)
             and (not namespace or space == namespace)
-            and wanted.items() <= (obj["metadata"].get("labels") or {}).items()
+            and _selected(selector, obj["metadata"].get("labels") or {})
         ]
         begin = int(query.get("continue", "0"))
         end = begin + int(query.get("limit", "500"))
@@ -264,6 +265,18 @@ def _api_version(kind: tuple[str, str, str, str, bool]) -> str:
 def _served(kind: tuple[str, str, str, str, bool]) -> JSON:
     verbs = ["create", "delete", "get", "list", "patch", "update"]
     return {"name": kind[2], "kind": kind[3], "namespaced": kind[4], "verbs": verbs}
+
+
+def _selected(selector: str, labels: dict[str, str]) -> bool:
+    """``a=b`` and ``a in (b,c)``, separated by commas."""
+    for part in re.split(r",(?![^(]*\))", selector):
+        name, is_set, values = part.partition(" in ")
+        if is_set and labels.get(name) not in values.strip("()").split(","):
+            return False
+        name, is_equal, value = part.partition("=")
+        if is_equal and labels.get(name) != value:
+            return False
+    return True
 
 
 def _plain(obj: JSON) -> JSON:

@@ -5,6 +5,7 @@ import argparse
 import contextlib
 import fcntl
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,6 +144,7 @@ def main(words: list[str]) -> int:
     options = parser().parse_args(words)
     bed = Bed(Path(__file__).resolve().parents[3])
     os.umask(0o022)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that half-made files are removed
     try:
         if options.verb in ("status", "facts", "probe"):
             return tell(bed, options)

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -164,6 +165,9 @@ def build(bed: Bed, group: str) -> Path:
     recipe, source = GROUPS[group], bed.here / "go" / group
     compiler, env = go(bed), environment(bed, source)
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{group}-*"):
+        if time.time() - left.stat().st_mtime > 3600:  # of a killed build, not of another clone's that runs now
+            shutil.rmtree(left, ignore_errors=True)
     part = Path(tempfile.mkdtemp(prefix=f".{group}-", dir=target.parent))
     part.chmod(0o755)
     try:

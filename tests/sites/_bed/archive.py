@@ -1,4 +1,5 @@
 """OCI image archives made by hand: one compressed layer per image, ready for containerd's import."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,4 +1,5 @@
 """The bed's own certificate authority, and its random logins and keys. All of it is made once per bed."""
+
 from __future__ import annotations
 
 import secrets

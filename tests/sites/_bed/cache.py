@@ -1,4 +1,5 @@
 """Built things that the next bed, of this or another clone, can use: named by what they were made from."""
+
 from __future__ import annotations
 
 import hashlib

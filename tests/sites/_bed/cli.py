@@ -1,4 +1,5 @@
 """The verbs of the bed."""
+
 from __future__ import annotations
 
 import argparse

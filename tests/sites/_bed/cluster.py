@@ -1,4 +1,5 @@
 """A site's Kubernetes: the kind cluster, and what the bed adds to it."""
+
 from __future__ import annotations
 
 import contextlib

@@ -1,4 +1,5 @@
 """The Docker engine under the bed: the one that is there, or a private one in a network namespace of its own."""
+
 from __future__ import annotations
 
 import contextlib
@@ -231,7 +232,12 @@ def start(bed: Bed, name: str, words: list[str]) -> None:
     note("$ " + " ".join(words))
     with (bed.logs / f"{name}.log").open("ab") as log:
         child = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd="/",
         )
     (bed.work / f"engine/{name}.started").write_text(str(child.pid))
 

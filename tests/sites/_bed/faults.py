@@ -1,4 +1,5 @@
 """Faults: what can happen to a place, each undone by `heal`."""
+
 from __future__ import annotations
 
 import socket

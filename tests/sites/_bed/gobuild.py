@@ -1,4 +1,5 @@
 """Programs built from Go modules. Each folder below tests/sites/go is a module that only pins versions and sums."""
+
 from __future__ import annotations
 
 import json

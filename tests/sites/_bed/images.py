@@ -1,4 +1,5 @@
 """The images of the bed: pulled where a registry answers, else made from packages under the same names."""
+
 from __future__ import annotations
 
 import os
@@ -93,7 +94,10 @@ def pull(engine: Engine, name: str, patience: float = 10, timeout: float = 600) 
     """Pull an image; a registry that has not begun to answer within `patience` seconds is taken for not there."""
     note(f"$ docker pull {name}")
     with subprocess.Popen(
-        ["docker", "pull", name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **engine.env},
+        ["docker", "pull", name],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **engine.env},
     ) as puller:
         assert puller.stdout is not None
         try:
@@ -117,7 +121,8 @@ def slim(bed: Bed, engine: Engine) -> None:
             return
         if shutil.which("debootstrap") is None or os.geteuid() != 0:
             raise BedError(
-                f"{SLIM} can be neither pulled nor made", "Run as root with debootstrap installed, or load the image.",
+                f"{SLIM} can be neither pulled nor made",
+                "Run as root with debootstrap installed, or load the image.",
             )
         parent = bed.work / "build"
         parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,5 @@
 """A small client of the Kubernetes API: what the bed needs before any Python package is installed."""
+
 from __future__ import annotations
 
 import base64

@@ -1,4 +1,5 @@
 """What a killed private engine leaves on the machine: processes of its containers, control groups and mounts."""
+
 from __future__ import annotations
 
 import contextlib

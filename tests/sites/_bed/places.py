@@ -1,4 +1,5 @@
 """Where the bed keeps things, what its parts are called and which addresses they have. Nothing here does any IO."""
+
 from __future__ import annotations
 
 import hashlib

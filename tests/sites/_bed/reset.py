@@ -1,4 +1,5 @@
 """Back to an empty site: everything that is not the bed's own goes, in seconds rather than by a new cluster."""
+
 from __future__ import annotations
 
 import contextlib

@@ -1,4 +1,5 @@
 """The few S3 calls that the bed makes itself, signed by hand (AWS signature version 4)."""
+
 from __future__ import annotations
 
 import datetime

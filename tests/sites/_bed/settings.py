@@ -1,4 +1,5 @@
 """What the bed has to remember between its commands (not secret)."""
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """Progress, commands and failures: what a person sees while the bed works, and where the rest is written."""
+
 from __future__ import annotations
 
 import contextlib
@@ -93,8 +94,14 @@ def run(
     data = feed.encode() if isinstance(feed, str) else feed
     try:
         done = subprocess.run(
-            words, input=data, stdin=subprocess.DEVNULL if data is None else None, capture_output=True, cwd=cwd,
-            env={**os.environ, **(env or {})}, timeout=timeout, check=False,
+            words,
+            input=data,
+            stdin=subprocess.DEVNULL if data is None else None,
+            capture_output=True,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            timeout=timeout,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise BedError(f"{Path(words[0]).name} {' '.join(words[1:3])} took longer than {timeout:.0f} s") from None

@@ -1,4 +1,5 @@
 """A site's OCI registry and its S3: containers with a fixed address, TLS of the bed's authority and a login."""
+
 from __future__ import annotations
 
 import base64

@@ -1,4 +1,5 @@
 """Up and down: what makes the bed, in which order, and what removes it."""
+
 from __future__ import annotations
 
 import contextlib
@@ -25,7 +26,8 @@ def up(bed: Bed, nodes: int | None = None) -> None:
     kept = settings.load(bed)
     if nodes is not None and nodes != kept.nodes and bed.facts.exists():
         raise BedError(
-            f"The bed has {kept.nodes} node(s) per site and was asked for {nodes}", "Run `bed down` first.",
+            f"The bed has {kept.nodes} node(s) per site and was asked for {nodes}",
+            "Run `bed down` first.",
         )
     kept.nodes = nodes or kept.nodes
     settings.save(bed, kept)
@@ -198,5 +200,3 @@ def down(bed: Bed) -> None:
         if entry != logs and entry.name != "lock":
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
     say("the bed is gone; logs are in " + str(logs.relative_to(bed.checkout)))
-
-

@@ -1,0 +1,301 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a mover's Job and its companions look like, and the script inside, run by the shell of this machine."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.storage import failure
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover_run, naming
+
+SECRETS = ("canary-password", "canary-secret-key", "canary-registry")
+OWNER = {"metadata": {"name": "muster-data-1", "uid": "job-uid"}}
+REGISTRY = {"name": "registry.example.com:5000/dr", "username": "u", "password": SECRETS[2]}
+SETTINGS = parts.Settings(registry=REGISTRY, timeout=90.0)
+MOVER = parts.Mover(
+    name="muster-data-1",
+    namespace="muster-container-dr",
+    claim="data",
+    verb="backup",
+    arguments=parts.backup_arguments("k8s:east/shop/data", ("muster", "application=shop")),
+    labels=naming.labels("run1", "shop", "mover"),
+    capabilities=parts.READ_OURS,
+    read_only=True,
+)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    authority = tmp_path / "ca.pem"
+    authority.write_text("PEM", encoding="utf-8")
+    return Repository(
+        url="s3:https://192.0.2.7:7070/bucket/prefix",
+        binary="restic",
+        version="0.19.1",
+        region="eu-1",
+        ca_cert=str(authority),
+        secrets={
+            "RESTIC_PASSWORD": SECRETS[0],
+            "AWS_ACCESS_KEY_ID": "key-id",
+            "AWS_SECRET_ACCESS_KEY": SECRETS[1],
+        },
+    )
+
+
+def job(repository: Repository, **change: Any) -> dict[str, Any]:
+    return parts.job(replace(MOVER, **change), SETTINGS, repository)
+
+
+def pod(repository: Repository, **change: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = job(repository, **change)["spec"]["template"]["spec"]
+    return spec
+
+
+def test_no_secret_is_in_the_job_or_the_policy(repository: Repository) -> None:
+    text = json.dumps([job(repository), parts.network_policy(MOVER, repository, OWNER)])
+    for secret in (*SECRETS, "key-id"):
+        assert secret not in text and base64.b64encode(secret.encode()).decode() not in text
+
+
+def test_the_secrets_hold_what_the_script_reads_and_belong_to_the_job(repository: Repository) -> None:
+    pull, files = parts.secrets(MOVER, SETTINGS, repository, OWNER)
+    assert {name: base64.b64decode(value).decode() for name, value in files["data"].items()} == {
+        "password": SECRETS[0],
+        "access_key": "key-id",
+        "secret_key": SECRETS[1],
+        "ca.pem": "PEM",
+    }
+    login = json.loads(base64.b64decode(pull["data"][".dockerconfigjson"]))
+    assert base64.b64decode(login["auths"]["registry.example.com:5000"]["auth"]).decode() == f"u:{SECRETS[2]}"
+    spec = pod(repository)
+    assert spec["imagePullSecrets"] == [{"name": pull["metadata"]["name"]}]
+    assert spec["volumes"][1]["secret"] == {"secretName": files["metadata"]["name"], "defaultMode": 0o400}
+    for owned in (pull, files, parts.network_policy(MOVER, repository, OWNER)):
+        (reference,) = owned["metadata"]["ownerReferences"]
+        assert (reference["kind"], reference["name"], reference["uid"]) == ("Job", "muster-data-1", "job-uid")
+        assert owned["metadata"]["labels"][naming.RUN] == "run1"
+        assert owned["metadata"]["namespace"] == MOVER.namespace
+
+
+def test_only_the_login_for_the_movers_registry_goes_into_the_cluster(repository: Repository, tmp_path: Path) -> None:
+    file = tmp_path / "auth.json"
+    file.write_text(json.dumps({"auths": {"registry.example.com:5000": {"auth": "x"}, "other": {"auth": "y"}}}))
+    settings = replace(SETTINGS, registry={"name": REGISTRY["name"], "auth_file": str(file)})
+    pull = parts.secrets(MOVER, settings, repository, OWNER)[0]
+    assert list(json.loads(base64.b64decode(pull["data"][".dockerconfigjson"]))["auths"]) == [
+        "registry.example.com:5000"
+    ]
+
+
+def test_a_mover_has_no_more_rights_than_it_needs(repository: Repository) -> None:
+    spec = pod(repository)
+    context = spec["containers"][0]["securityContext"]
+    assert context["capabilities"] == {"drop": ["ALL"], "add": ["DAC_READ_SEARCH"]}
+    assert context["allowPrivilegeEscalation"] is False and context["readOnlyRootFilesystem"] is True
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC", "nodeName", "hostname"} & spec.keys()
+
+
+def test_a_mover_that_writes_can_restore_owners_and_modes(repository: Repository) -> None:
+    added = pod(repository, capabilities=parts.WRITE)["containers"][0]["securityContext"]["capabilities"]["add"]
+    assert {"CHOWN", "FOWNER", "FSETID", "DAC_OVERRIDE"} <= set(added) and "SYS_ADMIN" not in added
+
+
+def test_under_restricted_it_runs_as_the_applications_user(repository: Repository) -> None:
+    spec = pod(repository, run_as_user=1000)
+    context = spec["containers"][0]["securityContext"]
+    assert (context["runAsUser"], context["runAsNonRoot"], context["capabilities"]) == (1000, True, {"drop": ["ALL"]})
+    assert spec["volumes"][1]["secret"]["defaultMode"] == 0o444
+
+
+def test_what_is_read_is_mounted_read_only_and_what_is_written_is_not(repository: Repository) -> None:
+    def mount(**change: Any) -> dict[str, Any]:
+        found: dict[str, Any] = pod(repository, **change)["containers"][0]["volumeMounts"][0]
+        return found
+
+    assert mount() == {"name": "data", "mountPath": "/volume/data", "readOnly": True}
+    assert mount(read_only=False)["readOnly"] is False
+
+
+def test_a_node_is_asked_for_by_affinity_so_that_the_scheduler_still_decides(repository: Repository) -> None:
+    assert "affinity" not in pod(repository)
+    spec = pod(repository, node="node-2")
+    (term,) = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term == {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-2"]}]}
+    assert "nodeName" not in spec
+
+
+def test_a_job_ends_and_does_not_repeat_what_can_not_succeed(repository: Repository) -> None:
+    spec = job(repository)["spec"]
+    assert spec["activeDeadlineSeconds"] == 90 and spec["template"]["spec"]["restartPolicy"] == "Never"
+    ignored, final = spec["podFailurePolicy"]["rules"]
+    assert ignored["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+    assert {3, 10, 12, parts.NOT_EMPTY, parts.NO_DATA} <= set(final["onExitCodes"]["values"])
+    assert not {1, 11} & set(final["onExitCodes"]["values"])
+
+
+def test_restic_is_told_the_host_the_tags_and_to_find_the_parent_by_host(repository: Repository) -> None:
+    words = " ".join(pod(repository)["containers"][0]["command"][4:])
+    assert words.startswith("backup --host k8s:east/shop/data --group-by host ")
+    assert words.endswith(" --tag muster --tag application=shop data")
+    restore = parts.restore_arguments("abc", verify=True)
+    assert restore[:5] == ("restore", "abc", "--target", "/volume", "--delete") and "--verify" in restore
+    assert "--verify" not in parts.restore_arguments("abc", verify=False)
+
+
+def test_the_network_policy_opens_the_repository_and_nothing_else(repository: Repository) -> None:
+    spec = parts.network_policy(MOVER, repository, OWNER)["spec"]
+    assert spec["podSelector"] == {"matchLabels": {naming.MOVER: "muster-data-1"}}
+    assert spec["policyTypes"] == ["Ingress", "Egress"] and "ingress" not in spec
+    assert spec["egress"] == [
+        {"ports": [{"protocol": "TCP", "port": 7070}], "to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}]}
+    ]
+    labels = job(repository)["spec"]["template"]["metadata"]["labels"]
+    assert spec["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_a_repository_with_a_name_needs_dns_too(repository: Repository) -> None:
+    named = replace(repository, url="s3:https://s3.example.com/bucket")
+    ports = [
+        {port["port"] for port in rule["ports"]} for rule in parts.network_policy(MOVER, named, OWNER)["spec"]["egress"]
+    ]
+    assert ports == [{443}, {53}]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("s3:https://10.0.0.1:7070/b/p", ("10.0.0.1", 7070)),
+        ("s3:http://minio/b", ("minio", 80)),
+        ("s3:s3.example.com/b", ("s3.example.com", 443)),
+        ("s3://s3.example.com/b", ("s3.example.com", 443)),
+        ("s3:https://[2001:db8::1]:9000/b", ("2001:db8::1", 9000)),
+        ("rest:http://backup:8000/r", ("backup", 8000)),
+    ],
+)
+def test_the_servers_address_is_read_from_the_url(url: str, expected: tuple[str, int]) -> None:
+    assert parts.endpoint(url) == expected
+
+
+@pytest.mark.parametrize("url", ["/srv/restic", "local:/srv/restic", "relative"])
+def test_a_directory_of_this_machine_is_refused(url: str) -> None:
+    failure(lambda: parts.endpoint(url), InvalidInput, url, "movers can not reach")
+
+
+def test_a_url_with_a_login_is_refused_without_repeating_it() -> None:
+    url = "rest:https://user:canary-password@backup.example.com/r"
+    error = failure(lambda: parts.endpoint(url), InvalidInput, "backup.example.com", "holds credentials")
+    assert "canary" not in str(error)
+
+
+# -- the script -----------------------------------------------------------------------------------------------------
+
+Script = Callable[..., tuple[int, mover_run.Report]]
+
+
+@pytest.fixture
+def script(repository: Repository, tmp_path: Path) -> Script:
+    """Runs a mover's script with its places moved below ``tmp_path``, where a program ``restic`` is what is given."""
+    for name in ("volume/data", "tmp", "bin"):
+        (tmp_path / name).mkdir(parents=True)
+
+    def run(restic: str, **change: Any) -> tuple[int, mover_run.Report]:
+        program = tmp_path / "bin/restic"
+        program.write_text(f"#!/bin/sh\n{restic}\n", encoding="utf-8")
+        program.chmod(0o755)
+        container = pod(repository, **change)["containers"][0]
+        text = container["command"][2].replace("/dev/termination-log", f"{tmp_path}/message")
+        for place in ("/volume", "/tmp/muster"):
+            text = text.replace(place, f"{tmp_path}{place}")
+        (tmp_path / "message").unlink(missing_ok=True)
+        subprocess.run(["rm", "-rf", f"{tmp_path}/tmp/muster"], check=True)
+        env = {entry["name"]: entry["value"] for entry in container["env"]}
+        env["PATH"] = f"{tmp_path}/bin:{os.environ['PATH']}"
+        command = ["/bin/sh", "-c", text, "mover", *container["command"][4:]]
+        ended = subprocess.run(command, env=env, timeout=30, capture_output=True)
+        message = (tmp_path / "message").read_text(encoding="utf-8")
+        assert len(message) <= 4000
+        return ended.returncode, mover_run.read_report(ended.returncode, message)
+
+    return run
+
+
+RESTORE: dict[str, Any] = {"verb": "restore", "arguments": parts.restore_arguments("abc", verify=False)}
+SUMMARY = """echo '{"message_type":"summary","snapshot_id":"abc"}'"""
+
+
+def test_the_script_reports_restics_summary_and_runs_inside_the_volume(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "volume/data/file").touch()
+    code, report = script(f'ls data >&2; echo "$*" > {tmp_path}/words; {SUMMARY}')
+    assert (code, report.code, report.summary["snapshot_id"]) == (0, 0, "abc")
+    assert (tmp_path / "words").read_text().startswith("--json --no-cache backup --host k8s:east/shop/data")
+    assert report.errors == ["file"]
+
+
+@pytest.mark.parametrize("code", [1, 3, 10, 11, 12])
+def test_the_script_ends_as_restic_does_and_passes_its_words_on(script: Script, code: int) -> None:
+    said = '{"message_type":"exit_error","code":1,"message":"Fatal: it went wrong"}'
+    ended, report = script(f"echo '{said}' >&2; exit {code}")
+    assert (ended, report.code, report.errors) == (code, code, ["Fatal: it went wrong"])
+
+
+def test_many_errors_leave_room_for_the_summary(script: Script) -> None:
+    noise = 'i=0; while [ $i -lt 60 ]; do printf "%0900d\\n" $i; i=$((i+1)); done; '
+    code, report = script(f"{noise}{SUMMARY}; exit 3")
+    assert code == 3 and report.summary["snapshot_id"] == "abc" and len(report.errors) == 5
+
+
+def test_a_restore_counts_what_is_on_the_volume(script: Script) -> None:
+    fill = "mkdir -p data/a; printf 12345 > data/a/x; printf 1 > 'data/new\nline'; ln -s x data/a/link; " + SUMMARY
+    code, report = script(fill, **RESTORE)
+    assert (code, report.files, report.bytes) == (0, 2, 6)
+
+
+def test_a_restore_that_fails_counts_nothing(script: Script) -> None:
+    _code, report = script("printf 1 > data/x; exit 1", **RESTORE)
+    assert report.files is None and report.bytes is None
+
+
+@pytest.mark.parametrize("name", ["file", ".hidden", "..strange"])
+def test_a_claim_with_data_is_left_alone(script: Script, tmp_path: Path, name: str) -> None:
+    (tmp_path / "volume/data" / name).write_text("precious")
+    code, report = script(f"touch {tmp_path}/ran", **RESTORE, only_if_empty=True)
+    assert (code, report.errors) == (parts.NOT_EMPTY, [f"found data/{name}"])
+    assert not (tmp_path / "ran").exists()
+    assert [path.name for path in (tmp_path / "volume/data").iterdir()] == [name]
+
+
+def test_a_fresh_file_system_is_empty(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "volume/data/lost+found").mkdir()
+    assert script(SUMMARY, **RESTORE, only_if_empty=True)[0] == 0
+
+
+def test_a_second_pod_goes_on_where_the_first_was_killed(script: Script) -> None:
+    assert script("printf 1 > data/half; exit 1", **RESTORE, only_if_empty=True)[0] == 1
+    # What restic does with --delete.
+    clean = "rm data/.muster-restore-unfinished; printf 12 > data/half; " + SUMMARY
+    code, report = script(clean, **RESTORE, only_if_empty=True)
+    assert (code, report.files, report.bytes) == (0, 1, 2)
+    assert script(SUMMARY, **RESTORE, only_if_empty=True)[0] == parts.NOT_EMPTY
+
+
+def test_a_volume_that_is_not_there_is_no_empty_backup(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "volume/data").rmdir()
+    (tmp_path / "volume").rmdir()
+    assert script(SUMMARY)[0] == parts.NO_DATA

@@ -1,0 +1,279 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Following a mover: its report, every way in which it can end, and that nothing of it is left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fakes.storage import LocalCluster, Storage, ended, failure, thing
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Denied,
+    Incomplete,
+    MusterError,
+    NotFound,
+    Refused,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover_run, naming, settings
+
+SUMMARY = 'summary {"message_type":"summary","snapshot_id":"abc"}'
+MOVER = parts.Mover("muster-data-1", "shop", "data", "backup", ("backup", "data"), {naming.RUN: "r"}, (), True)
+REPOSITORY = Repository("s3:https://s3.example.com/b", "restic", "0.19.1", secrets={"RESTIC_PASSWORD": "pw"})
+
+
+class Time:
+    """Time that passes only while somebody sleeps; ``then`` is called with each second."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+        self.then: Callable[[float], None] = lambda _seconds: None
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.then(self.seconds - 1000.0)
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    fake = Time()
+    monkeypatch.setattr("time.sleep", fake.sleep)
+    monkeypatch.setattr("time.monotonic", lambda: fake.seconds)
+    return fake
+
+
+@pytest.fixture
+def server(time: Time) -> Storage:
+    server = Storage()
+    server.add(thing("Namespace", "shop", ""))
+    return server
+
+
+def run(server: Storage, cluster: LocalCluster | None = None, **options: Any) -> mover_run.Report:
+    chosen = parts.Settings(registry={"name": "r.example.com", "username": "u", "password": "p"}, **options)
+    try:
+        return mover_run.run(cluster or LocalCluster(server), MOVER, chosen, REPOSITORY, "export", "volume shop/data")
+    finally:
+        assert not server.left(), "something of the mover is left"
+
+
+def fails(server: Storage, kind: type[MusterError], *words: str, **options: Any) -> MusterError:
+    return failure(lambda: run(server, **options), kind, *words)
+
+
+def says(text: str) -> str:
+    return "error " + json.dumps({"message_type": "exit_error", "message": f"Fatal: {text}"})
+
+
+def waiting(server: Storage, **status: Any) -> None:
+    """A Job whose only pod is in this state and stays so."""
+
+    def mover(job: dict[str, Any]) -> None:
+        labels = job["spec"]["template"]["metadata"]["labels"]
+        server.add(thing("Pod", f"{job['metadata']['name']}-0", metadata={"labels": labels}, spec={}, status=status))
+
+    server.mover = mover
+
+
+# -- the report -----------------------------------------------------------------------------------------------------
+
+
+def test_a_report_is_read() -> None:
+    report = mover_run.read_report(0, f"files 12\nbytes 4096\ncode 0\n{SUMMARY}\n")
+    assert (report.files, report.bytes, report.summary["snapshot_id"], report.errors) == (12, 4096, "abc", [])
+
+
+@pytest.mark.parametrize("length", range(0, 60, 7))
+def test_a_report_that_was_cut_off_gives_what_is_whole(length: int) -> None:
+    whole = f"code 0\n{SUMMARY}"
+    report = mover_run.read_report(0, whole[:length])
+    assert report.summary == {} and report.files is None
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (says("wrong password"), "Fatal: wrong password"),
+        ('error {"message_type":"error","error":{"message":"denied"},"item":"/data/x"}', "/data/x: denied"),
+        (
+            'error {"message_type":"error","error":{"message":"open /data/x: denied"},"item":"/data/x"}',
+            "open /data/x: denied",
+        ),
+        ('error {"message_type":"error","error":{"mess', '{"message_type":"error","error":{"mess'),
+        ("error sh: restic: not found", "sh: restic: not found"),
+        ("error 7", "7"),
+    ],
+)
+def test_errors_are_read_as_people_write_them(line: str, text: str) -> None:
+    assert mover_run.read_report(1, line).errors == [text]
+
+
+# -- its end --------------------------------------------------------------------------------------------------------
+
+
+def test_the_report_of_a_mover_that_ended_well(server: Storage) -> None:
+    server.mover = lambda _job: [ended(0, SUMMARY)]
+    assert run(server).summary["snapshot_id"] == "abc"
+    assert server.events.index("create jobs") < server.events.index("create networkpolicies")
+    assert server.events.index("create networkpolicies") < server.events.index("create secrets")
+
+
+def test_a_second_pod_that_succeeds_counts(server: Storage) -> None:
+    server.mover = lambda _job: [ended(1, says("connection reset")), ended(0, SUMMARY)]
+    assert run(server).summary["snapshot_id"] == "abc"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (1, Unavailable, ["does not answer", "connection refused"]),
+        (3, Incomplete, ["not everything could be read"]),
+        (10, NotFound, ["no repository at this address"]),
+        (11, Unavailable, ["locked by another process"]),
+        (12, Denied, ["wrong password"]),
+        (127, NotFound, ["no restic or no shell", "mover.image"]),
+        (137, Unavailable, ["was killed"]),
+    ],
+)
+def test_restics_exit_codes(server: Storage, code: int, kind: type[MusterError], words: list[str]) -> None:
+    server.mover = lambda _job: [ended(code, says("dial tcp: connection refused" if code == 1 else "so it is"))]
+    error = fails(server, kind, "export volume shop/data", *words)
+    assert error.result["errors"]
+
+
+def test_an_incomplete_backup_is_none_although_there_is_a_summary(server: Storage) -> None:
+    denied = 'error {"message_type":"error","error":{"message":"open: permission denied"},"item":"/volume/data/x"}'
+    server.mover = lambda _job: [ended(3, SUMMARY, denied)]
+    error = fails(server, Incomplete, "/volume/data/x", "permission denied")
+    assert error.result["errors"] == ["/volume/data/x: open: permission denied"]
+
+
+def test_a_mover_that_failed_twice_is_judged_by_its_last_pod(server: Storage) -> None:
+    server.mover = lambda _job: [ended(1, says("connection reset")), ended(12, says("wrong password"))]
+    fails(server, Denied, "wrong password")
+
+
+def test_a_last_pod_that_vanished_leaves_the_word_to_the_one_before(server: Storage) -> None:
+    server.mover = lambda _job: [ended(11, says("repository is already locked")), None]  # type: ignore[list-item]
+    fails(server, Unavailable, "locked")
+
+
+def test_too_little_memory(server: Storage) -> None:
+    server.mover = lambda _job: [ended(137, reason="OOMKilled")]
+    fails(server, Unavailable, "out of memory", "mover.resources")
+
+
+def test_a_claim_that_is_not_empty(server: Storage) -> None:
+    server.mover = lambda _job: [ended(parts.NOT_EMPTY, "error found data/precious")]
+    fails(server, Refused, "holds data already", "(precious)", "existing")
+
+
+@pytest.mark.parametrize("message", ["", "code 0\n", f"code 0\n{SUMMARY[:30]}"])
+def test_success_without_a_report_is_no_success(server: Storage, message: str) -> None:
+    server.mover = lambda _job: [{"exitCode": 0, "message": message}]
+    fails(server, Incomplete, "report is lost")
+
+
+def test_pods_that_were_deleted_halfway(server: Storage) -> None:
+    server.mover = lambda _job: []
+    fails(server, Unavailable, "pods were deleted or never ran", "BackoffLimitExceeded")
+
+
+def test_a_job_that_somebody_deleted(server: Storage, time: Time) -> None:
+    waiting(server, phase="Running")
+    time.then = lambda second: server._delete(("jobs.batch", "shop", "muster-data-1")) if second == 3 else None
+    fails(server, Incomplete, "Job was deleted by somebody")
+
+
+def test_the_end_of_the_task_reaches_a_mover_in_another_thread(
+    server: Storage, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting(server, phase="Running")
+    time.then = lambda second: settings.ENDING.set() if second == 5 else None
+    try:
+        fails(server, settings.Interrupted, "the task was ended")
+    finally:
+        settings.ENDING.clear()
+    assert time.seconds < 1010
+
+
+# -- waiting --------------------------------------------------------------------------------------------------------
+
+
+def test_an_image_that_can_not_be_pulled_is_named_soon(server: Storage, time: Time) -> None:
+    state = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such host"}}}
+    waiting(server, phase="Pending", containerStatuses=[state])
+    fails(server, Unavailable, "ImagePullBackOff", "no such host", "mover.registry")
+    assert time.seconds < 1060
+
+
+def test_a_pod_that_finds_no_node(server: Storage, time: Time) -> None:
+    condition = {"type": "PodScheduled", "status": "False", "message": "0/2 nodes: volume node affinity conflict"}
+    waiting(server, phase="Pending", conditions=[condition])
+    fails(server, Unavailable, "volume node affinity conflict", start_timeout=20.0)
+    assert 1020 <= time.seconds < 1030
+
+
+def test_a_pod_that_admission_refuses_is_told_by_its_event(server: Storage, time: Time) -> None:
+    server.mover = lambda _job: None
+    server.add(thing("Event", "e", reason="FailedCreate", message="violates PodSecurity baseline"))
+    fails(server, Refused, "violates PodSecurity baseline", "quota")
+    assert time.seconds < 1030
+
+
+def test_no_pod_at_all(server: Storage) -> None:
+    server.mover = lambda _job: None
+    fails(server, Unavailable, "no pod was made", start_timeout=30.0)
+
+
+def test_a_mover_that_never_ends(server: Storage, time: Time) -> None:
+    waiting(server, phase="Running")
+    fails(server, Unavailable, "did not end within 100 seconds", timeout=100.0)
+    assert time.seconds < 1170
+
+
+def status(done: int) -> str:
+    return json.dumps({"message_type": "status", "bytes_done": done, "total_bytes": 100}, separators=(",", ":"))
+
+
+def test_progress_is_passed_on_and_a_repository_that_fails_ends_it(server: Storage, time: Time) -> None:
+    waiting(server, phase="Running")
+    cluster = LocalCluster(server)
+    trouble = "Save(<data/1>) returned error, retrying after 1s: dial tcp: connection refused"
+    cluster.logs = lambda *_place, **_more: "\n".join(  # type: ignore[method-assign]
+        [status(min(int(time.seconds) - 1000, 10)), *([trouble] if time.seconds > 1005 else [])]
+    )
+    seen: list[tuple[int, int | None]] = []
+    chosen = parts.Settings(stall_timeout=30.0)
+
+    def call() -> None:
+        mover_run.run(cluster, MOVER, chosen, REPOSITORY, "export", "x", lambda *where: seen.append(where))
+
+    failure(call, Unavailable, "for 30 seconds", "does not answer", "connection refused")
+    assert seen[0] == (0, 100) and seen[-1] == (10, 100) and len(seen) == 11
+    assert 1040 <= time.seconds < 1045
+
+
+def test_a_slow_mover_without_trouble_is_left_in_peace(server: Storage, time: Time) -> None:
+    waiting(server, phase="Running")
+    cluster = LocalCluster(server)
+    cluster.logs = lambda *_place, **_more: status(5)  # type: ignore[method-assign]
+
+    def end(second: float) -> None:
+        job = server.objects["jobs.batch", "shop", "muster-data-1"]
+        if second == 500:
+            server.objects["pods", "shop", "muster-data-1-0"]["status"] = {
+                "containerStatuses": [{"state": {"terminated": ended(0, SUMMARY)}}]
+            }
+            job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+
+    time.then = end
+    assert run(server, cluster, stall_timeout=30.0).summary

@@ -30,7 +30,7 @@ from fakes.storage import (
 )
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ExecResult
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import exporting
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import exporting, settings
 from ansible_collections.muster.container_dr.plugins.modules import volume_export
 
 HOOK = {"name": "db", "selector": "app=db", "pre": ["freeze"], "post": ["thaw"]}
@@ -231,7 +231,18 @@ def test_sigterm_while_frozen_thaws_and_leaves_nothing(run: Runner, server: Stor
     before = signal.getsignal(signal.SIGTERM)
     result = run(application={"hooks": [HOOK]})
     assert result["failed"] and "SIGTERM" in result["msg"] and cluster.ran[-1][2] == ("thaw",)
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal.SIGTERM) is before and not server.left() and not settings.ENDING.is_set()
+
+
+def test_sigterm_while_moving_ends_all_movers_and_leaves_nothing(run: Runner, server: Storage) -> None:
+    def killed(_job: dict[str, Any]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        settings.ENDING.wait(10)
+
+    server.mover = killed
+    result = run(workers=2)
+    assert result["failed"] and "SIGTERM" in result["msg"] and not server.left()
+    assert not settings.ENDING.is_set()
 
 
 def test_one_volume_that_fails_makes_it_no_backup_and_leaves_nothing(run: Runner, server: Storage) -> None:

@@ -1,0 +1,131 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module through its real ``main()``, with a restic that answers from a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from fakes.restic_program import ID, ResticProgram
+
+from ansible_collections.muster.container_dr.plugins.modules import repository
+
+CANARY = "canary-password"
+Runner = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def restic(tmp_path: Path) -> ResticProgram:
+    return ResticProgram(tmp_path)
+
+
+@pytest.fixture
+def run(restic: ResticProgram, capsys: pytest.CaptureFixture[str]) -> Runner:
+    def call(state: str = "present", check: bool = False, **options: Any) -> dict[str, Any]:
+        more = {key: options.pop(key) for key in ("check_data",) if key in options}
+        values = {"url": "/srv/repository", "password": CANARY, "restic": str(restic.path), **options}
+        arguments = {"state": state, "repository": values, "_ansible_check_mode": check, **more}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            repository.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert CANARY not in json.dumps({**result, "invocation": None})
+        assert not any(CANARY in line for line in restic.calls)
+        return result
+
+    return call
+
+
+def test_present_makes_it_where_there_is_none(run: Runner, restic: ResticProgram) -> None:
+    restic.absent()
+    result = run()
+    assert (result["changed"], result["id"]) == (True, ID) and result["msg"].startswith("Made repository /srv")
+    assert "--json --no-cache init --repository-version 2" in restic.calls
+    again = run()
+    assert (again["changed"], again["id"]) == (False, ID) and again["msg"].startswith("Found")
+    assert sum("init" in line for line in restic.calls) == 1
+
+
+def test_present_leaves_one_that_is_there(run: Runner, restic: ResticProgram) -> None:
+    assert run()["changed"] is False and not restic.called("init")
+
+
+def test_check_mode_makes_none(run: Runner, restic: ResticProgram) -> None:
+    restic.absent()
+    result = run(check=True)
+    assert (result["changed"], result["id"]) == (True, None) and not restic.called("init")
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_checked_never_makes_one(run: Runner, restic: ResticProgram, check: bool) -> None:
+    restic.absent()
+    result = run("checked", check)
+    assert result["failed"] and "no repository at this address" in result["msg"] and "state: present" in result["msg"]
+    assert not restic.called("init")
+
+
+@pytest.mark.parametrize("state", ["present", "checked"])
+def test_a_repository_with_another_id_is_refused(run: Runner, restic: ResticProgram, state: str) -> None:
+    assert run(state, id=ID)["id"] == ID
+    result = run(state, id="f" * 64)
+    assert result["failed"] and f"its id is {ID}" in result["msg"] and "expected was fff" in result["msg"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_none_is_made_where_a_certain_one_is_expected(run: Runner, restic: ResticProgram, check: bool) -> None:
+    restic.absent()
+    result = run(check=check, id="f" * 64)
+    assert result["failed"] and "no repository at this address" in result["msg"] and not restic.called("init")
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "word"),
+    [
+        (12, "Fatal: wrong password or no key found", "wrong password"),
+        (1, "Fatal: unable to open config file: dial tcp: connection refused", "does not answer"),
+        (11, "Fatal: unable to create lock", "locked by another process"),
+    ],
+)
+def test_what_is_wrong_with_one_is_never_taken_for_its_absence(
+    run: Runner, restic: ResticProgram, code: int, said: str, word: str
+) -> None:
+    restic.answer("cat", code=code, error=said + "\n")
+    result = run()
+    assert result["failed"] and word in result["msg"] and not restic.called("init")
+
+
+def test_an_old_format_or_an_old_restic_is_refused(run: Runner, restic: ResticProgram) -> None:
+    restic.answer("cat", {"version": 1, "id": ID})
+    assert "format version is 1" in run()["msg"]
+    restic.answer("version", {"message_type": "version", "version": "0.17.3"})
+    assert "0.17.3, too old" in run()["msg"]
+
+
+def test_the_data_are_checked_on_request(run: Runner, restic: ResticProgram) -> None:
+    run("checked")
+    run("checked", check=True, check_data="10%")
+    assert not restic.called("check")
+    assert not run("checked", check_data="10%").get("failed")
+    assert restic.calls[-1].endswith("--read-data-subset 10%")
+    run("checked", check_data="")
+    assert restic.calls[-1].split()[2] == "check" and "--read-data-subset" not in restic.calls[-1]
+    restic.answer("check", code=1, error="pack 1234: not found\nFatal: repository contains errors\n")
+    result = run("checked", check_data="")
+    assert result["failed"] and "pack 1234" in result["msg"] and "it has errors" in result["msg"]
+
+
+def test_restics_own_settings_do_not_leak_in(
+    run: Runner, restic: ResticProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESTIC_PASSWORD_COMMAND", "false")
+    monkeypatch.setenv("RESTIC_REPOSITORY", "/elsewhere")
+    run()
+    assert "RESTIC_PASSWORD_COMMAND" not in restic.environment
+    assert restic.environment["RESTIC_REPOSITORY"] == "/srv/repository"
+    assert restic.environment["RESTIC_PASSWORD"] == CANARY

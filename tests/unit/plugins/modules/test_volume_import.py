@@ -1,0 +1,310 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module through its real ``main()``, with a cluster in memory and a restic that answers from a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from fakes.restic_program import ID, ResticProgram
+from fakes.storage import LocalCluster, Storage, claim, digest, ended, good_end, pod, stored, thing
+
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import importing, naming
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
+from ansible_collections.muster.container_dr.plugins.modules import volume_import
+
+CANARY = "canary-password"
+TREE, RESTORE = naming.TREE, naming.RESTORE
+Runner = Callable[..., dict[str, Any]]
+
+
+def recorded(name: str = "data", **change: Any) -> dict[str, Any]:
+    """A volume as a recovery point's document has it."""
+    host = f"k8s:east/shop/{name}"
+    found = stored(host)
+    return {
+        "name": f"shop/{name}",
+        "namespace": "shop",
+        "claim": name,
+        "class": "fast",
+        "size": 1 << 30,
+        "access_modes": ["ReadWriteOnce"],
+        "volume_mode": "Filesystem",
+        "snapshot": found["id"],
+        "tree": found["tree"],
+        "host": host,
+        "files": 3,
+        "bytes": 30,
+        "complete": True,
+        **change,
+    }
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Storage:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    server = Storage()
+    server.add(thing("StorageClass", "fast", "", "storage.k8s.io/v1"))
+    cluster = LocalCluster(server)
+    monkeypatch.setattr(importing.Cluster, "connect", lambda _params: cluster)
+    return server
+
+
+@pytest.fixture
+def restic(tmp_path: Path) -> ResticProgram:
+    program = ResticProgram(tmp_path)
+    program.answer("snapshots", [stored(f"k8s:east/shop/{name}") for name in ("data", "logs")])
+    return program
+
+
+@pytest.fixture
+def run(server: Storage, restic: ResticProgram, capsys: pytest.CaptureFixture[str]) -> Runner:
+    def call(*volumes: dict[str, Any], check: bool = False, **options: Any) -> dict[str, Any]:
+        repository = {"url": "rest:http://192.0.2.1:8000/r", "password": CANARY, "restic": str(restic.path)}
+        repository |= options.pop("repository", {})
+        arguments = {"application": "shop", "volumes": list(volumes) or [recorded()], "repository": repository}
+        arguments |= {"workers": 1, "_ansible_check_mode": check, **options}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            volume_import.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        assert CANARY not in json.dumps({**result, "invocation": None})
+        return result
+
+    return call
+
+
+def existing(server: Storage, **marks: str) -> None:
+    server.add(thing("Namespace", "shop", ""), *claim("data", metadata={"annotations": marks}))
+
+
+def marks(server: Storage, namespace: str = "shop", name: str = "data") -> dict[str, str]:
+    found = server.get("persistentvolumeclaims", namespace, name)
+    return dict((found or {"metadata": {}})["metadata"].get("annotations") or {})
+
+
+def refused(result: dict[str, Any], server: Storage, *words: str) -> None:
+    assert result["failed"] and not result["changed"]
+    assert not [word for word in words if word not in result["msg"]], result["msg"]
+    assert not server.writes
+
+
+def test_makes_claims_restores_and_marks_them(run: Runner, server: Storage) -> None:
+    result = run(recorded(), recorded("logs"), point="p1", namespace_labels={"team": "pay"})
+    assert result["changed"] and result["namespaces_created"] == ["shop"], result
+    assert [(one["name"], one["complete"], one["files"], one["bytes"]) for one in result["volumes"]] == [
+        ("shop/data", True, 3, 30),
+        ("shop/logs", True, 3, 30),
+    ]
+    made = server.created["persistentvolumeclaims"][0]
+    assert made["metadata"]["annotations"][RESTORE] == "pending"
+    assert made["spec"]["resources"]["requests"]["storage"] == str(1 << 30)
+    assert (made["spec"]["storageClassName"], made["spec"]["accessModes"]) == ("fast", ["ReadWriteOnce"])
+    assert marks(server) == {TREE: recorded()["tree"], RESTORE: "complete", naming.POINT: "p1"}
+    assert server.objects["namespaces", "", "shop"]["metadata"]["labels"] == {"team": "pay"}
+    assert not server.left()
+
+
+def test_the_mover_restores_that_snapshot_and_verifies_it(run: Runner, server: Storage) -> None:
+    run()
+    run(recorded("logs"), verify=False)
+    first, second = (job["spec"]["template"]["spec"]["containers"][0] for job in server.created["jobs"])
+    assert recorded()["snapshot"] in first["command"] and "--verify" in first["command"]
+    assert "--verify" not in second["command"]
+    assert first["volumeMounts"][0]["readOnly"] is False and CANARY not in json.dumps(first)
+    assert {"name": "MUSTER_ONLY_IF_EMPTY", "value": "no"} in first["env"]
+
+
+def test_a_second_run_changes_nothing(run: Runner, server: Storage) -> None:
+    run()
+    server.writes.clear()
+    result = run()
+    assert not result["changed"] and not server.writes
+    assert result["volumes"][0]["complete"] and "already" in result["volumes"][0]["msg"]
+
+
+def test_check_mode_writes_nothing(run: Runner, server: Storage) -> None:
+    result = run(check=True)
+    assert result["changed"] and result["volumes"][0]["changed"] and not server.writes
+
+
+def test_into_another_namespace_and_class(run: Runner, server: Storage) -> None:
+    server.add(thing("StorageClass", "slow", "", "storage.k8s.io/v1"))
+    result = run(namespace_mapping={"shop": "copy"}, storage_classes={"fast": "slow"})
+    assert (result["volumes"][0]["name"], result["volumes"][0]["source"]) == ("copy/data", "shop/data")
+    assert server.created["persistentvolumeclaims"][0]["spec"]["storageClassName"] == "slow"
+    assert marks(server, "copy")[RESTORE] == "complete" and not server.get("namespaces", "", "shop")
+
+
+# -- claims that are there ------------------------------------------------------------------------------------------
+
+
+def test_an_existing_claim_must_be_empty_which_the_mover_sees(run: Runner, server: Storage) -> None:
+    existing(server, **{TREE: "another", RESTORE: "complete"})
+    server.mover = lambda _job: [ended(parts.NOT_EMPTY, "error found data/precious")]
+    result = run()
+    assert result["failed"] and "holds data already (precious)" in result["msg"]
+    (job,) = server.created["jobs"]
+    assert {"name": "MUSTER_ONLY_IF_EMPTY", "value": "yes"} in job["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert marks(server) == {TREE: "another", RESTORE: "complete"}, "a refusal must leave no mark"
+
+
+def test_an_existing_empty_claim_is_filled(run: Runner, server: Storage) -> None:
+    existing(server)
+    assert run()["volumes"][0]["complete"] and marks(server)[RESTORE] == "complete"
+    assert len(server.created.get("persistentvolumeclaims", [])) == 0
+
+
+def test_keep_leaves_it_alone(run: Runner, server: Storage) -> None:
+    existing(server)
+    result = run(existing="keep")
+    assert not result["changed"] and result["volumes"][0]["skipped"] and not server.writes
+
+
+def test_replace_overwrites_it_and_says_so(run: Runner, server: Storage) -> None:
+    existing(server, **{TREE: "another", RESTORE: "complete"})
+    assert "overwritten" in run(check=True, existing="replace")["volumes"][0]["msg"]
+    seen: list[dict[str, str]] = []
+    server.mover = lambda job: seen.append(marks(server)) or good_end(job)
+    assert run(existing="replace")["changed"]
+    assert seen == [{TREE: recorded()["tree"], RESTORE: "pending"}], "marked before its data are overwritten"
+    assert marks(server)[RESTORE] == "complete"
+
+
+@pytest.mark.parametrize("rule", ["fail", "keep", "replace"])
+def test_an_unfinished_restore_is_done_again(run: Runner, server: Storage, rule: str) -> None:
+    existing(server, **{TREE: recorded()["tree"], RESTORE: "pending"})
+    assert run(existing=rule)["volumes"][0]["complete"] and marks(server)[RESTORE] == "complete"
+    env = server.created["jobs"][0]["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "MUSTER_ONLY_IF_EMPTY", "value": "no"} in env
+
+
+def test_a_restore_that_fails_stays_pending_and_is_resumed(run: Runner, server: Storage) -> None:
+    server.mover = lambda _job: [ended(1, 'error {"message_type":"exit_error","message":"Fatal: disk quota exceeded"}')]
+    result = run()
+    assert result["failed"] and "disk is full" in result["msg"] and marks(server)[RESTORE] == "pending"
+    assert result["volumes"][0]["failed"] and not result["volumes"][0]["complete"] and not server.left()
+    server.mover = good_end
+    assert run()["volumes"][0]["complete"]
+
+
+@pytest.mark.parametrize("rule", ["fail", "replace"])
+def test_a_claim_in_use_is_refused(run: Runner, server: Storage, rule: str) -> None:
+    existing(server)
+    server.add(pod("web", "data"))
+    refused(run(existing=rule), server, "claim shop/data", "pod web uses it", "Stop the workload")
+
+
+def test_a_claim_that_is_being_deleted_is_waited_for(run: Runner, server: Storage) -> None:
+    document, _volume = claim("data", metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
+    server.add(thing("Namespace", "shop", ""), document)
+    refused(run(existing="replace"), server, "being deleted")
+
+
+def test_what_is_complete_is_not_restored_twice_beside_what_failed(run: Runner, server: Storage) -> None:
+    server.mover = lambda job: [ended(12)] if recorded("logs")["snapshot"] in json.dumps(job) else good_end(job)
+    result = run(recorded(), recorded("logs"))
+    assert result["failed"] and "1 of 2 volumes" in result["msg"] and "wrong password" in result["msg"]
+    server.mover = good_end
+    assert [one["changed"] for one in run(recorded(), recorded("logs"))["volumes"]] == [False, True]
+
+
+# -- what does not fit ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["files 2", "bytes 30"], ["files are 2, recorded were 3"]),
+        (["files 3", "bytes 29"], ["bytes are 29, recorded were 30"]),
+        (["files 3"], ["bytes are None"]),
+    ],
+)
+def test_counts_must_be_those_of_the_document(run: Runner, server: Storage, lines: list[str], words: list[str]) -> None:
+    server.mover = lambda _job: [ended(0, *lines, 'summary {"message_type":"summary"}')]
+    result = run()
+    assert result["failed"] and not [word for word in words if word not in result["msg"]], result["msg"]
+    assert not result["volumes"][0]["complete"] and marks(server)[RESTORE] == "pending"
+
+
+def test_a_snapshot_that_is_not_in_the_repository(run: Runner, server: Storage, restic: ResticProgram) -> None:
+    restic.answer("snapshots", [stored("k8s:east/shop/logs")])
+    refused(run(), server, "volume shop/data", "is not in repository rest:http", "Replicate")
+
+
+def test_a_snapshot_whose_tree_is_another(run: Runner, server: Storage, restic: ResticProgram) -> None:
+    restic.answer("snapshots", [stored("k8s:east/shop/data", digest("changed"))])
+    refused(run(), server, "holds tree", digest("changed")[:16], "Do not use this point")
+
+
+def test_a_copied_snapshot_is_found_by_its_tree(run: Runner, server: Storage, restic: ResticProgram) -> None:
+    copied = {**stored("k8s:east/shop/data"), "id": digest("copy")}
+    restic.answer("snapshots", [copied])
+    assert run()["volumes"][0]["snapshot"] == digest("copy")
+    assert digest("copy") in json.dumps(server.created["jobs"][0])
+
+
+def test_the_same_tree_of_another_volume_is_not_taken(run: Runner, server: Storage, restic: ResticProgram) -> None:
+    tree = recorded()["tree"]
+    restic.answer("snapshots", [{**stored("k8s:east/other/data", tree)}])
+    refused(run(), server, "is not in repository")
+
+
+def test_two_volumes_to_one_place(run: Runner, server: Storage) -> None:
+    other = recorded("logs", namespace="other", claim="data")
+    result = run(recorded(), other, namespace_mapping={"shop": "copy", "other": "copy"})
+    refused(result, server, "several would go to copy/data", "namespace_mapping")
+
+
+def test_broken_entries_are_named_before_anything_else(run: Runner, server: Storage) -> None:
+    broken = {"name": "shop/data", "complete": True}
+    refused(run(broken, {**broken, "name": "shop/logs"}), server, "volume shop/data", "has no namespace")
+
+
+@pytest.mark.parametrize("key", ["claim", "size", "snapshot", "tree", "host"])
+def test_an_entry_needs_all_of_its_facts(run: Runner, server: Storage, key: str) -> None:
+    refused(run(recorded(**{key: None})), server, f"has no {key}")
+
+
+def test_an_incomplete_volume_is_refused(run: Runner, server: Storage) -> None:
+    refused(run(recorded(), recorded("logs", complete=False)), server, "volume shop/logs", "incomplete")
+
+
+def test_a_class_that_is_not_there(run: Runner, server: Storage) -> None:
+    refused(run(recorded(**{"class": "gold"})), server, "no storage class gold", "storage_classes", "fast")
+    assert run(recorded(**{"class": "gold"}), storage_classes={"*": "fast"})["changed"]
+
+
+def test_no_class_means_the_default_one(run: Runner, server: Storage) -> None:
+    refused(run(recorded(**{"class": None})), server, "marked as default")
+    notes = {"storageclass.kubernetes.io/is-default-class": "true"}
+    server.add(thing("StorageClass", "fast", "", "storage.k8s.io/v1", metadata={"annotations": notes}))
+    assert run(recorded(**{"class": None}))["changed"]
+    assert "storageClassName" not in server.created["persistentvolumeclaims"][0]["spec"]
+
+
+def test_a_restricted_namespace_can_not_get_owners_back(run: Runner, server: Storage) -> None:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    refused(run(namespace_labels=labels), server, "namespace shop", "restricted", "baseline")
+    server.add(thing("Namespace", "shop", "", metadata={"labels": labels}))
+    refused(run(), server, "namespace shop", "restricted")
+
+
+def test_another_repository_is_refused(run: Runner, server: Storage) -> None:
+    assert not run(check=True, repository={"id": ID}).get("failed")
+    refused(run(repository={"id": "f" * 64}), server, "expected was fff")
+
+
+def test_movers_of_a_killed_run_are_removed_first(run: Runner, server: Storage) -> None:
+    labels = naming.labels("old", "shop", "restore")
+    server.add(thing("Namespace", "shop", ""), thing("Job", "old", api="batch/v1", metadata={"labels": labels}))
+    others = naming.labels("old", "other", "restore")
+    server.add(thing("Job", "foreign", api="batch/v1", metadata={"labels": others}))
+    result = run()
+    assert "jobs shop/old" in json.dumps(result["warnings"]) and server.left() == ["jobs.batch/foreign"]

@@ -183,9 +183,10 @@ class _Export:
         try:
             with hooks:
                 cut_at = clock.iso(clock.now())
-                # Created one by one and noted at once, so that whatever happens they can be removed.
+                # Noted before they are created, so that whatever happens they can be removed.
                 for source in sources:
-                    made += snapshot.create(self._cluster, run, self._name, [source])
+                    made.append(snapshot.plan(run, source))
+                    snapshot.create(self._cluster, made[-1], self._name, source.snapshot_class)
                 made = snapshot.wait_cut(self._cluster, made, self._cut_timeout, self._request.progress)
         except BaseException as error:
             left = snapshot.quietly(self._cluster, made)

@@ -10,7 +10,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete, InvalidInput
@@ -61,7 +61,9 @@ def interruptible(target: str) -> Iterator[None]:
         yield
         return
 
-    def stop(number: int, frame: object) -> NoReturn:
+    def stop(number: int, frame: object) -> None:
+        if ENDING.is_set():  # tidying up already; a second signal must not leave half of it
+            return
         ENDING.set()
         raise Interrupted("finish", target, f"it was ended by {signal.Signals(number).name}", "Run it again.")
 

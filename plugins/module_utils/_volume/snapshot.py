@@ -72,30 +72,30 @@ def contents_path(name: str | None = None) -> str:
     return object_path(SNAPSHOT_API, "volumesnapshotcontents", None, name)
 
 
-def create(cluster: Cluster, run: str, application: str, sources: Sequence[Source]) -> list[Cut]:
-    """Ask for a snapshot of every source, in the application's namespaces. The cuts are not made yet."""
-    cuts: list[Cut] = []
-    for source in sources:
-        claim = source.claim
-        name = naming.object_name(run, claim.namespace, claim.name)
-        cluster.create(
-            snapshots_path(claim.namespace),
-            {
-                "apiVersion": SNAPSHOT_API,
-                "kind": "VolumeSnapshot",
-                "metadata": {
-                    "name": name,
-                    "namespace": claim.namespace,
-                    "labels": naming.labels(run, application, "cut"),
-                },
-                "spec": {
-                    "volumeSnapshotClassName": source.snapshot_class,
-                    "source": {"persistentVolumeClaimName": claim.name},
-                },
+def plan(run: str, source: Source) -> Cut:
+    """The cut that :func:`create` will make; known before, so that it can be dropped wherever that was interrupted."""
+    claim = source.claim
+    return Cut(run, claim, "snapshot", naming.object_name(run, claim.namespace, claim.name))
+
+
+def create(cluster: Cluster, cut: Cut, application: str, snapshot_class: str | None) -> None:
+    """Ask for the snapshot, in the application's namespace. It is not made yet."""
+    cluster.create(
+        snapshots_path(cut.namespace),
+        {
+            "apiVersion": SNAPSHOT_API,
+            "kind": "VolumeSnapshot",
+            "metadata": {
+                "name": cut.snapshot,
+                "namespace": cut.namespace,
+                "labels": naming.labels(cut.run, application, "cut"),
             },
-        )
-        cuts.append(Cut(run, claim, "snapshot", name))
-    return cuts
+            "spec": {
+                "volumeSnapshotClassName": snapshot_class,
+                "source": {"persistentVolumeClaimName": cut.claim},
+            },
+        },
+    )
 
 
 def wait_cut(cluster: Cluster, cuts: Sequence[Cut], timeout: float, progress: Progress) -> list[Cut]:

@@ -7,115 +7,85 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: repository
-short_description: Create or check the restic repository that holds backups
+short_description: Make or check the restic repository
 version_added: 0.1.0
 author: Muster contributors (@muster-dr)
 description:
-  - Creates a restic repository (format version 2) where there is none, and returns its id. Nothing else of this
-    collection creates one.
-  - Checks an existing one.
-  - What stands in the way is told apart within seconds, such as a server that does not answer, a certificate that is not
-    trusted, a missing bucket, a wrong key, a missing repository, a wrong password, or another repository than the one
-    whose id was pinned.
+  - With O(state=present) makes the repository where there is none. Nothing else in this collection does that, so that a
+    mistyped address is never taken for a new repository.
+  - With O(state=checked) only looks whether it is there, whether the password opens it, and whether it is the one that
+    O(repository.id) names.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.repository
 attributes:
   check_mode:
     support: full
-    details:
-      - With O(state=checked) the check runs in check mode too; apart from a lock while it runs it changes nothing.
   diff_mode:
     support: none
   idempotent:
     support: full
 options:
   state:
-    description:
-      - V(present) creates the repository where it is missing. The bucket must be there; it is not created.
-      - V(checked) fails unless the repository is there and its structure has no errors.
+    description: Whether to make it where there is none.
     type: str
     choices: [present, checked]
     default: present
-  read_data:
+  check_data:
     description:
-      - With O(state=checked), the part of the stored data that is read and verified too, as restic writes it, for
-        example V(5%), V(1/10) or V(100%).
+      - Verify its structure too, and that part of its data, such as V(10%) or V(100M). Empty verifies the structure
+        only.
+      - This reads from the repository and can take long. Left out in check mode.
     type: str
-notes:
-  - Pin the returned RV(id) in O(repository.id) of every other task, so that a swapped bucket or a mistyped URL is
-    noticed before anything is written.
-  - Without the password the data of a repository is lost. Keep it in more than one place.
-seealso:
-  - module: muster.container_dr.volume_export
-  - module: muster.container_dr.repository_mirror
-  - name: restic
-    description: The program's manual, also for recovery without this collection.
-    link: https://restic.readthedocs.io/
 """
 
 EXAMPLES = r"""
-- name: Create the repository once
+- name: Make the repository once
   muster.container_dr.repository:
+    state: present
     repository:
-      url: s3:https://s3.east.example.com/backup/ledger
-      password_file: /etc/muster/ledger.password
-      access_key: "{{ east_s3_access_key }}"
-      secret_key: "{{ east_s3_secret_key }}"
+      url: s3:https://s3.east.example.com/muster/repository
+      password_file: repository.password
   register: made
 
-- name: Its id, to be pinned in the inventory
-  ansible.builtin.debug:
-    var: made.id
-
-- name: Check its structure, and a tenth of its data
+- name: Make sure that it is this very one, and read a tenth of it
   muster.container_dr.repository:
     state: checked
-    read_data: 10%
+    check_data: 10%
     repository:
-      url: s3:https://s3.east.example.com/backup/ledger
-      password_file: /etc/muster/ledger.password
-      id: "{{ ledger_repository_id }}"
+      url: s3:https://s3.east.example.com/muster/repository
+      password_file: repository.password
+      id: 0c94c8e9ab2cd3bbdc92b8cbd4cbf9ea8b5e9b1df34cc5ddbf33ad9a5bb2ee0b
 """
 
 RETURN = r"""
-msg:
-  description: What was found or done.
-  type: str
-  returned: always
-  sample: The repository 3e2f88ff4fd2ac0428e63eb628437a0cbea07accc2e5de6b3f94290d04f0e21c is there.
 id:
-  description: The repository's id; null where it would be created in check mode.
+  description: Id of the repository; V(null) where check mode would make it.
   type: str
   returned: success
-  sample: 3e2f88ff4fd2ac0428e63eb628437a0cbea07accc2e5de6b3f94290d04f0e21c
-url:
-  description: Where it is.
-  type: str
-  returned: success
-  sample: s3:https://s3.east.example.com/backup/ledger
-restic:
-  description: Version of the restic program that was used.
-  type: str
-  returned: success
-  sample: 0.19.1
+  sample: 0c94c8e9ab2cd3bbdc92b8cbd4cbf9ea8b5e9b1df34cc5ddbf33ad9a5bb2ee0b
 """
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core.options import Options, repository
+from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
+    Options,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
+    repository as repository_options,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.state import ensure
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.presence import repository
 
-OPTIONS = repository() + Options(
+OPTIONS = repository_options() + Options(
     arguments={
         "state": {"type": "str", "choices": ["present", "checked"], "default": "present"},
-        "read_data": {"type": "str"},
+        "check_data": {"type": "str"},
     }
 )
 
 
 def main() -> None:
     """Entry point."""
-    run(OPTIONS, ensure)
+    run(OPTIONS, repository)
 
 
 if __name__ == "__main__":

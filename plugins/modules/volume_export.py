@@ -7,18 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: volume_export
-short_description: Back up all volumes of an application from one cut
+short_description: Cut all volumes of an application and move them into the repository
 version_added: 0.1.0
 author: Muster contributors (@muster-dr)
 description:
-  - Finds every PersistentVolumeClaim of the application. Each one ends as exported, excluded by a named rule, or failed.
-  - Runs the application's C(pre) hooks, asks for a snapshot of every volume whose CSI driver has a VolumeSnapshotClass,
-    runs the C(post) hooks as soon as all snapshots are cut, and only then moves the data. The C(post) hooks run
-    whatever happens, also after an error or when the task is told to end.
-  - Snapshots are read in a namespace of our own, so that the repository's password never enters the application's.
-  - Volumes without snapshots are read live, by a Job in the application's namespace on the node of the pod that uses
-    them. This is recorded as RV(consistency.mode=live).
-  - An incomplete volume is a failure. Nothing of a failed run counts as a backup.
+  - Runs the application's hooks, takes a snapshot of every claim whose driver can, runs the release hooks at once, and
+    then moves the data with short-lived Jobs into the restic repository, several at a time.
+  - A claim without snapshots is read while it is in use, on the node of the pod that uses it, and marked V(live).
+  - Every claim of the application ends as exported, excluded by a rule with its reason, or failed. Nothing is left out
+    in silence.
+  - What a killed run left in the cluster is removed by the next.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster
@@ -28,243 +26,167 @@ attributes:
   check_mode:
     support: full
     details:
-      - Checks the repository, the claims and the snapshot classes as a run does, and returns for every volume how it
-        would be read. Hooks are not run.
+      - Says for every claim how it would be read, without running hooks.
   diff_mode:
     support: none
   idempotent:
     support: none
     details:
-      - Every run records the volumes anew. What did not change since is not stored again.
+      - Every run makes new snapshots in the repository. Data that is there already is not uploaded again.
 options:
   application:
-    description:
-      - The application as the inventory describes it; C(name), C(namespaces), C(hooks) and C(volumes.exclude) are used.
-      - Claims with the label C(velero.io/exclude-from-backup=true) are excluded too.
+    description: The application as the inventory describes it, with C(namespaces), C(hooks) and C(volumes.exclude).
     type: dict
     required: true
   site:
-    description:
-      - Name of the site. With namespace and claim it becomes the host under which restic keeps a volume's snapshots.
+    description: Name of the site; part of the host name of the restic snapshots.
     type: str
     required: true
+  point:
+    description: Id of the recovery point; becomes a tag of the restic snapshots.
+    type: str
   phase:
     description:
-      - V(all) does everything.
-      - V(cut) ends after the C(post) hooks and returns RV(cuts), so that objects can be captured close to the cut.
-      - V(move) takes O(cuts) and moves the data. RV(hooks) and RV(excluded) are those of V(cut).
+      - V(cut) runs hooks and takes snapshots, V(move) moves what O(cuts) names, V(all) does both.
+      - The two steps let a play capture the objects in between, close to the instant that the volumes equal.
     type: str
     choices: [all, cut, move]
     default: all
   cuts:
-    description:
-      - With O(phase=move), RV(cuts) of the phase V(cut), unchanged.
+    description: RV(cuts) of the run with O(phase=cut). Needed with O(phase=move).
     type: list
     elements: dict
-  point:
-    description:
-      - Id of the recovery point, which becomes a tag of the snapshots in the repository.
-    type: str
   snapshot_classes:
     description:
-      - The VolumeSnapshotClass for a CSI driver, by the driver's name. Needed only where the driver has several and none
-        or more than one is annotated as its default.
+      - Maps CSI drivers to the snapshot class to use. Without it, the default class of the driver, or its only one.
     type: dict
   methods:
     description:
-      - How the volumes of a storage class are read, by the class's name; V(snapshot), V(live) or V(auto).
-      - V(auto), the default, takes a snapshot where there is a VolumeSnapshotClass for the driver.
+      - Maps storage classes to V(snapshot), V(live) or V(auto), which takes a snapshot where the driver can.
     type: dict
   cut_timeout:
-    description:
-      - How long it may take until all snapshots are cut. The application's hooks hold it frozen for so long.
+    description: How long to wait until all snapshots are cut, while the application is held, as seconds or as V(2m).
     type: str
-    default: 1m
+    default: 2m
   ready_timeout:
-    description:
-      - How long a snapshot that was cut may take until it can be read.
+    description: How long to wait until the snapshots can be read, as seconds or as V(10m).
     type: str
     default: 10m
   workers:
-    description:
-      - Number of volumes that are moved at the same time.
+    description: How many volumes move at a time.
     type: int
     default: 4
   mover:
     description:
-      - The short-lived Jobs that read or write one volume each.
-      - They run as root with as few capabilities as the work needs, never privileged, without a service account token,
-        with a network policy of their own that lets them reach the repository and nothing else, and with the
-        repository's password in a Secret that is deleted with the Job.
+      - How the short-lived Jobs run that read and write volumes.
     type: dict
     suboptions:
       image:
         description:
-          - An image with a shell and restic 0.18 or newer, like the official one. Better named by its digest, and from a
-            registry that the site has itself.
+          - Image with restic 0.18 or newer as C(restic) on the path and a POSIX shell. Name it by digest.
         type: str
-        default: docker.io/restic/restic:0.19.1
+        default: restic/restic:0.19.1
       namespace:
         description:
-          - Our own namespace. It is created for the run and removed afterwards unless something else is in it.
+          - Namespace of our own for movers that read snapshots, so that no tenant sees the repository's password.
+            It is made where it does not exist, and removed again if it was made here and is empty.
         type: str
         default: muster-container-dr
       registry:
         description:
-          - Login at the registry of O(mover.image). It becomes a pull secret that is deleted with the Job.
+          - Login of the registry that holds O(mover.image), where it wants one.
         type: dict
         suboptions:
           name:
-            description:
-              - Host, port and path prefix, for example V(registry.example.com/backup).
+            description: Host, port and path prefix.
             type: str
             required: true
           username:
-            description:
-              - User who logs in.
+            description: User who logs in.
             type: str
           password:
-            description:
-              - Password or token of O(mover.registry.username).
+            description: Password or token of the user.
             type: str
           auth_file:
-            description:
-              - File with logins as C(docker login) and C(podman login) write it, used where
-                O(mover.registry.username) is not set.
+            description: Not used for movers.
             type: path
           ca_cert:
-            description:
-              - Not used here; whether a registry is trusted is up to the nodes that pull from it.
+            description: Not used for movers; the nodes must trust the registry.
             type: path
           validate_certs:
-            description:
-              - Not used here; whether a registry is trusted is up to the nodes that pull from it.
+            description: Not used for movers.
             type: bool
             default: true
           plain_http:
-            description:
-              - Not used here; whether a registry is trusted is up to the nodes that pull from it.
+            description: Not used for movers.
             type: bool
             default: false
       timeout:
         description:
-          - How long a mover may take.
+          - How long one volume may take, as seconds or as V(4h).
         type: str
         default: 4h
       start_timeout:
         description:
-          - How long the pod of a mover may take to start.
+          - How long a mover's pod may take to start, as seconds or as V(5m).
         type: str
         default: 5m
       stall_timeout:
         description:
-          - How long requests to the repository may keep failing without any progress before the mover is given up.
+          - How long a mover may say nothing, as seconds or as V(2m).
         type: str
         default: 2m
       resources:
         description:
-          - Resource requests and limits of the mover's container, as Kubernetes writes them.
-          - Without it 50m of a CPU and 128Mi of memory are requested, without a limit.
+          - Resource requests and limits of the mover's container, as in a pod.
         type: dict
       pull_policy:
         description:
-          - The image pull policy; without it the default of Kubernetes applies.
+          - When the kubelet pulls O(mover.image).
         type: str
         choices: [Always, IfNotPresent, Never]
-notes:
-  - Movers of snapshots need the capability C(DAC_READ_SEARCH); their namespace is labelled for the Pod Security level
-    C(privileged). Movers of live volumes need C(DAC_OVERRIDE), which the level C(baseline) allows, and mount the volume
-    read-only. In a namespace that enforces C(restricted) they run as the user of the pod that uses the volume, and a
-    file which this user may not read makes the task fail.
-  - The identity in use needs to create and delete jobs, secrets, network policies, volume snapshots and (for snapshots)
-    volume snapshot contents, claims and one namespace, and to patch persistent volumes; and C(pods/exec) for hooks and
-    C(pods/log) for progress.
-  - What a killed run left behind is removed by the next one for the same application. Of two runs for one application
-    at the same time the later one wins, and the earlier one fails with a clear message.
-  - Block volumes are not supported yet; exclude them by a rule. The content of hostPath volumes is not captured; they
-    are named in RV(excluded).
 seealso:
   - module: muster.container_dr.volume_import
-  - module: muster.container_dr.repository
   - module: muster.container_dr.recovery_point
 """
 
 EXAMPLES = r"""
-- name: Back up the volumes of the ledger
+- name: Export all volumes of the shop
   muster.container_dr.volume_export:
     kubeconfig: east.kubeconfig
     site: east
     application:
-      name: ledger
-      namespaces: [ledger]
-      hooks:
-        - name: freeze
-          selector: app.kubernetes.io/name=postgres
-          container: postgres
-          pre: [/usr/local/bin/ledger-freeze, "60"]
-          post: [/usr/local/bin/ledger-thaw]
-          timeout: 60s
+      name: shop
+      namespaces: [shop]
       volumes:
         exclude:
-          - namespace: ledger
-            name: cache-*
-            reason: is rebuilt from the database
+          - {namespace: shop, name: cache, reason: can be filled again}
     repository:
-      url: s3:https://s3.east.example.com/backup/ledger
-      password_file: /etc/muster/ledger.password
-      id: "{{ ledger_repository_id }}"
-    mover:
-      image: registry.east.example.com/restic/restic@sha256:{{ restic_image_digest }}
-  register: volumes
-
-- name: Cut now, move later
-  muster.container_dr.volume_export:
-    phase: cut
-    site: east
-    application: "{{ muster_applications[0] }}"
-    repository: "{{ muster_repository }}"
-  register: cut
-
-- name: Move what was cut
-  muster.container_dr.volume_export:
-    phase: move
-    cuts: "{{ cut.cuts }}"
-    site: east
-    application: "{{ muster_applications[0] }}"
-    repository: "{{ muster_repository }}"
+      url: s3:https://s3.east.example.com/muster/repository
+      password_file: repository.password
+  register: exported
 """
 
 RETURN = r"""
-msg:
-  description: What was done, or what went wrong.
-  type: str
-  returned: always
-  sample: 2 of 2 volumes exported, 1048576 bytes added.
-run:
-  description: Id of the run, which its objects in the cluster carry as a label. Null in check mode.
-  type: str
-  returned: success
-  sample: 20260131t040506-a1b2c3
 consistency:
-  description: The instant whose state the data equals.
+  description: The instant that the data equals.
   type: dict
-  returned: always, unless the task failed before the cut
+  returned: success
   contains:
     point:
-      description: The earliest instant of all volumes, in UTC.
+      description: The earliest of the volumes' consistency points.
       type: str
       sample: "2026-01-31T04:05:06.789Z"
     skew_seconds:
-      description: Seconds from the earliest to the latest.
+      description: Between the first and the last volume.
       type: float
-      sample: 0.412
+      sample: 0.4
     mode:
-      description:
-        - V(per_volume) where every volume is a snapshot of its own, V(live) as soon as one was read while in use.
+      description: V(per_volume), or V(live) where a volume was read in use.
       type: str
       sample: per_volume
 volumes:
-  description: One entry per claim in scope. Entries of the phase V(cut) are not complete yet.
+  description: One entry per claim, ordered by name.
   type: list
   elements: dict
   returned: always
@@ -272,170 +194,65 @@ volumes:
     name:
       description: Namespace and claim.
       type: str
-      sample: ledger/data-postgres-0
-    kind:
-      description: Always V(pvc).
-      type: str
-      sample: pvc
-    namespace:
-      description: Namespace of the claim.
-      type: str
-      sample: ledger
-    claim:
-      description: Name of the claim.
-      type: str
-      sample: data-postgres-0
-    class:
-      description: Its storage class.
-      type: str
-      sample: csi
-    driver:
-      description: Its CSI driver; null for other volumes.
-      type: str
-      sample: csi.example.com
-    size:
-      description: Capacity in bytes.
-      type: int
-      sample: 1073741824
-    access_modes:
-      description: Access modes of the claim.
-      type: list
-      elements: str
-      sample: [ReadWriteOnce]
-    volume_mode:
-      description: Volume mode of the claim.
-      type: str
-      sample: Filesystem
+      sample: shop/data
     method:
-      description: How it was read, V(snapshot) or V(live).
+      description: V(snapshot) or V(live).
       type: str
       sample: snapshot
     consistency_point:
-      description: When the snapshot was cut, or when the live read began.
+      description: The instant that its data equals.
       type: str
       sample: "2026-01-31T04:05:06.789Z"
     snapshot:
       description: Id of the restic snapshot.
       type: str
-      sample: 4e41358a1013ea3e6c1a2e0865c03be1d8fdc1e34bffce071ddc3d38dca6df02
+      sample: 4bba301e6b6cdb49ed4ae1db27d0a1cbf0e8adaff6f1e6ff3b1ddf1b2ac0ef24
     tree:
-      description: Id of the restic tree, which is the same wherever the same content lies.
+      description: Id of its tree, which survives a copy to another repository.
       type: str
-      sample: 1b6df8ae3d7727b8d5cdd179b657ac4562e142649279e0f3e4ace7ea46f7b800
-    host:
-      description: The host of the restic snapshot.
-      type: str
-      sample: k8s:east/ledger/data-postgres-0
+      sample: 8a7d5f1ad6b1d53b7e69ee62cc5bff3d5bb2f2b24f3cd3cc5cc3b1bff2b0ea31
     files:
-      description: Number of regular files.
+      description: Number of files.
       type: int
-      sample: 1290
+      sample: 1423
     bytes:
-      description: Their size in bytes.
+      description: Size of the files in bytes.
       type: int
-      sample: 40217088
+      sample: 49283072
     bytes_added:
-      description: Bytes that were added to the repository.
+      description: Bytes that the repository grew by.
       type: int
-      sample: 524288
+      sample: 1048576
     seconds:
-      description: Seconds that moving took, with everything around it.
+      description: How long moving it took.
       type: float
-      sample: 11.2
+      sample: 4.2
     complete:
-      description: Whether all of it is in the repository.
+      description: Whether everything could be read.
       type: bool
       sample: true
-    changed:
-      description: Whether anything was written for it.
-      type: bool
-      sample: true
-    failed:
-      description: Whether it failed.
-      type: bool
-      sample: false
-    skipped:
-      description: Always V(false); what is left out stands in RV(excluded).
-      type: bool
-      sample: false
     msg:
-      description: What went wrong, or what is planned.
+      description: What became of it.
       type: str
       sample: ""
-    errors:
-      description: The first errors that restic named.
-      type: list
-      elements: str
-      returned: where it failed and restic named any
-      sample: ["/volume/data/x: permission denied"]
 hooks:
-  description: Hooks that ran, in order.
+  description: One entry per hook and pod that it ran in.
   type: list
   elements: dict
   returned: always
-  contains:
-    name:
-      description: Name of the hook.
-      type: str
-      sample: freeze
-    namespace:
-      description: Namespace of the pod.
-      type: str
-      sample: ledger
-    pod:
-      description: The pod.
-      type: str
-      sample: postgres-0
-    phase:
-      description: V(pre) or V(post).
-      type: str
-      sample: pre
-    started:
-      description: When it started.
-      type: str
-      sample: "2026-01-31T04:05:05.100Z"
-    seconds:
-      description: How long it took.
-      type: float
-      sample: 0.3
-    code:
-      description: Its exit code; null where it did not end.
-      type: int
-      sample: 0
-    ok:
-      description: Whether it ended with 0.
-      type: bool
-      sample: true
-    msg:
-      description: What it said when it failed.
-      type: str
-      sample: ""
+  sample: [{name: hold writes, phase: pre, ok: true, seconds: 0.2}]
 excluded:
-  description: Volumes that are left out, and by which rule.
+  description: Volumes that were left out by a rule, with the reason.
   type: list
   elements: dict
   returned: always
-  contains:
-    what:
-      description: The claim, or the volume of a pod.
-      type: str
-      sample: ledger/cache-0
-    why:
-      description: The rule.
-      type: str
-      sample: is rebuilt from the database
+  sample: [{what: shop/cache, why: can be filled again}]
 cuts:
-  description: What the phase V(move) needs to know.
+  description: What O(phase=move) needs to know.
   type: list
   elements: dict
-  returned: success
+  returned: always
   sample: []
-failed_volumes:
-  description: Names of the volumes that failed.
-  type: list
-  elements: str
-  returned: where the task failed because of volumes
-  sample: [ledger/attachments]
 """
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
@@ -452,23 +269,23 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume.settin
 
 OPTIONS = (
     CLUSTER
-    + application()
     + repository()
+    + application()
     + PROGRESS
     + Options(
         arguments={
             "site": {"type": "str", "required": True},
+            "point": {"type": "str"},
             "phase": {"type": "str", "choices": ["all", "cut", "move"], "default": "all"},
             "cuts": {"type": "list", "elements": "dict"},
-            "point": {"type": "str"},
             "snapshot_classes": {"type": "dict"},
             "methods": {"type": "dict"},
-            "cut_timeout": {"type": "str", "default": "1m"},
+            "cut_timeout": {"type": "str", "default": "2m"},
             "ready_timeout": {"type": "str", "default": "10m"},
             "workers": {"type": "int", "default": 4},
             "mover": {"type": "dict", "options": MOVER_ARGUMENTS},
         },
-        required_if=[("phase", "move", ("cuts",))],
+        required_if=[("phase", "move", ["cuts"])],
     )
 )
 

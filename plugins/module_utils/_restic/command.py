@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import queue
-import signal
 import subprocess
 import threading
 import time
@@ -20,13 +19,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError, Unavailable
+from ansible_collections.muster.container_dr.plugins.module_utils._core.process import Process
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import exit_codes
 
 Message = dict[str, Any]
 
 # restic itself would repeat a failing request for a quarter of an hour.
 PATIENCE = 40.0
-_GRACE = 10.0
 _KEPT_ERRORS = 20
 
 
@@ -79,17 +78,15 @@ def run(
     :class:`Unavailable`. Exit codes are left to the caller.
     """
     try:
-        process = subprocess.Popen(
-            list(command),
+        process: Process[str] = Process(
+            command,
             env=dict(env),
             cwd=cwd,
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,
         )
     except OSError as error:
         raise MusterError(action, target, f"{command[0]} could not be started ({error.strerror})") from None
@@ -103,7 +100,8 @@ def run(
         ended.code = process.wait()
         return ended
     finally:
-        _stop(process)
+        # SIGTERM lets restic take its lock away; only a restic that ignores it is killed.
+        process.stop()
         for reader in readers:
             reader.join(timeout=5)
         for stream, _name in streams:
@@ -220,17 +218,3 @@ def _document(text: str) -> Any:
         return json.loads(text) if text.strip() else None
     except ValueError:
         return None
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    if process.poll() is not None:
-        return
-    # SIGTERM lets restic take its lock away; only a restic that ignores it is killed.
-    for number, patience in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, _GRACE)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        try:
-            process.wait(timeout=patience)
-            return
-        except subprocess.TimeoutExpired:
-            continue

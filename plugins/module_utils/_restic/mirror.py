@@ -170,7 +170,7 @@ def plan(source: Store, destination: Store, *, verify_existing: bool = False, wo
     try:
         config = source.get(CONFIG)
     except NotFound as error:
-        if type(error) is not NotFound:
+        if error.__class__ is not NotFound:
             raise
         source.probe()
         raise NotFound(

@@ -179,7 +179,7 @@ class Repository:
 
     def ready(self) -> None:
         """Make sure, once, that the repository opens and is the one that was pinned."""
-        _ = self.id
+        _opened = self.id
 
     def exists(self) -> bool:
         """Whether a repository is there. Everything but a plain "no repository" is raised."""

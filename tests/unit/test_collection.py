@@ -53,7 +53,7 @@ def unguarded(body: list[ast.stmt]) -> Iterator[str]:
     """Modules imported when the file is loaded, outside of `try`, `if` and functions."""
     for node in body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            yield from {found for _, found in imports(node)}
+            yield from {found for _line, found in imports(node)}
 
 
 def test_the_action_group_has_every_module() -> None:
@@ -97,14 +97,16 @@ def test_only_the_doorway_meets_ansible_module(path: Path) -> None:
     if path.name == "_module.py":
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    seen = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {found for _, found in imports(tree)}
+    seen = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {
+        found for _line, found in imports(tree)
+    }
     assert not {found for found in seen if found.split(".")[-1] in ("AnsibleModule", "exit_json", "fail_json")}
 
 
 @pytest.mark.parametrize("path", ENGINE, ids=name)
 def test_arrows_go_one_way(path: Path) -> None:
     """`_core` needs nothing of ours but itself, `_plan` only `_core`, and nothing imports a module or an action."""
-    used = {found for _, found in imports(ast.parse(path.read_text(encoding="utf-8"))) if found.startswith(OURS)}
+    used = {found for _line, found in imports(ast.parse(path.read_text(encoding="utf-8"))) if found.startswith(OURS)}
     assert not {found for found in used if not found.startswith(UTILS) and found != UTILS.rstrip(".")}
     package = path.relative_to(ROOT / "plugins" / "module_utils").parts[0]
     allowed = {"_core": {"_core"}, "_plan": {"_plan", "_core"}}.get(package)
@@ -129,7 +131,7 @@ def test_module_utils_import_each_other_without_a_circle() -> None:
     graph: dict[str, set[str]] = {}
     for path in ENGINE:
         own = UTILS + ".".join(path.relative_to(ROOT / "plugins" / "module_utils").with_suffix("").parts)
-        graph[own.removesuffix(".__init__")] = {found for _, found in imports(ast.parse(path.read_text()))}
+        graph[own.removesuffix(".__init__")] = {found for _line, found in imports(ast.parse(path.read_text()))}
     state: dict[str, str] = {}
 
     def visit(node: str, trail: tuple[str, ...]) -> None:

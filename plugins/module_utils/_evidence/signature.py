@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import process
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
     InvalidInput,
@@ -90,9 +90,9 @@ def sign(data: bytes, key: Path, namespace: str = POINT_NAMESPACE) -> bytes:
             "sign", target, "there is no such key file", "Make one with ssh-keygen -t ed25519, no passphrase."
         )
     done = _ssh_keygen(["-Y", "sign", "-q", "-f", str(key), "-n", namespace], data)
-    if done.returncode == 0 and done.stdout.startswith(b"-----BEGIN SSH SIGNATURE-----"):
-        return done.stdout
-    text = done.stderr.decode(errors="replace")
+    if done.code == 0 and done.out.startswith(b"-----BEGIN SSH SIGNATURE-----"):
+        return done.out
+    text = done.err.decode(errors="replace")
     if "UNPROTECTED" in text or "bad permissions" in text:
         raise Denied("sign", target, "others may read the key file", f"Run: chmod 600 {key}")
     if "passphrase" in text.lower():
@@ -121,9 +121,9 @@ def verify(
         done = _ssh_keygen(
             ["-Y", "verify", "-f", str(allowed_signers), "-I", identity, "-n", namespace, "-s", str(file)], data
         )
-    if done.returncode == 0:
+    if done.code == 0:
         return Verdict(True, identity, "")
-    text = (done.stderr + done.stdout).decode(errors="replace")
+    text = (done.err + done.out).decode(errors="replace")
     if "incorrect signature" in text:
         reason = "the signature does not belong to these bytes"
     elif "namespace" in text:
@@ -133,7 +133,7 @@ def verify(
     return Verdict(False, identity, reason)
 
 
-def _ssh_keygen(arguments: list[str], data: bytes) -> subprocess.CompletedProcess[bytes]:
+def _ssh_keygen(arguments: list[str], data: bytes) -> process.Finished:
     program = shutil.which("ssh-keygen")
     if program is None:
         raise NotFound("run", "ssh-keygen", "it is not on the PATH", "Install the OpenSSH client.")
@@ -141,16 +141,8 @@ def _ssh_keygen(arguments: list[str], data: bytes) -> subprocess.CompletedProces
     environment.pop("SSH_ASKPASS", None)
     try:
         # A session of its own has no terminal, so a key with a passphrase fails instead of asking somebody.
-        return subprocess.run(
-            [program, *arguments],
-            input=data,
-            capture_output=True,
-            timeout=_TIMEOUT,
-            env=environment,
-            start_new_session=True,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        return process.run([program, *arguments], data=data, timeout=_TIMEOUT, env=environment)
+    except TimeoutError:
         raise Unavailable("run", "ssh-keygen", f"it did not end within {_TIMEOUT:.0f} s") from None
     except OSError as error:
         raise MusterError("run", "ssh-keygen", error.strerror or str(error)) from None

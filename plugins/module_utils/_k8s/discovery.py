@@ -111,7 +111,7 @@ def read(cluster: Cluster, *, workers: int = 12) -> Discovery:
 
 
 def _resources(document: JSON, api_version: str) -> list[Resource]:
-    group, _, version = api_version.rpartition("/")
+    group, _slash, version = api_version.rpartition("/")
     return [
         Resource(
             group=group,

@@ -115,9 +115,9 @@ def compare(before: Path, after: Path) -> Change:
     new = {(key, namespace): path for key, namespace, path in files(after)}
     for place in sorted(old.keys() | new.keys(), key=str):
         if place not in old:
-            change.added += sum(1 for _ in read_lines(new[place]))
+            change.added += sum(1 for _line in read_lines(new[place]))
         elif place not in new:
-            change.removed += sum(1 for _ in read_lines(old[place]))
+            change.removed += sum(1 for _line in read_lines(old[place]))
         else:
             _compare_files(old[place], new[place], change)
     return change

@@ -314,7 +314,7 @@ def _foreign(name: str) -> bool:
 def _depths(steps: list[Step]) -> None:
     """Put every object after its owners: into the owner's wave if that is later, and one deeper there."""
     by_uid = {step.source_uid: step for step in steps if step.source_uid}
-    for _ in range(8):
+    for _round in range(8):
         moved = False
         for step in steps:
             for owner in step.owners:

@@ -12,7 +12,6 @@ import fnmatch
 import json
 import os
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import process
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Denied, InvalidInput, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import DOCKER_HUB
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import Answer, Task, Transport
@@ -158,12 +158,12 @@ def _ask_helper(name: str, host: str) -> Login | None:
     key = "https://index.docker.io/v1/" if host == DOCKER_HUB else host
     program = f"docker-credential-{name}"
     try:
-        answer = subprocess.run(
-            [program, "get"], input=key.encode(), capture_output=True, timeout=_HELPER_TIMEOUT, check=True
-        )
-        document = json.loads(answer.stdout)
+        answer = process.run([program, "get"], data=key.encode(), timeout=_HELPER_TIMEOUT)
+        if answer.code != 0:
+            return None
+        document = json.loads(answer.out)
         username, secret = str(document["Username"]), str(document["Secret"])
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     if username == "<token>":
         return Login("", "", secret, program)

@@ -121,7 +121,7 @@ class Registry:
         task = Task("read", f"referrers of {self._name(repository, digest)}")
         path: str | None = f"referrers/{digest}"
         found: list[Descriptor] = []
-        for _ in range(_PAGES):
+        for _page in range(_PAGES):
             if path is None:
                 break
             answer = self._call("GET", repository, path, task, headers={"Accept": OCI_INDEX}, denied_is_answer=True)

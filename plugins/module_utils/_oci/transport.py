@@ -203,7 +203,7 @@ class Transport:
         GET and HEAD, without the Authorization header where they lead to another host. Raises
         :class:`Unavailable` where there is no answer.
         """
-        for _ in range(_REDIRECTS):
+        for _redirect in range(_REDIRECTS):
             answer = self._repeat(method, url, task, dict(headers or {}), body, stream)
             if answer.status not in (301, 302, 303, 307, 308) or method not in ("GET", "HEAD"):
                 return answer

@@ -111,7 +111,7 @@ class Catalogue:
             stored = self.store.read(self.state_key)
         except NotFound as error:
             # A bucket that is missing is not an application without transitions.
-            if type(error) is not NotFound:
+            if error.__class__ is not NotFound:
                 raise
             self.store.probe()
             return None

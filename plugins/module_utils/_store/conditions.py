@@ -49,7 +49,7 @@ def _exactly_one(store: Store, verb: str, write: Callable[[bytes], None]) -> Non
         return True
 
     with ThreadPoolExecutor(max_workers=_WRITERS) as threads:
-        winners = sum(threads.map(won, [secrets.token_hex(16).encode() for _ in range(_WRITERS)]))
+        winners = sum(threads.map(won, [secrets.token_hex(16).encode() for _writer in range(_WRITERS)]))
     if winners != 1:
         raise Refused(
             "use",

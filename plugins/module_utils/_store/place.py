@@ -47,7 +47,7 @@ def open_repository(options: Mapping[str, Any]) -> Store:
         if not re.match(r"^https?://", rest):
             rest = "https://" + rest.lstrip("/")
         parts = urlsplit(rest)
-        bucket, _, prefix = parts.path.strip("/").partition("/")
+        bucket, _slash, prefix = parts.path.strip("/").partition("/")
         if not parts.netloc or not bucket or "@" in parts.netloc:
             raise InvalidInput(
                 "use", f"repository {_printable(url)!r}", "it names no bucket", "Write s3:https://host/bucket/prefix."

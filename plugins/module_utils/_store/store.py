@@ -68,7 +68,7 @@ class Store(ABC):
             return self.get(key)
         except NotFound as error:
             # A bucket that is missing is more than an object that is not there.
-            if type(error) is not NotFound:
+            if error.__class__ is not NotFound:
                 raise
             return None
 

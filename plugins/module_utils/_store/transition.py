@@ -108,7 +108,7 @@ def transition_info_verb(request: Request) -> dict[str, Any]:
     prefix = f"{catalogue.root}/transitions/"
     runs: dict[str, dict[str, dict[str, Any]]] = {}
     for entry in catalogue.store.list(prefix):
-        run, _, file = entry.key[len(prefix) :].partition("/")
+        run, _slash, file = entry.key[len(prefix) :].partition("/")
         match = _RECORD.match(file)
         if not match:
             continue

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Incomplete,
@@ -38,7 +38,11 @@ _BAD_STARTS = (
 )
 _BAD_START_SECONDS = 45.0
 
-Advance = Callable[[int, int | None], None]
+
+class Advance(Protocol):
+    """Told how many bytes of how many are done."""
+
+    def __call__(self, done: int, total: int | None, /) -> None: ...
 
 
 @dataclass

@@ -178,9 +178,9 @@ class LocalCluster(Cluster):
         self.ran.append((pod, container, tuple(command)))
         self.server.events.append(f"exec {command[0]}")
         answer = self.answer(pod, command)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+        if isinstance(answer, ExecResult):
+            return answer
+        raise answer
 
 
 def thing(kind: str, name: str, namespace: str = "shop", api: str = "v1", **more: Any) -> JSON:

@@ -72,7 +72,7 @@ def test_sound(ledger: Sound) -> None:
 
 
 def test_tail_of_everything(ledger: Sound) -> None:
-    assert [number for number, _ in ledger.audit(tail=None).tail] == list(range(1, 11))
+    assert [number for number, _booking in ledger.audit(tail=None).tail] == list(range(1, 11))
 
 
 def test_a_booking_missing_in_the_middle(ledger: Sound) -> None:

@@ -137,7 +137,7 @@ def test_replicates_and_picks(run: Runner, places: dict[str, Any], point: dict[s
     found = run(recovery_point_info, required=True, **at_west)
     assert (found["point"]["id"], found["rpo"]["seconds"]) == (point["id"], None)
     fact = {"state": "noted", "kind": "copied", "data": {"site": "west"}, "ids": [point["id"]], "store": places["west"]}
-    assert [run(recovery_point, **fact)["changed"] for _ in range(2)] == [True, False]
+    assert [run(recovery_point, **fact)["changed"] for _time in range(2)] == [True, False]
     rpo = run(recovery_point_info, **at_west)["rpo"]
     assert 0 <= rpo["seconds"] < 60
     assert rpo["met"]

@@ -28,6 +28,7 @@ ATTEMPT_SECONDS = 20.0
 RETRY_SECONDS = 1.0
 LAST_WORDS_SECONDS = 10.0
 
+ACKNOWLEDGEMENT = {"id", "time", "hash", "reference"}
 ACCOUNTS = ("assets:bank", "assets:cash", "expenses:travel", "income:sales", "liabilities:vat")
 
 
@@ -143,7 +144,7 @@ class Load:
         while True:
             try:
                 status, answer = self._proxy.request("POST", "/bookings", document, ATTEMPT_SECONDS)
-                if status in (200, 201) and isinstance(answer, dict) and "hash" in answer:
+                if status in (200, 201) and isinstance(answer, dict) and answer.keys() >= ACKNOWLEDGEMENT:
                     self._journal.acknowledged(answer, time.monotonic() - begun)
                     self.outage.succeeded()
                     return

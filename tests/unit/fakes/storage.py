@@ -14,7 +14,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import client
@@ -178,9 +178,7 @@ class LocalCluster(Cluster):
         self.ran.append((pod, container, tuple(command)))
         self.server.events.append(f"exec {command[0]}")
         answer = self.answer(pod, command)
-        if isinstance(answer, ExecResult):
-            return answer
-        raise answer
+        return answer if isinstance(answer, ExecResult) else _throw(answer)
 
 
 def thing(kind: str, name: str, namespace: str = "shop", api: str = "v1", **more: Any) -> JSON:
@@ -259,3 +257,7 @@ def failure(work: Callable[[], object], kind: type[MusterError], *words: str) ->
         assert not missing, f"{error} does not say {missing}"
         return error
     raise AssertionError(f"no {kind.__name__} was raised")
+
+
+def _throw(error: BaseException) -> NoReturn:
+    raise error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,13 +235,24 @@ def test_sigterm_while_frozen_thaws_and_leaves_nothing(run: Runner, server: Stor
     assert signal.getsignal(signal.SIGTERM) is before and not server.left() and not settings.ENDING.is_set()
 
 
-def test_sigterm_while_moving_ends_all_movers_and_leaves_nothing(run: Runner, server: Storage) -> None:
-    def killed(_job: dict[str, Any]) -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        settings.ENDING.wait(10)
+def test_sigterm_while_moving_ends_all_movers_and_leaves_nothing(
+    run: Runner, server: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: threading.Event().wait(0.01))
 
-    server.mover = killed
-    result = run(workers=2)
+    def endless(_job: dict[str, Any]) -> None:
+        if len(server.created["jobs"]) == 2:
+            for delay in (0.5, 0.51):
+                threading.Timer(delay, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
+    server.mover = endless
+    # The second signal may come when the module is done already.
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    try:
+        result = run(workers=2)
+        threading.Event().wait(0.1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert result["failed"] and "SIGTERM" in result["msg"] and not server.left()
     assert not settings.ENDING.is_set()
 

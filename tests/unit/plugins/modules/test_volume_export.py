@@ -112,6 +112,17 @@ def test_the_mover_reads_a_clone_in_our_namespace(run: Runner, server: Storage) 
     assert not any(name.startswith("pv-muster-") for _key, _space, name in server.objects), "a clone's volume is left"
 
 
+def test_the_data_are_kept_while_they_are_read_and_go_with_the_snapshot(run: Runner, server: Storage) -> None:
+    def policies() -> list[str]:
+        contents = [obj for (_key, _space, name), obj in server.objects.items() if name.startswith("content-")]
+        return [obj["spec"]["deletionPolicy"] for obj in contents]
+
+    seen: list[list[str]] = []
+    server.mover = lambda job: seen.append(policies()) or good_end(job)
+    run()
+    assert seen[1] == ["Retain", "Retain"] and policies() == ["Delete", "Delete"]
+
+
 def test_our_content_never_takes_the_data_away(run: Runner, server: Storage) -> None:
     run()
     ours = [one for one in server.created["volumesnapshotcontents"] if one["spec"].get("source")]

@@ -67,6 +67,7 @@ def test_numbers_used_again_after_a_failover_do_not_hide_losses() -> None:
     log = acknowledged(*range(1, 101)) + acknowledged(*range(95, 201), line="w")
     result = compare(log, after)
     assert result["missing_ids"] == list(range(91, 101))
+    assert (result["kept_until"], result["rpo_seconds"]) == ("2026-11-21T04:01:30.000000Z", 10.0)
 
 
 def test_a_tail_that_is_too_short_to_tell() -> None:

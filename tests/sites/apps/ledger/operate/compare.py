@@ -71,7 +71,8 @@ def compare(
 
     A booking is there if the tail has its id with its hash, or if it is older than the tail and a later one of
     the log is there: the chain then proves all before it. ``disaster`` is when the source was lost, by default the
-    last acknowledged booking. Raises Unusable where the tail is too short to tell.
+    last booking that is missing; ``rpo_seconds`` runs from ``kept_until``, the newest booking before the loss.
+    Raises Unusable where the tail is too short to tell.
     """
     if not acknowledged:
         raise Unusable("the log has no acknowledged booking")
@@ -93,9 +94,15 @@ def compare(
         else:
             raise Unusable(f"{len(older)} bookings are older than the verification's tail: use ledger-verify --tail 0")
     missing = [one for one in acknowledged if one not in present]
-    incident = disaster or max(one.time for one in acknowledged)
+    incident = disaster or max(one.time for one in missing or acknowledged)
+    kept_until = data_until
+    if missing and data_until and data_until >= missing_from(missing):
+        # The ledger went on after it was restored: its newest booking says nothing about where the loss began.
+        kept_until = max((one.time for one in present if one.time < missing_from(missing)), default=None)
     beyond = [one for one in missing if consistency_point is not None and one.time <= consistency_point]
-    rpo = max(0.0, (incident - data_until).total_seconds()) if missing and data_until else 0.0 if not missing else None
+    rpo = None if missing else 0.0
+    if missing and kept_until:
+        rpo = max(0.0, (incident - kept_until).total_seconds())
     return {
         "ok": sound and not (missing if consistency_point is None else beyond),
         "verified": sound,
@@ -105,11 +112,17 @@ def compare(
         "first_missing": iso(min((one.time for one in missing), default=None)),
         "last_missing": iso(max((one.time for one in missing), default=None)),
         "data_until": iso(data_until),
+        "kept_until": iso(kept_until),
         "disaster": iso(incident),
         "rpo_seconds": rpo,
         "consistency_point": iso(consistency_point),
         "missing_before_consistency_point": len(beyond) if consistency_point is not None else None,
     }
+
+
+def missing_from(missing: list[Acknowledged]) -> datetime.datetime:
+    """When the first of the lost bookings was made."""
+    return min(one.time for one in missing)
 
 
 def main() -> int:

@@ -153,7 +153,7 @@ def _reads_catalogue(site: Site) -> bool:
 
 def _pods(site: Site) -> str:
     try:
-        return run("list pods", site.kubectl_argv("get", "pods", "--namespace", NAMESPACE, "-o", "wide"))
+        return run("list pods and claims", site.kubectl_argv("get", "pods,pvc", "--namespace", NAMESPACE))
     except Failed as error:
         return str(error)
 

@@ -49,6 +49,10 @@ def main() -> int:
 
 def deploy(site: Site, wait: float | None) -> None:
     """Images, secrets, objects; then waits up to ``wait`` seconds."""
+    lost = _lost_claims(site)
+    if lost:
+        again = f"deploy --site {site.name} --delete"
+        raise Failed(f"Could not deploy the ledger: its claims {', '.join(lost)} lost their volumes. Run '{again}' first.")
     with ThreadPoolExecutor(max_workers=len(IMAGES)) as pool:
         write_login(site)
         changed = dict(zip(IMAGES, pool.map(lambda name: push(site, name), IMAGES), strict=True))
@@ -84,6 +88,14 @@ def delete(site: Site) -> None:
     gone = ("delete", "--ignore-not-found", "--timeout=120s")
     run("delete the namespace", site.kubectl_argv(*gone, "namespace", NAMESPACE))
     run("delete the Currency definition", site.kubectl_argv(*gone, "-f", str(MANIFESTS / "currency-crd.yaml")))
+
+
+def _lost_claims(site: Site) -> list[str]:
+    """Claims whose volume was deleted: no pod will ever run with them."""
+    look = ("get", "pvc", "--namespace", NAMESPACE, "--ignore-not-found", "-o", "json")
+    found = run("list the claims", site.kubectl_argv(*look))
+    claims = json.loads(found)["items"] if found else []
+    return [claim["metadata"]["name"] for claim in claims if claim.get("status", {}).get("phase") == "Lost"]
 
 
 def _secrets(site: Site) -> dict[str, Any]:

@@ -51,8 +51,10 @@ def deploy(site: Site, wait: float | None) -> None:
     """Images, secrets, objects; then waits up to ``wait`` seconds."""
     lost = _lost_claims(site)
     if lost:
-        again = f"deploy --site {site.name} --delete"
-        raise Failed(f"Could not deploy the ledger: its claims {', '.join(lost)} lost their volumes. Run '{again}' first.")
+        raise Failed(
+            f"Could not deploy the ledger: the volumes of its claims {', '.join(lost)} are gone."
+            f" Run 'deploy --site {site.name} --delete' first."
+        )
     with ThreadPoolExecutor(max_workers=len(IMAGES)) as pool:
         write_login(site)
         changed = dict(zip(IMAGES, pool.map(lambda name: push(site, name), IMAGES), strict=True))

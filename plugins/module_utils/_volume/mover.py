@@ -163,7 +163,8 @@ def backup_arguments(host: str, tags: tuple[str, ...]) -> tuple[str, ...]:
 
 def restore_arguments(snapshot: str, *, verify: bool) -> tuple[str, ...]:
     """restic's arguments in a restore mover: the whole tree, whose only entry is ``data``, onto the mounted volume."""
-    arguments = ["restore", snapshot, "--target", "/volume", "--delete", "--retry-lock", RETRY_LOCK]
+    # Without --sparse a file with holes takes its full length, and what fitted on the volume may not fit again.
+    arguments = ["restore", snapshot, "--target", "/volume", "--delete", "--sparse", "--retry-lock", RETRY_LOCK]
     return (*arguments, "--verify") if verify else tuple(arguments)
 
 

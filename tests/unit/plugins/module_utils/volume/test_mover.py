@@ -156,6 +156,7 @@ def test_restic_is_told_the_host_the_tags_and_to_find_the_parent_by_host(reposit
     assert words.endswith(" --tag muster --tag application=shop data")
     restore = parts.restore_arguments("abc", verify=True)
     assert restore[:5] == ("restore", "abc", "--target", "/volume", "--delete") and "--verify" in restore
+    assert "--sparse" in restore
     assert "--verify" not in parts.restore_arguments("abc", verify=False)
 
 

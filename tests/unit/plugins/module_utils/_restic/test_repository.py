@@ -1,0 +1,113 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The driver with a real restic, where this machine has one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Conflict,
+    Denied,
+    Incomplete,
+    InvalidInput,
+    NotFound,
+    Refused,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+
+ROOT = Path(__file__).resolve().parents[5]
+RESTIC = shutil.which("restic", path=f"{ROOT / '.work' / 'sites' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
+real = pytest.mark.skipif(RESTIC is None, reason="no restic on this machine; the scenarios always have one")
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> dict[str, Any]:
+    return {"url": str(tmp_path / "repository"), "password": "canary", "restic": RESTIC or "restic"}
+
+
+@real
+def test_from_nothing_to_restored_data(options: dict[str, Any], tmp_path: Path) -> None:
+    repository = Repository.open(options)
+    assert "canary" not in repr(repository)
+    assert not repository.exists()
+    identity = repository.init()
+    with pytest.raises(Conflict):
+        repository.init()
+    source = tmp_path / "source"
+    (source / "inner").mkdir(parents=True)
+    (source / "inner" / "file").write_text("content", encoding="utf-8")
+    first = repository.backup_directory(source, host="k8s:east/a/objects", tags=["muster", "point=1"])
+    assert (first.files, first.bytes) == (1, 7) and first.bytes_added > 0
+    second = repository.backup_directory(source, host="k8s:east/a/objects", tags=["muster", "point=2"])
+    assert second.tree == first.tree and second.bytes_added == 0
+    found = repository.snapshots(host="k8s:east/a/objects", tags=["muster", "point=1"])
+    assert [snapshot.id for snapshot in found] == [first.snapshot]
+    restored = repository.restore(first.snapshot, tmp_path / "restored", verify=True)
+    assert restored.files == 2
+    assert (tmp_path / "restored" / "inner" / "file").read_text(encoding="utf-8") == "content"
+    with pytest.raises(NotFound, match="snapshot abcdef"):
+        repository.snapshot("abcdef12")
+    repository.check(read_data="100%")
+    # Another process, the same repository: its id is the one that init returned.
+    assert Repository.open({**options, "id": identity}).id == identity
+
+
+@real
+def test_another_repository_and_another_password_are_refused(options: dict[str, Any]) -> None:
+    Repository.open(options).init()
+    with pytest.raises(Refused, match="expected was"):
+        Repository.open({**options, "id": "0" * 64}).snapshots()
+    with pytest.raises(Denied, match="wrong password"):
+        Repository.open({**options, "password": "other"}).ready()
+
+
+@real
+def test_damage_is_found(options: dict[str, Any], tmp_path: Path) -> None:
+    repository = Repository.open(options)
+    repository.init()
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_bytes(os.urandom(1000))
+    repository.backup_directory(source, host="h")
+    pack = next(path for path in Path(options["url"], "data").rglob("*") if path.is_file())
+    pack.chmod(0o600)
+    pack.write_bytes(pack.read_bytes()[:-1])
+    with pytest.raises(Incomplete, match="it has errors"):
+        repository.check()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"url": ""}, "it has no url"),
+        ({"restic": "/nowhere/restic"}, "not installed here"),
+        ({"password": None}, "it has no password"),
+        ({"password": None, "password_file": "/nowhere/file"}, "password_file /nowhere/file"),
+        ({"access_key": "half"}, "belong together"),
+        ({"ca_cert": "/nowhere/ca.pem"}, "there is no such file"),
+    ],
+)
+def test_options_that_cannot_work(options: dict[str, Any], tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    with pytest.raises((InvalidInput, NotFound), match=words):
+        Repository.open({**options, **_program(tmp_path, "0.19.1"), **change})
+
+
+@pytest.mark.parametrize("version", ["0.17.3", "0.9.6", "", "unknown"])
+def test_an_old_restic_is_refused(options: dict[str, Any], tmp_path: Path, version: str) -> None:
+    with pytest.raises(InvalidInput, match=r"0\.18 or newer"):
+        Repository.open({**options, **_program(tmp_path, version)})
+
+
+def _program(tmp_path: Path, version: str) -> dict[str, str]:
+    program = tmp_path / "restic"
+    program.write_text(f'#!/bin/sh\necho \'{{"message_type":"version","version":"{version}"}}\'\n', encoding="utf-8")
+    program.chmod(0o755)
+    return {"restic": str(program)}

@@ -1,0 +1,149 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The S3 probe against a server on loopback, and its signature against the one that AWS publishes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Denied,
+    InvalidInput,
+    MusterError,
+    NotFound,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import s3_probe
+
+KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "canary"}
+
+
+class Server(ThreadingHTTPServer):
+    """Answers every GET with one status and S3 error code."""
+
+    status = 200
+    code = ""
+    asked: list[tuple[str, str]]
+
+    @property
+    def url(self) -> str:
+        return f"s3:http://127.0.0.1:{self.server_port}/bucket/some/prefix"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, self.headers.get("authorization", "")))
+        body = f"<Error><Code>{self.server.code}</Code></Error>".encode() if self.server.code else b"data"
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server(("127.0.0.1", 0), Handler)
+    made.asked = []
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    yield made
+    made.shutdown()
+    made.server_close()
+    thread.join()
+
+
+def test_a_repository_that_is_there(server: Server) -> None:
+    s3_probe.probe(server.url, KEYS, None, None)
+    path, authorization = server.asked[0]
+    assert path == "/bucket/some/prefix/config"
+    assert authorization.startswith("AWS4-HMAC-SHA256 Credential=key/") and "canary" not in authorization
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "error", "words"),
+    [
+        (404, "NoSuchKey", NotFound, "no repository at this address"),
+        (404, "NoSuchBucket", NotFound, "bucket does not exist"),
+        (403, "InvalidAccessKeyId", Denied, "access key"),
+        (403, "SignatureDoesNotMatch", Denied, "signature"),
+        (403, "RequestTimeTooSkewed", Denied, "clocks"),
+        (403, "", Denied, "denied access"),
+        (301, "PermanentRedirect", InvalidInput, "another region"),
+        (400, "Strange", MusterError, "400 Strange"),
+        (503, "SlowDown", Unavailable, "503 SlowDown"),
+    ],
+)
+def test_what_stands_in_the_way(
+    server: Server, status: int, code: str, error: type[MusterError], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    server.status, server.code = status, code
+    with pytest.raises(error, match=words) as raised:
+        s3_probe.probe(server.url, KEYS, None, None)
+    assert "canary" not in str(raised.value)
+
+
+def test_a_server_that_is_not_there(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    monkeypatch.setattr(s3_probe, "TIMEOUT", 1.0)
+    with pytest.raises(Unavailable, match="does not answer"):
+        s3_probe.probe("s3:http://127.0.0.1:1/bucket", KEYS, None, None)
+
+
+def test_without_keys_only_the_server_is_asked(server: Server) -> None:
+    server.status, server.code = 403, "AccessDenied"
+    s3_probe.probe(server.url, {}, None, None)
+    assert server.asked[0][1] == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("s3:https://h:9000/b/p/q", s3_probe.Place("https", "h:9000", "b", "p/q")),
+        ("s3:http://h/b", s3_probe.Place("http", "h", "b", "")),
+        ("s3:h/b/p", s3_probe.Place("https", "h", "b", "p")),
+        ("s3://h/b/p/", s3_probe.Place("https", "h", "b", "p")),
+        ("/srv/repository", None),
+        ("rest:https://h/", None),
+    ],
+)
+def test_places(url: str, expected: s3_probe.Place | None) -> None:
+    assert s3_probe.place(url) == expected
+
+
+@pytest.mark.parametrize("url", ["s3:", "s3:https://h", "s3:https://h/", "s3:https://user:canary@h/b"])
+def test_places_that_are_none(url: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        s3_probe.place(url)
+    assert "canary" not in str(raised.value)
+
+
+def test_the_signature_is_the_one_that_aws_publishes() -> None:
+    # "GET Object" of the examples in the S3 documentation of Signature Version 4.
+    signed = s3_probe.sign(
+        "GET",
+        "/test.txt",
+        {"range": "bytes=0-9", "host": "examplebucket.s3.amazonaws.com", "x-amz-content-sha256": s3_probe._EMPTY},
+        "AKIAIOSFODNN7EXAMPLE",
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        None,
+        "us-east-1",
+        datetime(2013, 5, 24, tzinfo=timezone.utc),
+    )
+    assert signed["x-amz-date"] == "20130524T000000Z"
+    assert signed["authorization"].endswith(
+        "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date, "
+        "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
+    )

@@ -81,11 +81,13 @@ class Keyring:
         """Logins to try, in order, without repeats."""
         chosen = _matching(self._chosen, host, repository)
         if chosen:
-            return _unique(chosen)
+            # The most particular alone: a wrong one would otherwise be covered up by one for the whole host.
+            nearest = len(chosen[0][0])
+            return _unique([login for path, login in chosen if len(path) == nearest])
         with self._lock:
             if host not in self._found:
                 self._found[host] = list(self._from_files(host))
-        known = _matching(self._entries + self._found[host], host, repository)
+        known = [login for _path, login in _matching(self._entries + self._found[host], host, repository)]
         return _unique([*known, *(login for other, _path, login in self._chosen if other == host)])
 
     def _from_files(self, host: str) -> Iterator[tuple[str, str, Login]]:
@@ -105,14 +107,14 @@ class Keyring:
                 yield host, "", login
 
 
-def _matching(entries: Sequence[tuple[str, str, Login]], host: str, repository: str) -> list[Login]:
-    """Logins for a repository, those for the longest path first."""
+def _matching(entries: Sequence[tuple[str, str, Login]], host: str, repository: str) -> list[tuple[str, Login]]:
+    """Logins for a repository with the path they are for, the longest path first."""
     found = [
         (path, login)
         for pattern, path, login in entries
         if fnmatch.fnmatchcase(host, pattern) and (not path or f"{repository}/".startswith(f"{path}/"))
     ]
-    return [login for _path, login in sorted(found, key=lambda entry: -len(entry[0]))]
+    return sorted(found, key=lambda entry: -len(entry[0]))
 
 
 def _unique(logins: Sequence[Login]) -> list[Login]:

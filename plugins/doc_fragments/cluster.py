@@ -83,5 +83,5 @@ options:
     type: list
     elements: str
 requirements:
-  - kubernetes >= 31.0.0 (Python package)
+  - kubernetes >= 29.0.0 (Python package)
 """

@@ -42,5 +42,5 @@ options:
           - File with the certificates of the authorities that may vouch for the object store.
         type: path
 requirements:
-  - boto3 (Python package), for V(s3://) stores
+  - boto3 >= 1.36 (Python package), for V(s3://) stores
 """

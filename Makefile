@@ -9,6 +9,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 RUN := tools/run
 # The bed starts before there is an environment, so it runs on any Python 3.11 or newer.
 BED = $$(tools/find-python) tests/sites/bed
+# kubectl's cache, else in the home folder.
+export KUBECACHEDIR := $(CURDIR)/.work/kube-cache
 # A test file or folder: make unit ONLY=tests/unit/plugins/module_utils/oci
 ONLY ?= tests/unit
 

@@ -86,7 +86,8 @@ molecule: venv sites ## Run the Molecule scenarios on the two sites
 
 .PHONY: build
 build: venv ## Build the collection's artefact into .work/build
-	@$(RUN) ansible-galaxy collection build --force --output-path .work/build
+	@tools/copy-collection .work/build
+	@$(RUN) ansible-galaxy collection build .work/build/ansible_collections/muster/container_dr --force --output-path .work/build
 
 .PHONY: system
 system:

@@ -14,6 +14,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Incomplete,
     InvalidInput,
     MusterError,
+    Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import Interrupted
@@ -105,8 +106,13 @@ class Hooks:
                 said = f" and said: {text}" if text else ""
                 failure = Incomplete("run", target, f"it ended with exit code {code}{said}", "Mend the hook's command.")
             msg = text if code != 0 else ""
-        except MusterError as error:
+        except Interrupted as error:
             failure, msg = error, str(error)
+        except MusterError as error:
+            # The client knows the command; whoever reads this knows the hook by its name.
+            family = Unavailable if isinstance(error, Unavailable) else Incomplete
+            failure = family("run", target, error.reason, "Mend the hook, or raise its timeout.")
+            msg = str(failure)
         self.done.append(_record(hook, name, phase, started, watch.seconds, code, failure is None, msg))
         return failure
 

@@ -34,7 +34,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
 )
 def test_codes(code: int, error: type[MusterError], words: str) -> None:
     problem = exit_codes.problem("open", "repository x", code, "")
-    assert type(problem) is error
+    assert problem.__class__ is error
     assert words in str(problem)
     assert str(problem).startswith("Could not open repository x: ")
 
@@ -55,7 +55,7 @@ def test_codes(code: int, error: type[MusterError], words: str) -> None:
 )
 def test_general_failures_are_told_apart_by_their_message(message: str, error: type[MusterError], words: str) -> None:
     problem = exit_codes.problem("open", "repository x", 1, message)
-    assert type(problem) is error
+    assert problem.__class__ is error
     assert words in problem.reason
     assert problem.hint
 

@@ -91,7 +91,7 @@ def test_a_hook_that_hangs_ends_by_its_timeout(cluster: LocalCluster) -> None:
 
     cluster.exec = hanging  # type: ignore[method-assign]
     hooks = Hooks(cluster, [{**FREEZE, "timeout": "90s"}, FLUSH], "shop")
-    failure(hooks.__enter__, Unavailable, "did not end within 90 seconds")
+    failure(hooks.__enter__, Unavailable, "pre hook db in pod shop/db-0: it did not end within 90 seconds")
     assert words(cluster) == ["freeze", "thaw"]
     assert given == [90.0, 90.0]
     assert hooks.done[0]["code"] is None and not hooks.done[0]["ok"]

@@ -62,7 +62,9 @@ options:
     type: dict
   methods:
     description:
-      - Maps storage classes to V(snapshot), V(live) or V(auto), which takes a snapshot where the driver can.
+      - Maps storage classes to V(snapshot), V(live) or V(auto), the default, which takes snapshots of CSI volumes and reads
+        all others while they are in use.
+      - A CSI volume without a snapshot class is refused unless this says V(live), because such a copy can be torn.
     type: dict
   cut_timeout:
     description: How long to wait until all snapshots are cut, while the application is held, as seconds or as V(2m).

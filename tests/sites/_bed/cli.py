@@ -51,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
     verb("partition", "drop all packets between a site and its peers", site=True).add_argument(
         "peers", metavar="PEER", nargs="*"
     )
+    rotten = verb("rot", "flip one bit of an object in a place's S3", site=True)
+    rotten.add_argument("object", metavar="BUCKET/KEY")
+    rotten.add_argument("--byte", type=int, default=0, help="the position of the byte; 0 unless said")
     verb("heal", "undo all faults")
     verb("reset", "empty a place: objects, images, buckets", site=True)
     verb("firewall", "switch the enforcement of network policies", site=True).add_argument(
@@ -100,7 +103,7 @@ def act(bed: Bed, options: argparse.Namespace) -> int:
         say(cache.clean(bed))
         return 0
     if options.verb == "build":
-        with step(f"build {options.group}", bed.logs, quiet=True):
+        with step(f"build {options.group}", bed.logs, quiet=gobuild.folder_of(bed, options.group).exists()):
             print(gobuild.build(bed, options.group))
         return 0
     host = found(bed)
@@ -111,6 +114,8 @@ def act(bed: Bed, options: argparse.Namespace) -> int:
         reset.reset(bed, host, options.site)
     elif options.verb == "partition":
         faults.partition(bed, host, options.site, options.peers)
+    elif options.verb == "rot":
+        faults.rot(bed, host, options.site, options.object, options.byte)
     elif options.verb == "firewall":
         faults.firewall(bed, host, options.site, options.state == "on")
     elif options.verb == "push":

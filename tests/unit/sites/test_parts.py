@@ -3,6 +3,8 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -88,6 +90,10 @@ def test_every_group_pins_its_programs(group):
     text = (folder / "go.mod").read_text()
     assert (folder / "go.sum").stat().st_size > 0
     for package in gobuild.GROUPS[group].packages:
+        if f"module {package}\n" in text:  # code of its own, which imports what is pinned
+            imported = set(re.findall(r'"(github.com/[^"]+)"', (folder / "main.go").read_text()))
+            assert imported and all(any(f"{module} v" in text for module in parents(one)) for one in imported)
+            continue
         assert any(f"{module} v" in text for module in parents(package)), f"{package} is not required"
         assert f"{package}\n" in text, f"{package} is not a tool of go.mod"
 
@@ -95,6 +101,14 @@ def test_every_group_pins_its_programs(group):
 def parents(package):
     words = package.split("/")
     return ["/".join(words[:n]) for n in range(len(words), 1, -1)]
+
+
+def test_code_of_its_own_is_part_of_a_groups_key(tmp_path):
+    shutil.copytree(REAL.here / "go" / "coredns", tmp_path / "tests/sites/go/coredns")
+    bed = Bed(tmp_path)
+    before = gobuild.made_from(bed, "coredns")
+    (tmp_path / "tests/sites/go/coredns/main.go").write_text("package main")
+    assert gobuild.made_from(bed, "coredns") != before
 
 
 def test_kubeadm_knows_its_version():

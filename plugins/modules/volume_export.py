@@ -62,8 +62,8 @@ options:
     type: dict
   methods:
     description:
-      - Maps storage classes to V(snapshot), V(live) or V(auto), the default, which takes snapshots of CSI volumes and reads
-        all others while they are in use.
+      - Maps storage classes to V(snapshot), V(live) or V(auto), the default, which takes snapshots of CSI volumes and
+        reads all others while they are in use.
       - A CSI volume without a snapshot class is refused unless this says V(live), because such a copy can be torn.
     type: dict
   cut_timeout:

@@ -42,7 +42,7 @@ options:
             description: Password or token of the user.
             type: str
           auth_file:
-            description: Not used for movers.
+            description: File with logins as C(docker login) and C(podman login) write it, used where no user is set.
             type: path
           ca_cert:
             description: Not used for movers; the nodes must trust the registry.

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import cache, engine, faults, gobuild, reset, stores, upkeep
+from . import cache, cluster, engine, faults, gobuild, reset, stores, upkeep
 from .engine import Engine
 from .places import Bed
 from .steps import BedError, say, step
@@ -65,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
     push = verb("push", "push an image of the engine to a site's registry; prints its name by digest", site=True)
     push.add_argument("image", metavar="IMAGE")
     push.add_argument("reference", metavar="REPOSITORY:TAG")
-    verb("build", "build the programs of a group below tests/sites/go; prints their folder").add_argument(
-        "group", choices=sorted(gobuild.GROUPS)
+    verb("build", "build the CSI driver, or a group below tests/sites/go; prints the folder").add_argument(
+        "group", choices=["csi-driver", *sorted(gobuild.GROUPS)]
     )
     return top
 
@@ -103,6 +103,9 @@ def act(bed: Bed, options: argparse.Namespace) -> int:
         say(cache.clean(bed))
         return 0
     if options.verb == "build":
+        if options.group == "csi-driver":
+            print(cluster.driver(bed).parent)
+            return 0
         with step(f"build {options.group}", bed.logs, quiet=gobuild.folder_of(bed, options.group).exists()):
             print(gobuild.build(bed, options.group))
         return 0

@@ -58,7 +58,7 @@ GROUPS = {
     "crane": Group({"github.com/google/go-containerregistry/cmd/crane": "crane"}),
     "restic": Group({"github.com/restic/restic/cmd/restic": "restic"}),
 }  # fmt: skip
-# Not needed by a running bed: built when asked for.
+# Not needed by a running bed: built when asked for, by csi/sanity-check.
 ON_DEMAND = {"csi-sanity"}
 
 

@@ -74,6 +74,21 @@ def test_content_keys(tmp_path):
     assert cache.key("x", tmp_path) != cache.key("y", tmp_path)
 
 
+def test_the_drivers_key_is_that_of_its_program(bed):
+    folder = bed.here / "csi"
+    folder.mkdir(parents=True)
+    for name in ("go.mod", "go.sum", "main.go", "main_test.go"):
+        (folder / name).write_text("1")
+    first = cluster.driver_key(bed)
+    (folder / "main_test.go").write_text("2")
+    (folder / "README.md").write_text("2")
+    assert cluster.driver_key(bed) == first
+    for name in ("go.mod", "go.sum", "main.go"):
+        before = cluster.driver_key(bed)
+        (folder / name).write_text("2")
+        assert cluster.driver_key(bed) != before
+
+
 def test_older_builds_go_and_others_stay(tmp_path):
     for name in ("node-0123456789abcdef.tar.zst", "node-fedcba9876543210.tar.zst", "node-base-0123456789abcdef.tar",
                  "basic-0123456789abcdef.tar"):  # fmt: skip

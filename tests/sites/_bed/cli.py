@@ -148,11 +148,17 @@ def tell(bed: Bed, options: argparse.Namespace) -> int:
     return 0 if well else 1
 
 
+def places_of_others(bed: Bed) -> dict[str, str]:
+    """Environment that keeps the programs which the bed runs from writing into the home folder."""
+    return {"KUBECACHEDIR": str(bed.checkout / ".work/kube-cache"), "PIP_CACHE_DIR": str(bed.cache / "pip")}
+
+
 def main(words: list[str]) -> int:
     """Run a verb. Exit codes: 0 done, 1 no (probe, status), 2 wrong usage, 3 failed, 130 interrupted."""
     options = parser().parse_args(words)
     bed = Bed(Path(__file__).resolve().parents[3])
     os.umask(0o022)
+    os.environ.update(places_of_others(bed))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that half-made files are removed
     try:
         if options.verb in ("status", "facts", "probe"):

@@ -209,6 +209,19 @@ def test_kinds_docker_gives_nodes_their_addresses(tmp_path):
     assert said("ps", "-a") == ["ps", "-a"]
 
 
+def test_no_program_of_the_bed_writes_into_the_home_folder(bed, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MUSTER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("GOENV", raising=False)
+    places = cli.places_of_others(bed)
+    assert Path(places["KUBECACHEDIR"]).is_relative_to(bed.checkout / ".work")
+    go = gobuild.environment(bed, bed.here)
+    for place in (places["PIP_CACHE_DIR"], go["GOCACHE"], go["GOMODCACHE"], go["XDG_CONFIG_HOME"]):
+        assert Path(place).is_relative_to(bed.cache)
+    assert go["GOENV"] == str(tmp_path / "home/.config/go/env")  # only read: it may name a proxy
+
+
 def test_a_failed_command_tells_its_step_and_log(tmp_path):
     with pytest.raises(steps.CommandError) as caught, steps.step("one: two", tmp_path):
         steps.run([sys.executable, "-c", "import sys; sys.exit('the reason')"])

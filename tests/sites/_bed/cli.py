@@ -14,7 +14,7 @@ from pathlib import Path
 from . import cache, cluster, engine, faults, gobuild, reset, stores, upkeep
 from .engine import Engine
 from .places import Bed
-from .steps import BedError, say, step
+from .steps import BedError, interrupted, say, step
 
 EPILOG = """\
 places: east, west, witness. parts of a place: node, registry, s3 (the witness: s3).
@@ -159,7 +159,9 @@ def main(words: list[str]) -> int:
     bed = Bed(Path(__file__).resolve().parents[3])
     os.umask(0o022)
     os.environ.update(places_of_others(bed))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that half-made files are removed
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, interrupted)  # so that half-made files are removed
     try:
         if options.verb in ("status", "facts", "probe"):
             return tell(bed, options)

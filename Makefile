@@ -11,8 +11,6 @@ RUN := tools/run
 BED = $$(tools/find-python) tests/sites/bed
 # The unit tests of the repository's driver run a real restic; the bed builds it at its first use and keeps it.
 RESTIC = "$$($(BED) build restic)/restic"
-# kubectl's cache, else in the home folder.
-export KUBECACHEDIR := $(CURDIR)/.work/kube-cache
 # A test file or folder: make unit ONLY=tests/unit/plugins/module_utils/oci
 ONLY ?= tests/unit
 

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import cache, engine, faults, gobuild, reset, stores, upkeep
+from . import cache, cluster, engine, faults, gobuild, reset, stores, upkeep
 from .engine import Engine
 from .places import Bed
-from .steps import BedError, say, step
+from .steps import BedError, interrupted, say, step
 
 EPILOG = """\
 places: east, west, witness. parts of a place: node, registry, s3 (the witness: s3).
@@ -65,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
     push = verb("push", "push an image of the engine to a site's registry; prints its name by digest", site=True)
     push.add_argument("image", metavar="IMAGE")
     push.add_argument("reference", metavar="REPOSITORY:TAG")
-    verb("build", "build the programs of a group below tests/sites/go; prints their folder").add_argument(
-        "group", choices=sorted(gobuild.GROUPS)
+    verb("build", "build the CSI driver, or a group below tests/sites/go; prints the folder").add_argument(
+        "group", choices=["csi-driver", *sorted(gobuild.GROUPS)]
     )
     return top
 
@@ -103,6 +103,9 @@ def act(bed: Bed, options: argparse.Namespace) -> int:
         say(cache.clean(bed))
         return 0
     if options.verb == "build":
+        if options.group == "csi-driver":
+            print(cluster.driver(bed).parent)
+            return 0
         with step(f"build {options.group}", bed.logs, quiet=gobuild.folder_of(bed, options.group).exists()):
             print(gobuild.build(bed, options.group))
         return 0
@@ -145,12 +148,20 @@ def tell(bed: Bed, options: argparse.Namespace) -> int:
     return 0 if well else 1
 
 
+def places_of_others(bed: Bed) -> dict[str, str]:
+    """Environment that keeps the programs which the bed runs from writing into the home folder."""
+    return {"KUBECACHEDIR": str(bed.checkout / ".work/kube-cache"), "PIP_CACHE_DIR": str(bed.cache / "pip")}
+
+
 def main(words: list[str]) -> int:
     """Run a verb. Exit codes: 0 done, 1 no (probe, status), 2 wrong usage, 3 failed, 130 interrupted."""
     options = parser().parse_args(words)
     bed = Bed(Path(__file__).resolve().parents[3])
     os.umask(0o022)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that half-made files are removed
+    os.environ.update(places_of_others(bed))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, interrupted)  # so that half-made files are removed
     try:
         if options.verb in ("status", "facts", "probe"):
             return tell(bed, options)

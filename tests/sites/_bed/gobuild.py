@@ -58,7 +58,7 @@ GROUPS = {
     "crane": Group({"github.com/google/go-containerregistry/cmd/crane": "crane"}),
     "restic": Group({"github.com/restic/restic/cmd/restic": "restic"}),
 }  # fmt: skip
-# Not needed by a running bed: built when asked for.
+# Not needed by a running bed: built when asked for, by csi/sanity-check.
 ON_DEMAND = {"csi-sanity"}
 
 
@@ -117,8 +117,13 @@ def missing(bed: Bed) -> list[str]:
 
 
 def environment(bed: Bed, source: Path) -> dict[str, str]:
-    """Go's environment: caches in the bed's cache folder, nothing of the user's settings that could change a build."""
+    """Go's environment: caches in the bed's cache folder, nothing of the user's settings that could change a build.
+
+    Go writes its counters below XDG_CONFIG_HOME; where modules come from (GOPROXY) stays what the user has set.
+    """
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return {
+        "XDG_CONFIG_HOME": str(bed.cache / "go/config"), "GOENV": os.environ.get("GOENV") or str(settings / "go/env"),
         "GOCACHE": str(bed.cache / "go/build"), "GOMODCACHE": str(bed.cache / "go/mod"), "GOFLAGS": "-mod=readonly",
         "GOWORK": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GO111MODULE": "on", "PWD": str(source),
     }  # fmt: skip
@@ -129,7 +134,7 @@ def go(bed: Bed) -> str:
     found = shutil.which("go")
     least = max(_least(bed.here / "go" / group / "go.mod") for group in GROUPS)
     if found:
-        have = re.search(r"go(\d+)\.(\d+)", run([found, "env", "GOVERSION"], env={"GOTOOLCHAIN": "local"}))
+        have = re.search(r"go(\d+)\.(\d+)", run([found, "env", "GOVERSION"], env=environment(bed, bed.here)))
         if have and (int(have[1]), int(have[2])) >= least:
             return found
     home = bed.cache / "go/toolchain"

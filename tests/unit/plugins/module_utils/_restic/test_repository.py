@@ -59,7 +59,7 @@ def test_from_nothing_to_restored_data(options: dict[str, Any], tmp_path: Path) 
         repository.snapshot("abcdef12")
     repository.check(read_data="100%")
     # Another process, the same repository: its id is the one that init returned.
-    assert Repository.open({**options, "id": identity}).id == identity
+    assert Repository.open({**options, "id": identity}).identify() == identity
 
 
 @real
@@ -68,7 +68,7 @@ def test_another_repository_and_another_password_are_refused(options: dict[str, 
     with pytest.raises(Refused, match="expected was"):
         Repository.open({**options, "id": "0" * 64}).snapshots()
     with pytest.raises(Denied, match="wrong password"):
-        Repository.open({**options, "password": "other"}).ready()
+        Repository.open({**options, "password": "other"}).identify()
 
 
 @real

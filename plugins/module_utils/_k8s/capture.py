@@ -10,6 +10,7 @@ not be read to its end at one moment is thrown away and read again.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections import Counter
@@ -159,7 +160,7 @@ class _Capturing:
         self.kinds = 0
         self.listed = 0
 
-    # -- objects of namespaces --------------------------------------------------------------------------------------
+    # -- objects of namespaces ----------------------------------------------------------------------------------------
 
     def namespaced(self, resources: Iterable[Resource], found: discovery.Discovery) -> None:
         """Capture all kinds of the application's namespaces, kinds in parallel."""
@@ -432,7 +433,7 @@ class _Capturing:
             self.capture.incomplete += [{"what": what, "why": why} for _again, what, why in self.failed]
             self.failed = []
 
-    # -- objects without a namespace --------------------------------------------------------------------------------
+    # -- objects without a namespace ----------------------------------------------------------------------------------
 
     def cluster_scoped(self, found: discovery.Discovery) -> None:
         """Capture the namespaces themselves, what :mod:`related` finds and what was asked for."""
@@ -454,11 +455,9 @@ class _Capturing:
 
     def _scoped(self, resource: Resource, found: discovery.Discovery) -> None:
         if resource.key == related.ROLES and self.selection.related:
-            try:
+            # Where it is refused, the list that follows says so too, and is what counts.
+            with contextlib.suppress(ApiError):
                 self.references.aggregate(self.cluster.list(resource.path()))
-            except ApiError:
-                # The list that follows says the same, and is what counts.
-                pass
         self._kind(resource, self._take_scoped, found)
 
     def _take_scoped(self, kind: _Kind, obj: JSON, page: Page) -> None:
@@ -487,7 +486,7 @@ class _Capturing:
         if count:
             self.capture.counts[kinds.NAMESPACES] = count
 
-    # -- afterwards -------------------------------------------------------------------------------------------------
+    # -- afterwards ---------------------------------------------------------------------------------------------------
 
     def look_back(self) -> None:
         """Name what went away while it was read: kinds whose API was removed, namespaces that were deleted."""

@@ -176,7 +176,7 @@ class Selection:
             allow_no_match=_flag(application, "allow_no_match"),
         )
 
-    # -- namespaces -------------------------------------------------------------------------------------------------
+    # -- namespaces ---------------------------------------------------------------------------------------------------
 
     def pick_namespaces(self, present: Iterable[str]) -> list[str]:
         """The namespaces meant, sorted. Raises :class:`NotFound` naming the patterns that match nothing."""
@@ -253,7 +253,7 @@ class Selection:
         self.refuse_idle("kinds of include_kinds", "kinds of exclude_kinds")
         self.refuse_idle("kinds of cluster_scoped", "kinds of exclude_cluster_scoped")
 
-    # -- objects --------------------------------------------------------------------------------------------------
+    # -- objects ------------------------------------------------------------------------------------------------------
 
     def takes(self, key: str, obj: JSON) -> bool:
         """Whether names and selectors take an object of a namespace."""
@@ -287,7 +287,7 @@ class Selection:
             "exclude_cluster_scoped", ((place.text, place.takes(key, name)) for place in self.exclude_cluster_scoped)
         )
 
-    # -- patterns that match nothing ------------------------------------------------------------------------------
+    # -- patterns that match nothing ----------------------------------------------------------------------------------
 
     def idle(self) -> list[str]:
         """The patterns that nothing matched, as ``option pattern``; complete when all objects have been seen."""
@@ -440,6 +440,6 @@ def _flag(application: Mapping[str, Any], option: str) -> bool:
 
 def _texts(application: Mapping[str, Any], option: str) -> tuple[str, ...]:
     value = application.get(option) or ()
-    if isinstance(value, str) or not all(isinstance(item, str) and item for item in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):
         raise InvalidInput("read", f"application.{option}", "it is not a list of texts", "Write it as a list.")
     return tuple(value)

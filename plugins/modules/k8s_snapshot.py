@@ -18,10 +18,10 @@ description:
     is a C(List) that C(kubectl apply -f) takes, one object a line, in a stable order, so that an unchanged object is
     stored once and C(restic diff) shows what drifted.
   - Cluster-scoped objects that come along are the namespaces themselves and, unless the application says otherwise,
-    what is related to captured objects. That is the definitions of custom resources, volumes and classes of claims, snapshot
-    classes of their drivers, cluster roles and bindings of service accounts with the roles that these are put together
-    from, the priority, ingress, gateway and runtime classes in use, and webhook configurations and API services whose
-    service is captured. RV(related) says why each was taken.
+    what is related to captured objects. That is the definitions of custom resources, volumes and classes of claims,
+    snapshot classes of their drivers, cluster roles and bindings of service accounts with the roles that these are put
+    together from, the priority, ingress, gateway and runtime classes in use, and webhook configurations and API
+    services whose service is captured. RV(related) says why each was taken.
   - Objects with the label C(velero.io/exclude-from-backup=true), or with the label or annotation
     C(container-dr.muster.dev/exclude), are left out and named in RV(excluded). On a namespace the mark leaves out all
     of it.

@@ -186,7 +186,7 @@ class ApiServer:
         selector = query.get("labelSelector", "")
         if query.get("continue") and query.get("resourceVersion"):
             return _status(400, "BadRequest")
-        wanted = query.get("fieldSelector", "").removeprefix("metadata.name=")
+        field_name, _is_set, wanted = query.get("fieldSelector", "").partition("=")
         # In the order of the real one's storage, where "a-b/x" comes before "a/x".
         places = sorted(self.objects.items(), key=lambda item: (item[0][0], f"{item[0][1]}/{item[0][2]}"))
         found = [
@@ -194,7 +194,7 @@ class ApiServer:
             for (key, space, name), obj in places
             if key == _key(kind)
             and (not namespace or space == namespace)
-            and (not wanted or name == wanted)
+            and (field_name != "metadata.name" or name == wanted)
             and _selected(selector, obj["metadata"].get("labels") or {})
         ]
         begin = int(query.get("continue", "0"))

@@ -12,6 +12,7 @@ state gives the same bytes, a changed object changes one line, and a file can be
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -86,8 +87,11 @@ class Writer:
         return self.count
 
     def discard(self) -> None:
-        """Remove what was written."""
-        self._close()
+        """Remove what was written, also where the file system is full."""
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
         for namespace in self._last:
             file_of(self._root, self._key, namespace).unlink(missing_ok=True)
         self._last.clear()

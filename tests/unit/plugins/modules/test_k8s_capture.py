@@ -21,6 +21,7 @@ from fakes.folder_repository import FolderRepository
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     InvalidInput,
+    MusterError,
     NotFound,
     Unavailable,
 )
@@ -535,6 +536,13 @@ def test_objects_out_of_order_are_put_in_order(tmp_path: Path) -> None:
     assert found == [("a", "1"), ("a", "2"), ("a", "3"), ("b", "1"), ("b", "2")]
     writer.discard()
     assert not layout.files(tmp_path)
+
+
+def test_a_full_staging_folder_is_told(server: ApiServer, take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.add(*(thing("Secret", f"s{n}", data={"k": "x" * 9000}) for n in range(9)))
+    monkeypatch.setattr(layout.Writer, "_open", lambda *_place, **_again: Path("/dev/full").open("wb"))
+    with pytest.raises(MusterError, match="No space left on device.*TMPDIR"):
+        take()
 
 
 def test_memory_does_not_grow_with_the_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -540,8 +541,12 @@ def test_objects_out_of_order_are_put_in_order(tmp_path: Path) -> None:
 
 def test_a_full_staging_folder_is_told(server: ApiServer, take: Take, monkeypatch: pytest.MonkeyPatch) -> None:
     server.add(*(thing("Secret", f"s{n}", data={"k": "x" * 9000}) for n in range(9)))
-    monkeypatch.setattr(layout.Writer, "_open", lambda *_place, **_again: Path("/dev/full").open("wb"))
-    with pytest.raises(MusterError, match="No space left on device.*TMPDIR"):
+
+    def full(*_place: Any, **_again: Any) -> Any:
+        return os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb")
+
+    monkeypatch.setattr(layout.Writer, "_open", full)
+    with pytest.raises(MusterError, match=r"No space left on device.*TMPDIR"):
         take()
 
 

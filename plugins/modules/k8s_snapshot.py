@@ -17,16 +17,25 @@ description:
   - The files are C(objects/cluster/RESOURCE.GROUP.json) and C(objects/namespaces/NAMESPACE/RESOURCE.GROUP.json). Each
     is a C(List) that C(kubectl apply -f) takes, one object a line, in a stable order, so that an unchanged object is
     stored once and C(restic diff) shows what drifted.
-  - Cluster-scoped objects that come along are the namespaces themselves, the definitions of captured custom resources,
-    volumes and classes of captured claims, snapshot classes of their drivers, cluster roles and bindings of captured
-    service accounts, the priority, ingress and runtime classes in use, and webhook configurations and API services
-    whose service is captured. RV(related) says why each was taken.
+  - Cluster-scoped objects that come along are the namespaces themselves and, unless the application says otherwise,
+    what is related to captured objects. That is the definitions of custom resources, volumes and classes of claims,
+    snapshot classes of their drivers, cluster roles and bindings of service accounts with the roles that these are put
+    together from, the priority, ingress, gateway and runtime classes in use, and webhook configurations and API
+    services whose service is captured. RV(related) says why each was taken.
   - Objects with the label C(velero.io/exclude-from-backup=true), or with the label or annotation
     C(container-dr.muster.dev/exclude), are left out and named in RV(excluded). On a namespace the mark leaves out all
     of it.
-  - What controllers make again from other objects is never stored. That is Pods and ReplicaSets with a controller, the
-    C(kube-root-ca.crt) ConfigMap of every namespace and what this collection itself has put there for a run.
-  - Nothing is missed in silence. A kind that may not be listed, or whose API is down, is an entry in RV(incomplete).
+  - What says nothing about the application, or is made again from other objects by itself, is left out by nature and
+    counted in RV(left_out). The application's C(leave_out) changes what that is. What this collection itself has put
+    into the cluster for a run is never stored.
+  - Nothing is missed in silence. A kind that may not be listed, an API that is down, a kind or a namespace that goes
+    away while it is read is an entry in RV(incomplete). M(muster.container_dr.recovery_point) then does not seal a
+    point from it, unless the entry was accepted.
+  - Every kind is read page by page at one moment and written as it comes, so memory does not grow with the number of
+    objects. A list whose moment the server has forgotten before its end is begun again. Answers that say that the
+    server is busy, restarts of the server and short partitions are waited for.
+  - The identity in use needs C(list) on what is captured; C(docs/rbac/capture.yml) in the collection is a cluster role
+    with that and no more.
   - Objects hold Secrets, so they are staged in memory (C(/dev/shm)) where the machine has room there, else in a private
     folder below C(TMPDIR). It is removed whatever happens; what a killed run left is removed by the next one.
 extends_documentation_fragment:
@@ -40,9 +49,10 @@ attributes:
     details:
       - Captures and compares, and stores nothing in the repository.
   diff_mode:
-    support: none
+    support: full
     details:
-      - RV(change) counts the differences from the snapshot before.
+      - Shows how the first 200 objects that differ from the snapshot before do so, at most some 512 KiB of them.
+      - Of Secrets only the names of keys and annotations are shown, and whether their values changed.
   idempotent:
     support: none
     details:
@@ -52,12 +62,23 @@ options:
   application:
     description:
       - The application as the inventory describes it.
-      - C(name) and C(namespaces) are needed. C(namespaces) is a list of names and globs. Each must match something; a
-        glob never means C(kube-system), C(kube-public), C(kube-node-lease) or C(muster-container-dr), which have to be
-        named.
-      - C(selectors) is a list of label selectors as C(kubectl) writes them; an object must satisfy one of them.
+      - C(name), and C(namespaces) or C(whole_cluster), are needed. A pattern that matches nothing is an error unless
+        C(allow_no_match) is true. Globs are those of a shell.
+      - C(namespaces) is a list of names and globs, C(exclude_namespaces) another that is taken away. A glob never means
+        C(kube-system), C(kube-public), C(kube-node-lease) or C(muster-container-dr). C(whole_cluster=true) means all
+        but the last, and all cluster-scoped objects unless C(cluster_scoped) says otherwise.
+      - C(selectors) is a list of label selectors as C(kubectl) writes them; an object must satisfy all parts of one.
       - C(include_kinds) and C(exclude_kinds) are lists of globs such as C(deployments.apps), C(*.cert-manager.io) or
-        C(secrets).
+        C(secrets), for kinds with a namespace.
+      - C(names) is a list of globs of object names, C(api-*) or with the kind C(configmaps/api-*).
+      - C(owners) is a list such as C(postgresqls.acid.zalan.do/ledger). Only these objects and what they own, over any
+        number of steps, are captured.
+      - C(cluster_scoped) is C(related), C(all), or a list of kinds such as C(clusterissuers.cert-manager.io) and
+        objects such as C(clusterroles.*/reader-*), in which C(related) may stand too. C(exclude_cluster_scoped) is a
+        list in the same notation.
+      - C(versions) is C(preferred), or C(all) to store objects in every version that the server offers. The others than
+        the preferred one are stored in C(objects/versions/VERSION), in the same layout.
+      - C(leave_out) is O(leave_out) for this application.
     type: dict
     required: true
   site:
@@ -72,11 +93,19 @@ options:
     required: true
   leave_out:
     description:
-      - Globs of kinds that are left out by nature. Replaces the default, which is C(bindings), C(componentstatuses),
-        C(controllerrevisions.apps), C(csinodes.storage.k8s.io), C(csistoragecapacities.storage.k8s.io), C(endpoints),
-        C(endpointslices.discovery.k8s.io), C(events), C(events.events.k8s.io), C(ipaddresses.networking.k8s.io),
-        C(leases.coordination.k8s.io), C(nodes), C(volumeattachments.storage.k8s.io), C(*.metrics.k8s.io),
-        C(*.custom.metrics.k8s.io) and C(*.external.metrics.k8s.io).
+      - What is left out by nature, as globs of kinds and names of rules. Replaces the default; V(default) in the list
+        stands for it. The application's own C(leave_out) goes before.
+      - The default has the kinds C(bindings), C(certificatesigningrequests.certificates.k8s.io), C(componentstatuses),
+        C(controllerrevisions.apps), C(csinodes.storage.k8s.io), C(csistoragecapacities.storage.k8s.io), C(events),
+        C(events.events.k8s.io), C(ipaddresses.networking.k8s.io), C(leasecandidates.coordination.k8s.io),
+        C(leases.coordination.k8s.io), C(nodes), C(podcertificaterequests.certificates.k8s.io),
+        C(resourceslices.resource.k8s.io), C(storageversions.internal.apiserver.k8s.io),
+        C(volumeattachments.storage.k8s.io), C(*.metrics.k8s.io), C(*.custom.metrics.k8s.io) and
+        C(*.external.metrics.k8s.io).
+      - It has the rules C(controlled-objects) (Pods and ReplicaSets that their controller makes again), C(mirror-pods),
+        C(managed-endpoints) (Endpoints and EndpointSlices that a controller keeps), C(root-certificates)
+        (C(kube-root-ca.crt) and its kin in every namespace), C(bootstrap-objects) (what the API server makes itself)
+        and C(deleted-objects) (what was being deleted).
     type: list
     elements: str
   workers:
@@ -106,7 +135,25 @@ EXAMPLES = r"""
 
 - name: Say what drifted since the last point
   ansible.builtin.debug:
-    msg: "{{ captured.change }}"
+    msg: "{{ captured.change_by_kind }}"
+
+- name: See what a point of the web shops would hold, and how it differs from the last one
+  muster.container_dr.k8s_snapshot:
+    kubeconfig: /etc/muster/east.kubeconfig
+    repository:
+      url: s3:https://s3.east.example.com/shops
+      password_file: /etc/muster/repository-password
+    site: east
+    point: 20260131T040506Z-shops-3f9a
+    application:
+      name: shops
+      namespaces: ["shop-*"]
+      exclude_namespaces: [shop-test]
+      selectors: ["team=web,tier in (front,back)", "team=pay"]
+      exclude_kinds: ["*.monitoring.coreos.com"]
+      cluster_scoped: [related, clusterissuers.cert-manager.io]
+  check_mode: true
+  diff: true
 """
 
 RETURN = r"""
@@ -197,13 +244,20 @@ change:
       type: int
       returned: success
       sample: 40
+change_by_kind:
+  description: The same numbers for each kind.
+  returned: success
+  type: dict
+  sample: {"secrets": {"added": 0, "changed": 1, "removed": 0, "unchanged": 4}}
 parent:
   description: Id of the snapshot before, or V(null).
   returned: success
   type: str
   sample: 3df1a8e94ab2cd3bbdc92b8cbd4cbf9ea8b5e9b1df34cc5ddbf33ad9a5bb2ee0
 related:
-  description: Cluster-scoped objects that came along, each with the reason.
+  description:
+    - Cluster-scoped objects that came along, each with the reason. Of one kind and reason the first 200 are named, and
+      the others counted in one entry.
   returned: success
   type: list
   elements: dict
@@ -219,13 +273,35 @@ incomplete:
     - what: API metrics.k8s.io/v1beta1
       why: the server is currently unable to handle the request
 excluded:
-  description: What was left out because its owner or its state says so.
+  description:
+    - What was left out because its owner or its state says so. Of one kind and reason the first 200 are named, and the
+      others counted in one entry.
   returned: success
   type: list
   elements: dict
   sample:
     - what: ledger/configmaps/scratch
       why: label velero.io/exclude-from-backup=true
+left_out:
+  description: How many objects were left out by nature, by kind and reason. Kinds that are left out whole are not read.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - what: pods
+      why: its controller makes it
+      count: 12
+unmatched:
+  description: The application's patterns that matched nothing, where C(allow_no_match) allows that.
+  returned: success
+  type: list
+  elements: str
+  sample: ["namespaces shop-*"]
+versions:
+  description: With C(versions=all), the API versions in which kinds were stored besides the preferred one.
+  returned: success
+  type: dict
+  sample: {"horizontalpodautoscalers.autoscaling": ["autoscaling/v1"]}
 """
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (

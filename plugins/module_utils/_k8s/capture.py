@@ -2,15 +2,22 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Capture an application's objects into a folder, as the layout of :mod:`layout` says."""
+"""Capture an application's objects into a folder, as the layout of :mod:`layout` says.
+
+Objects are written as they are read, page by page, so memory does not grow with their number. A kind whose list could
+not be read to its end at one moment is thrown away and read again.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError, NotFound
@@ -20,35 +27,108 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     kinds,
     layout,
     objects,
+    owned,
     related,
     selection,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
+    METADATA_ONLY,
+    PAGE,
     ApiDenied,
     ApiError,
     ApiNotFound,
     Cluster,
+    Page,
     Resource,
 )
 
-# Up to here every namespace is asked by itself; above, one list over the whole cluster is cheaper.
+# Up to here every namespace is asked by itself; above, one list over the whole cluster is cheaper, unless the
+# application is a small part of it.
 _FEW = 6
+_SMALL_PART = 30
+# How often a list is begun again whose version the server has forgotten.
+_RESTARTS = 3
+# Entries about single objects that a result names before it only counts.
+_NAMED = 200
+
+Entry = dict[str, str]
 
 
 @dataclass
 class Capture:
-    """What was captured. ``counts`` by kind; ``excluded`` and ``incomplete`` hold {what, why}."""
+    """What was captured. ``counts`` by kind; the lists hold {what, why}; ``left_out`` counts by (kind, why).
+
+    ``versions`` names the other versions in which a kind was captured, ``unmatched`` the patterns that nothing matched
+    although that was allowed, ``epochs`` the epochs stamped on the namespaces, before and after.
+    """
 
     namespaces: list[str]
     counts: Counter[str] = field(default_factory=Counter)
-    excluded: list[dict[str, str]] = field(default_factory=list)
-    incomplete: list[dict[str, str]] = field(default_factory=list)
-    related: list[dict[str, str]] = field(default_factory=list)
+    excluded: list[Entry] = field(default_factory=list)
+    incomplete: list[Entry] = field(default_factory=list)
+    related: list[Entry] = field(default_factory=list)
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
+    versions: dict[str, list[str]] = field(default_factory=dict)
+    unmatched: list[str] = field(default_factory=list)
+    epochs: set[tuple[str, str]] = field(default_factory=set)
 
     @property
     def total(self) -> int:
         return sum(self.counts.values())
+
+
+class _Named:
+    """Entries about objects: the first of each kind and reason by name, the others counted."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._seen: Counter[tuple[str, str]] = Counter()
+
+    def add(self, where: objects.Identity, why: str) -> None:
+        self._seen[where.key, why] += 1
+        if self._seen[where.key, why] <= _NAMED:
+            self._entries.append({"what": str(where), "why": why})
+
+    def entries(self) -> list[Entry]:
+        more = [
+            {"what": f"{count - _NAMED} more {key}", "why": why}
+            for (key, why), count in self._seen.items()
+            if count > _NAMED
+        ]
+        return self._entries + more
+
+
+class _Kind:
+    """One kind in one version while it is read: its files, and what is to be said about its objects."""
+
+    def __init__(self, root: Path, resource: Resource) -> None:
+        self.resource = resource
+        self.writer = layout.Writer(root, resource.key)
+        self.excluded = _Named()
+        self.related = _Named()
+        self.left_out: Counter[tuple[str, str]] = Counter()
+        self.inhabited: set[str] = set()
+        self.version = ""
+        self.begun = False
+        self.refused: dict[str, ApiError] = {}
+
+    def keep(self, obj: JSON, namespace: str, name: str, page: Page) -> None:
+        obj.setdefault("apiVersion", page.api_version)
+        obj.setdefault("kind", page.kind)
+        objects.reduce_managed_fields(obj)
+        try:
+            self.writer.add(namespace or None, name, objects.canonical(obj))
+        except OSError as error:
+            raise _no_room(self.resource.key, error) from None
+
+
+def _no_room(key: str, error: OSError) -> MusterError:
+    return MusterError("stage", key, error.strerror or str(error), "Make room there, or set TMPDIR.")
+
+
+# Puts one object where it belongs, if it does.
+_Take = Callable[[_Kind, JSON, Page], None]
 
 
 class _Capturing:
@@ -57,7 +137,7 @@ class _Capturing:
         cluster: Cluster,
         chosen: selection.Selection,
         namespaces: dict[str, JSON],
-        folder: Path | None,
+        folder: Path,
         workers: int,
         progress: Progress,
     ) -> None:
@@ -70,37 +150,122 @@ class _Capturing:
         self.references = related.References(frozenset(namespaces))
         self.capture = Capture(sorted(namespaces))
         self.lock = threading.Lock()
-        self.seen: set[str] = set()
         self.inhabited: set[str] = set()
+        self.rules = frozenset(chosen.leave_out) & kinds.RULES
+        self.owned: owned.Owned | None = None
+        self.selected_services: set[tuple[str, str]] = set()
+        self.failed: list[tuple[Callable[[], None], str, str]] = []
+        self.gone: list[tuple[Resource, bool]] = []
+        self.wide = True
         self.kinds = 0
         self.listed = 0
 
-    def namespaced(self, resources: Iterable[Resource]) -> None:
+    # -- objects of namespaces ----------------------------------------------------------------------------------------
+
+    def namespaced(self, resources: Iterable[Resource], found: discovery.Discovery) -> None:
         """Capture all kinds of the application's namespaces, kinds in parallel."""
-        work = [resource for resource in resources if resource.namespaced and self._listable(resource)]
-        self.kinds = len(work)
-        for outcome in pool.each(work, self._kind, workers=self.workers):
+        work = _families([one for one in resources if one.namespaced and self._listable(one)])
+        self.kinds = sum(map(len, work))
+        if self.selection.owners:
+            self._find_owned(found)
+        for outcome in pool.each(work, lambda family: self._family(family, found), workers=self.workers):
             if outcome.error is not None:
-                self._failed(outcome.item.key, outcome.error)
+                raise outcome.error
+        self._try_again()
         self._show("done")
 
     def _listable(self, resource: Resource) -> bool:
-        return "list" in resource.verbs and self.selection.wants_kind(resource.key)
+        wanted = (
+            self.selection.wants_kind(resource.key)
+            if resource.namespaced
+            else not self.selection.refuses_cluster_kind(resource.key)
+        )
+        if not wanted or "list" in resource.verbs:
+            return wanted
+        if "get" in resource.verbs and (resource.namespaced or self.selection.wants_cluster_kind(resource.key)):
+            # Kinds that can only be created (reviews) hold nothing.
+            self._exclude(resource.key, "the server offers no list of them")
+        return False
 
-    def _kind(self, resource: Resource) -> None:
-        found: dict[str, list[tuple[str, str]]] = {}
-        for obj in self._objects(resource):
-            where = objects.identity(resource.key, obj)
-            if where.namespace not in self.namespaces or not self._take(resource.key, obj):
+    def _exclude(self, what: str, why: str) -> None:
+        with self.lock:
+            self.capture.excluded.append({"what": what, "why": why})
+
+    def _find_owned(self, found: discovery.Discovery) -> None:
+        """Read only the metadata of all kinds, also of those that are not captured: they may own what is."""
+        self.owned = mine = owned.Owned()
+        leave_out = self.selection.leave_out
+
+        def see(resource: Resource) -> None:
+            for path in self._paths(resource):
+                for page in self.cluster.pages(path, accept=METADATA_ONLY):
+                    for obj in page.items:
+                        metadata = obj["metadata"]
+                        if metadata.get("namespace") in self.namespaces:
+                            mine.see(metadata, named=self.selection.owner(resource.key, str(metadata["name"])))
+
+        work = [
+            one
+            for one in found.preferred()
+            if one.namespaced and "list" in one.verbs and not kinds.matches(one.key, leave_out)
+        ]
+        for outcome in pool.each(work, see, workers=self.workers):
+            if isinstance(outcome.error, ApiNotFound):
                 continue
-            objects.reduce_managed_fields(obj)
-            found.setdefault(where.namespace, []).append((where.name, objects.canonical(obj)))
-        for namespace, lines in found.items():
-            self._write(resource.key, namespace, lines)
+            if isinstance(outcome.error, ApiError):
+                with self.lock:
+                    self.capture.incomplete.append(
+                        {"what": f"owners among {outcome.item.key}", "why": outcome.error.reason}
+                    )
+            elif outcome.error is not None:
+                raise outcome.error
+        mine.settle()
+
+    def _paths(self, resource: Resource) -> list[str]:
+        """The whole cluster, or one namespace after the other where that is less or all that is allowed."""
+        if self._whole():
+            return [resource.path()]
+        return [resource.path(namespace) for namespace in sorted(self.namespaces)]
+
+    def _whole(self) -> bool:
+        return self.wide and len(self.namespaces) > _FEW
+
+    def _family(self, family: list[Resource], found: discovery.Discovery) -> None:
+        """Kinds of one name, one after the other: two groups may serve the same objects, and the first has them."""
+        seen: set[str] | None = set() if len({one.name for one in family}) < len(family) else None
+
+        def take(kind: _Kind, obj: JSON, page: Page) -> None:
+            self._take(kind, obj, page, seen)
+
+        for resource in family:
+            self._kind(resource, take, found)
+
+    def _kind(self, resource: Resource, take: _Take, found: discovery.Discovery) -> None:
+        kind = self._collect(resource, take, self.folder)
+        if kind is not None and self.selection.all_versions:
+            self._other_versions(kind, take, found)
         with self.lock:
             self.listed += 1
-        if found:
+        if kind is not None and kind.writer.count:
             self._show("running")
+
+    def _other_versions(self, kind: _Kind, take: _Take, found: discovery.Discovery) -> None:
+        """The same objects as the server's other versions show them, of the same moment."""
+        if not kind.writer.count:
+            return
+        for resource in found.versions(kind.resource.key):
+            if resource.preferred:
+                continue
+            root = layout.other_version(self.folder, resource.version)
+
+            def as_before(other: _Kind, obj: JSON, page: Page) -> None:
+                self._take(other, obj, page, None)
+
+            again = as_before if resource.namespaced else take
+            other = self._collect(resource, again, root, version=kind.version)
+            if other is not None:
+                with self.lock:
+                    self.capture.versions.setdefault(resource.key, []).append(resource.api_version)
 
     def _show(self, state: State) -> None:
         self.progress.update(
@@ -113,136 +278,303 @@ class _Capturing:
             msg=f"{self.capture.total} objects",
         )
 
-    def _objects(self, resource: Resource) -> Iterator[JSON]:
-        """All objects of the kind in the application's namespaces; what cannot be listed is noted."""
-        if len(self.namespaces) > _FEW:
+    def _take(self, kind: _Kind, obj: JSON, page: Page, seen: set[str] | None) -> None:
+        metadata = obj["metadata"]
+        namespace, name = metadata.get("namespace"), str(metadata["name"])
+        if namespace not in self.namespaces:
+            return
+        key = kind.resource.key
+        if key == "services" and (obj.get("spec") or {}).get("selector"):
+            self.selected_services.add((namespace, name))
+        if (self.selection.names or self.selection.selectors) and not self.selection.takes(key, obj):
+            return
+        if self.owned is not None and not self.owned.has(metadata):
+            return
+        if seen is not None:
+            uid = str(metadata.get("uid") or (namespace, name))
+            if uid in seen:
+                return
+            seen.add(uid)
+        if not self._stays(kind, obj, namespace, name):
+            return
+        kind.inhabited.add(namespace)
+        if self.references.speaks(key):
+            self.references.note(key, obj)
+        kind.keep(obj, namespace, name, page)
+
+    def _stays(self, kind: _Kind, obj: JSON, namespace: str, name: str) -> bool:
+        """Whether neither a mark, nor its nature, nor its end keeps the object out; else that is noted."""
+        key = kind.resource.key
+        where = objects.Identity(namespace, key, name)
+        why = selection.excluded_by_mark(obj)
+        if why:
+            kind.excluded.add(where, why)
+            return False
+        nature = selection.left_out_by_nature(key, obj, self.rules)
+        if (
+            nature is None
+            and key == "endpoints"
+            and kinds.MANAGED_ENDPOINTS in self.rules
+            and (namespace, name) in self.selected_services
+        ):
+            nature = "a controller keeps it for its service"
+        if nature:
+            kind.left_out[key, nature] += 1
+            return False
+        if obj["metadata"].get("deletionTimestamp") and kinds.DELETED in self.rules:
+            kind.excluded.add(where, "it was being deleted at that moment")
+            return False
+        return True
+
+    # -- one kind -----------------------------------------------------------------------------------------------------
+
+    def _collect(self, resource: Resource, take: _Take, root: Path, version: str = "") -> _Kind | None:
+        """Read a kind to its end and keep its files; ``None`` where that was not possible, which is noted."""
+        for attempt in itertools.count():
+            kind = _Kind(root, resource)
+            kind.version = version
             try:
-                yield from self.cluster.list(resource.path())
+                self._read(kind, take, exact=attempt == 0, limit=PAGE * 4**attempt)
+                kind.writer.finish()
+            except OSError as error:
+                raise _no_room(resource.key, error) from None
+            except ApiError as error:
+                kind.writer.discard()
+                # Some aggregated APIs do not know exact versions.
+                if attempt + 1 < _RESTARTS and (error.status == 410 or (attempt == 0 and kind.version)):
+                    continue
+                self._unread(kind, take, root, error)
+                return None
+            except BaseException:
+                kind.writer.discard()
+                raise
+            self._merge(kind, counted=root == self.folder)
+            return kind
+        raise AssertionError("unreachable")
+
+    def _merge(self, kind: _Kind, *, counted: bool) -> None:
+        key = kind.resource.key
+        failures = self._refusals(kind)
+        with self.lock:
+            self.capture.incomplete += failures
+            if not counted:
+                return
+            if kind.writer.count:
+                self.capture.counts[key] += kind.writer.count
+                self.references.note_kind(key)
+            self.capture.excluded += kind.excluded.entries()
+            self.capture.related += kind.related.entries()
+            self.capture.left_out += kind.left_out
+            self.inhabited |= kind.inhabited
+
+    def _refusals(self, kind: _Kind) -> list[Entry]:
+        """Namespaces in which the kind may not be listed, in one entry where it is the same in all."""
+        reasons = {namespace: error.reason for namespace, error in kind.refused.items()}
+        if len(reasons) > 1 and len(reasons) == len(self.namespaces):
+            return [{"what": kind.resource.key, "why": reasons[min(reasons)]}]
+        return [{"what": f"{kind.resource.key} in namespace {one}", "why": why} for one, why in sorted(reasons.items())]
+
+    def _read(self, kind: _Kind, take: _Take, *, exact: bool, limit: int) -> None:
+        for page in self._pages(kind, exact=exact, limit=limit):
+            kind.begun = kind.begun or bool(page.items)
+            for obj in page.items:
+                take(kind, obj, page)
+
+    def _pages(self, kind: _Kind, *, exact: bool, limit: int) -> Iterator[Page]:
+        resource = kind.resource
+        if not resource.namespaced or self._whole():
+            try:
+                yield from self._versioned(kind, resource.path(), exact=exact, limit=limit)
             except ApiDenied:
                 # An identity may be allowed in its namespaces only. Nothing was yielded: the first page is refused.
-                pass
+                if not resource.namespaced or kind.begun:
+                    raise
             else:
                 return
         for namespace in sorted(self.namespaces):
-            yield from self._in_namespace(resource, namespace)
+            try:
+                yield from self._versioned(kind, resource.path(namespace), exact=exact, limit=limit)
+            except ApiDenied as error:
+                kind.refused[namespace] = error
 
-    def _in_namespace(self, resource: Resource, namespace: str) -> Iterator[JSON]:
-        try:
-            yield from self.cluster.list(resource.path(namespace))
-        except ApiNotFound:
-            # The kind has just been removed from the server.
-            return
-        except MusterError as error:
-            self._failed(f"{resource.key} in namespace {namespace}", error)
+    def _versioned(self, kind: _Kind, path: str, *, exact: bool, limit: int) -> Iterator[Page]:
+        """A list at the version that the kind was first seen at, so that all its namespaces are of one moment."""
+        query: dict[str, Any] = {}
+        if exact and kind.version:
+            query = {"resourceVersion": kind.version, "resourceVersionMatch": "Exact"}
+        if len(self.selection.selectors) == 1 and kind.resource.namespaced:
+            # The server sends less. Its answer is judged all the same.
+            query["labelSelector"] = self.selection.selectors[0][0]
+        for page in self.cluster.pages(path, query, limit=limit):
+            kind.version = kind.version or page.version
+            yield page
 
-    def _take(self, key: str, obj: JSON) -> bool:
-        if not self.selection.labelled(obj):
-            return False
-        where = objects.identity(key, obj)
-        why = selection.excluded_by_mark(obj)
-        uid = str(obj["metadata"].get("uid") or where)
+    def _unread(self, kind: _Kind, take: _Take, root: Path, error: ApiError) -> None:
+        """Note a kind that could not be read: gone, without a list, or to be tried once more at the end."""
+        resource = kind.resource
         with self.lock:
-            if why:
-                self.capture.excluded.append({"what": str(where), "why": why})
-                return False
-            # The same object may be served by two groups.
-            if uid in self.seen or selection.left_out_by_nature(key, obj):
-                return False
-            self.seen.add(uid)
-            if obj["metadata"].get("deletionTimestamp"):
-                self.capture.excluded.append({"what": str(where), "why": "it was being deleted at that moment"})
-                return False
-            self.inhabited.add(where.namespace)
-            self.references.note(key, obj)
-        return True
+            if isinstance(error, ApiNotFound):
+                self.gone.append((resource, kind.begun))
+            elif error.status == 405:
+                self.capture.excluded.append({"what": resource.key, "why": "the server offers no list of them"})
+            else:
+                name = resource.key if resource.preferred else f"{resource.key} as {resource.api_version}"
+                self.failed.append((lambda: self._once_more(resource, take, root), name, error.reason))
+
+    def _once_more(self, resource: Resource, take: _Take, root: Path) -> None:
+        self._collect(resource, take, root)
+
+    def _try_again(self) -> None:
+        """Read again what failed: a server that has just come up refuses for a moment what it will allow."""
+        waiting, self.failed = self.failed, []
+        for again, _what, _why in waiting:
+            again()
+        with self.lock:
+            self.capture.incomplete += [{"what": what, "why": why} for _again, what, why in self.failed]
+            self.failed = []
+
+    # -- objects without a namespace ----------------------------------------------------------------------------------
 
     def cluster_scoped(self, found: discovery.Discovery) -> None:
-        """Capture the namespaces themselves and what :mod:`related` finds."""
-        lines = []
-        for name, obj in self.namespaces.items():
-            if self.selection.selectors and name not in self.inhabited:
-                continue
-            objects.reduce_managed_fields(obj)
-            lines.append((name, objects.canonical(obj)))
-        self._write(kinds.NAMESPACES, None, lines)
-        for key in related.ORDER:
-            resource = found.find(key)
-            if resource is None or not self.references.asked(key) or kinds.matches(key, self.selection.exclude_kinds):
-                continue
-            try:
-                self._related(resource)
-            except MusterError as error:
-                self._failed(key, error)
+        """Capture the namespaces themselves, what :mod:`related` finds and what was asked for."""
+        self._namespace_objects()
+        served = [one for one in found.preferred() if not one.namespaced and one.key != kinds.NAMESPACES]
+        by_key = {one.key: one for one in served if self._listable(one)}
+        first = [key for key in related.ORDER if key != kinds.CRDS]
+        asked = [key for key in sorted(by_key) if key not in related.ORDER and self.selection.wants_cluster_kind(key)]
+        # Definitions last: objects without a namespace have some too.
+        for keys in (*([key] for key in first), asked, [kinds.CRDS]):
+            work = [by_key[key] for key in keys if key in by_key and self._worth_a_list(key)]
+            for outcome in pool.each(work, lambda one: self._scoped(one, found), workers=self.workers):
+                if outcome.error is not None:
+                    raise outcome.error
+        self._try_again()
 
-    def _related(self, resource: Resource) -> None:
-        lines = []
-        for obj in self.cluster.list(resource.path()):
-            why = self.references.why(resource.key, obj)
-            if why is None:
-                continue
-            where = objects.identity(resource.key, obj)
-            mark = selection.excluded_by_mark(obj)
-            if mark:
-                self.capture.excluded.append({"what": str(where), "why": mark})
-                continue
-            objects.reduce_managed_fields(obj)
-            lines.append((where.name, objects.canonical(obj)))
-            self.capture.related.append({"what": str(where), "why": why})
-        self._write(resource.key, None, lines)
+    def _worth_a_list(self, key: str) -> bool:
+        return self.selection.wants_cluster_kind(key) or (self.selection.related and self.references.asked(key))
 
-    def _write(self, key: str, namespace: str | None, lines: list[tuple[str, str]]) -> None:
-        if self.folder is not None:
-            try:
-                layout.write(self.folder, key, namespace, lines)
-            except OSError as error:
-                raise MusterError(
-                    "stage", f"{key} in {self.folder}", error.strerror or str(error), "Make room there, or set TMPDIR."
-                ) from None
-        with self.lock:
-            if lines:
-                self.capture.counts[key] += len(lines)
+    def _scoped(self, resource: Resource, found: discovery.Discovery) -> None:
+        if resource.key == related.ROLES and self.selection.related:
+            # Where it is refused, the list that follows says so too, and is what counts.
+            with contextlib.suppress(ApiError):
+                self.references.aggregate(self.cluster.list(resource.path()))
+        self._kind(resource, self._take_scoped, found)
 
-    def _failed(self, what: str, error: Exception) -> None:
-        # A server that is gone, or a full disk, ends the capture; an answer about one kind does not.
-        if not isinstance(error, ApiError):
-            raise error
-        if isinstance(error, ApiNotFound) or error.status == 405:
+    def _take_scoped(self, kind: _Kind, obj: JSON, page: Page) -> None:
+        key, name = kind.resource.key, str(obj["metadata"]["name"])
+        why = self.references.why(key, obj) if self.selection.related else None
+        why = self.selection.takes_cluster_scoped(key, name) or why
+        if why is None or self.selection.refuses_cluster_scoped(key, name) or not self._stays(kind, obj, "", name):
             return
-        with self.lock:
-            self.capture.incomplete.append({"what": what, "why": error.reason})
+        kind.related.add(objects.Identity("", key, name), why)
+        kind.keep(obj, "", name, page)
+
+    def _namespace_objects(self) -> None:
+        chosen = self.selection
+        narrowed = chosen.selectors or chosen.names or chosen.owners
+        writer = layout.Writer(self.folder, kinds.NAMESPACES)
+        try:
+            for name in sorted(self.namespaces):
+                if narrowed and name not in self.inhabited:
+                    continue
+                obj = self.namespaces[name]
+                objects.reduce_managed_fields(obj)
+                writer.add(None, name, objects.canonical(obj))
+            count = writer.finish()
+        except OSError as error:
+            raise _no_room(kinds.NAMESPACES, error) from None
+        if count:
+            self.capture.counts[kinds.NAMESPACES] = count
+
+    # -- afterwards ---------------------------------------------------------------------------------------------------
+
+    def look_back(self) -> None:
+        """Name what went away while it was read: kinds whose API was removed, namespaces that were deleted."""
+        for resource, begun in self.gone:
+            if begun or self._served(resource):
+                why = "it went away while it was read" if begun else "the server says that there is no such kind"
+                self.capture.incomplete.append({"what": resource.key, "why": why})
+            else:
+                self._exclude(resource.key, "its API was removed at that moment")
+        there = {obj["metadata"]["name"]: obj for obj in _namespaces(self.cluster, self.selection)}
+        for name, before in self.namespaces.items():
+            self.capture.epochs.add(_epoch(before))
+            now = there.get(name)
+            if now is None or now["metadata"].get("uid") != before["metadata"].get("uid"):
+                why = "it was deleted while it was read"
+            elif now["metadata"].get("deletionTimestamp") and not before["metadata"].get("deletionTimestamp"):
+                why = "its deletion began while it was read"
+            else:
+                self.capture.epochs.add(_epoch(now))
+                continue
+            self.capture.incomplete.append({"what": f"{kinds.NAMESPACES}/{name}", "why": why})
+
+    def _served(self, resource: Resource) -> bool:
+        prefix = "/apis/" if resource.group else "/api/"
+        try:
+            document = self.cluster.get(prefix + resource.api_version, action="discover")
+        except ApiNotFound:
+            return False
+        except ApiError:
+            return True
+        return any(entry.get("name") == resource.name for entry in document.get("resources") or [])
+
+
+def _epoch(obj: JSON) -> tuple[str, str]:
+    return obj["metadata"]["name"], str(objects.annotations_of(obj).get(kinds.EPOCH, "1"))
+
+
+def _families(resources: list[Resource]) -> list[list[Resource]]:
+    """Kinds that must be read one after the other: those of one name, and endpoints after their services."""
+    families: dict[str, list[Resource]] = {}
+    for resource in resources:
+        name = "services" if resource.key == "endpoints" else resource.name
+        families.setdefault(name, []).append(resource)
+    for family in families.values():
+        family.sort(key=lambda resource: resource.key == "endpoints")
+    return list(families.values())
 
 
 def capture(
     cluster: Cluster,
     chosen: selection.Selection,
-    folder: Path | None,
+    folder: Path,
     *,
     workers: int = 8,
     progress: Progress | None = None,
 ) -> Capture:
-    """Write the application's objects below ``folder`` (``None``: count only).
+    """Write the application's objects below ``folder``.
 
-    Raises :class:`NotFound` when the application matches nothing. Kinds that cannot be listed are named in
-    ``incomplete``; a cluster that stops answering is an error.
+    Raises :class:`NotFound` when the application, or a pattern in it, matches nothing. What could not be read is named
+    in ``incomplete``; a cluster that stops answering is an error.
     """
-    found = discovery.read(cluster)
+    found = discovery.with_new_definitions(cluster, discovery.read(cluster))
     present: dict[str, JSON] = {obj["metadata"]["name"]: obj for obj in _namespaces(cluster, chosen)}
-    excluded: list[dict[str, str]] = []
+    excluded: list[Entry] = []
     picked: dict[str, JSON] = {}
     for name in chosen.pick_namespaces(present):
         why = selection.excluded_by_mark(present[name])
+        if not why and present[name]["metadata"].get("deletionTimestamp") and kinds.DELETED in chosen.leave_out:
+            why = "it was being deleted at that moment"
         if why:
             excluded.append({"what": f"{kinds.NAMESPACES}/{name}", "why": why})
         else:
             picked[name] = present[name]
+    groups = [failure.group for failure in found.failures]
+    served = found.preferred()
+    chosen.note_kinds(
+        [one.key for one in served if one.namespaced], [one.key for one in served if not one.namespaced], groups
+    )
     run = _Capturing(cluster, chosen, picked, folder, workers, progress or Silent())
+    run.wide = len(picked) * _SMALL_PART >= len(present)
     run.capture.excluded += excluded
     for failure in found.failures:
-        group = failure.api_version.rpartition("/")[0]
-        if not kinds.matches(f"x.{group}", chosen.leave_out):
+        if chosen.may_want_group(failure.group):
             run.capture.incomplete.append({"what": failure.what, "why": failure.why})
-    run.namespaced(found.preferred())
-    if not picked or (chosen.selectors and not run.inhabited):
+    if picked:
+        run.namespaced(served, found)
+    narrowed = chosen.selectors or chosen.names or chosen.owners
+    if not picked or (narrowed and not run.inhabited):
         raise NotFound(
             "capture",
             f"application {chosen.application}",
@@ -250,9 +582,14 @@ def capture(
             "Look at its namespaces and selectors, and at the cluster in use.",
         )
     run.cluster_scoped(found)
-    run.capture.namespaces = sorted(run.inhabited) if chosen.selectors else sorted(picked)
+    # What could not be read may hold the match.
+    if not run.capture.incomplete:
+        chosen.refuse_idle()
+    run.look_back()
+    run.capture.unmatched = chosen.idle()
+    run.capture.namespaces = sorted(run.inhabited) if narrowed else sorted(picked)
     for entries in (run.capture.excluded, run.capture.incomplete, run.capture.related):
-        entries.sort(key=lambda entry: entry["what"])
+        entries.sort(key=lambda entry: (entry["what"], entry["why"]))
     return run.capture
 
 
@@ -262,7 +599,7 @@ def _namespaces(cluster: Cluster, chosen: selection.Selection) -> Iterable[JSON]
     try:
         return list(cluster.list(path))
     except ApiDenied:
-        exact = [name for name in chosen.namespaces if not set(name) & set("*?[")]
+        exact = [name for name in chosen.namespaces if not kinds.is_glob(name)]
         if len(exact) < len(chosen.namespaces):
             raise
         read = (cluster.find(f"{path}/{name}") for name in exact)

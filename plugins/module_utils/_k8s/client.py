@@ -10,6 +10,7 @@ and exec stream are used. Objects are plain dictionaries as the server sends the
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,13 +47,20 @@ REQUIREMENT = Requirement("kubernetes", KUBERNETES_IMPORT_ERROR)
 JSON = dict[str, Any]
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
-PAGE = 500
+PAGE = 1000
 FIELD_MANAGER = "muster.container_dr"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
-_ATTEMPTS = 5
+# Asks for lists without the objects' content, which may be many times larger.
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+# Seconds of pauses after which a server that did answer once is given up: time for a restart, a short partition.
+PATIENCE = 60.0
+# The same for faults that a server reports itself; an API without a backend answers 503 for ever.
+FAULT_PATIENCE = 12.0
 _RETRY_STATUS = frozenset({429, 500, 502, 503, 504})
+_FIRST_PAGE = 100
+_PAGE_BYTES = 2 * 1024 * 1024
 
 
 class ApiError(MusterError):
@@ -129,6 +138,19 @@ def object_path(
 
 
 @dataclass(frozen=True)
+class Page:
+    """A part of a list: its objects as the server sends them, whose ``apiVersion`` and ``kind`` it says but once.
+
+    ``version`` is the resourceVersion that all pages of the list share.
+    """
+
+    items: list[JSON]
+    api_version: str
+    kind: str
+    version: str
+
+
+@dataclass(frozen=True)
 class ExecResult:
     """A command that ran in a container: exit code and what it printed (text, decoded with replacement)."""
 
@@ -147,6 +169,7 @@ class Cluster:
         self.name = name
         self.host: str = configuration.host
         self._lock = threading.Lock()
+        self._answered = False
 
     @classmethod
     def connect(cls, params: Mapping[str, Any], *, workers: int = 16) -> Cluster:
@@ -191,20 +214,42 @@ class Cluster:
         was done (429, and 503 with a Retry-After), because a lost answer may hide a write that happened. Raises
         :class:`ApiError` or one of its kin for an answer, :class:`Unavailable` where there is none.
         """
+        data = self._exchange(
+            method, path, query=query, body=body, content_type=content_type, action=action, timeout=timeout
+        )
+        if raw:
+            return data.decode("utf-8", "replace")
+        return json.loads(data) if data else {}
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        action: str | None = None,
+        timeout: float = READ_TIMEOUT,
+        accept: str = "application/json",
+        patience: float = FAULT_PATIENCE,
+    ) -> bytes:
+        """:meth:`request` without decoding. ``patience``: seconds of pauses between answers of 5xx."""
         action = action or {"GET": "read", "DELETE": "delete", "POST": "create"}.get(method, "change")
         url = self.host + path + ("?" + urlencode(query) if query else "")
-        headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
+        headers = {"Accept": accept, "User-Agent": FIELD_MANAGER}
         payload = None
         if body is not None:
             payload = json.dumps(body, separators=(",", ":")).encode()
             headers["Content-Type"] = content_type
-        for attempt in range(1, _ATTEMPTS + 1):
-            last = attempt == _ATTEMPTS
+        waited = 0.0
+        for attempt in itertools.count(1):
             try:
                 answer = self._send(method, url, headers, payload, timeout)
             except urllib3.exceptions.HTTPError as error:
                 refused = isinstance(error, urllib3.exceptions.NewConnectionError)
-                if last or (method != "GET" and not refused) or attempt >= 3:
+                enough = waited >= PATIENCE if self._answered else attempt >= 3
+                if enough or (method != "GET" and not refused):
                     raise Unavailable(
                         action,
                         f"{path} at {self.host}",
@@ -212,20 +257,21 @@ class Cluster:
                         "Check that the cluster runs and can be reached from here, and that kubeconfig and context "
                         "name the right one.",
                     ) from None
-                time.sleep(_pause(attempt, None))
+                waited += _rest(attempt, None)
                 continue
+            self._answered = True
             if answer.status < 400:
-                text = answer.data.decode("utf-8", "replace")
-                return text if raw else (json.loads(text) if text else {})
+                data: bytes = answer.data
+                return data
             retry_after = answer.headers.get("Retry-After")
             repeat = (
                 answer.status in _RETRY_STATUS
                 if method == "GET"
                 else answer.status == 429 or (answer.status == 503 and retry_after is not None)
             )
-            if not repeat or last:
+            if not repeat or waited >= (PATIENCE if answer.status == 429 else patience):
                 raise _error(action, path, answer.status, _status(answer.data))
-            time.sleep(_pause(attempt, retry_after))
+            waited += _rest(attempt, retry_after)
         raise AssertionError("unreachable")
 
     def _send(self, method: str, url: str, headers: dict[str, str], payload: bytes | None, timeout: float) -> Any:
@@ -245,9 +291,16 @@ class Cluster:
             retries=False,
         )
 
-    def get(self, path: str, query: Mapping[str, Any] | None = None, *, action: str = "read") -> JSON:
+    def get(
+        self,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        *,
+        action: str = "read",
+        patience: float = FAULT_PATIENCE,
+    ) -> JSON:
         """One object, or any JSON document of the server."""
-        document: JSON = self.request("GET", path, query=query, action=action)
+        document: JSON = json.loads(self._exchange("GET", path, query=query, action=action, patience=patience))
         return document
 
     def find(self, path: str) -> JSON | None:
@@ -257,6 +310,53 @@ class Cluster:
         except ApiNotFound:
             return None
 
+    def pages(
+        self,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        *,
+        limit: int = PAGE,
+        accept: str = "application/json",
+    ) -> Iterator[Page]:
+        """A collection page by page at one resourceVersion; the next page is fetched while one is worked on.
+
+        Pages begin small and grow to about 2 MiB or ``limit`` objects, so that large objects do not fill the memory.
+        Raises :class:`ApiError` with status 410 when the server forgets that version before the end is reached.
+        """
+
+        def fetch(token: str | None, size: int) -> bytes:
+            arguments: dict[str, Any] = {"limit": size, **(query or {})}
+            if token:
+                # The token says the version; the server refuses to be told twice.
+                arguments = {name: value for name, value in arguments.items() if not name.startswith("resourceVersion")}
+                arguments["continue"] = token
+            return self._exchange("GET", path, query=arguments, action="list", accept=accept)
+
+        with ThreadPoolExecutor(1) as ahead:
+            data = fetch(None, min(_FIRST_PAGE, limit))
+            while True:
+                size = len(data)
+                document: JSON = json.loads(data)
+                # Two pages at a time are enough to hold.
+                del data
+                items = document.get("items") or []
+                metadata = document.get("metadata") or {}
+                token = metadata.get("continue")
+                upcoming = None
+                if token:
+                    fitting = _PAGE_BYTES * max(len(items), 1) // max(size, 1)
+                    upcoming = ahead.submit(fetch, token, max(10, min(limit, fitting)))
+                yield Page(
+                    items,
+                    str(document.get("apiVersion") or ""),
+                    str(document.get("kind") or "").removesuffix("List"),
+                    str(metadata.get("resourceVersion") or ""),
+                )
+                if upcoming is None:
+                    return
+                del document, items
+                data = upcoming.result()
+
     def list(self, path: str, query: Mapping[str, Any] | None = None, *, page: int = PAGE) -> Iterator[JSON]:
         """All objects of a collection, page by page at one resourceVersion.
 
@@ -264,31 +364,21 @@ class Cluster:
         Each object has ``apiVersion`` and ``kind``, which the server leaves out inside lists.
         """
         seen: set[str] = set()
-        token: str | None = None
-        restarts = 0
-        while True:
-            arguments: dict[str, Any] = {"limit": page, **(query or {})}
-            if token:
-                arguments["continue"] = token
+        for restarts in itertools.count():
             try:
-                document = self.get(path, arguments, action="list")
-            except ApiError as error:
-                if error.status == 410 and token and restarts < 3:
-                    token, restarts = None, restarts + 1
-                    continue
-                raise
-            kind = str(document.get("kind", "")).removesuffix("List")
-            for item in document.get("items") or []:
-                uid = item.get("metadata", {}).get("uid", "")
-                if restarts and uid in seen:
-                    continue
-                seen.add(uid)
-                item.setdefault("apiVersion", document.get("apiVersion"))
-                item.setdefault("kind", kind)
-                yield item
-            token = document.get("metadata", {}).get("continue")
-            if not token:
+                for part in self.pages(path, query, limit=page):
+                    for item in part.items:
+                        uid = item.get("metadata", {}).get("uid", "")
+                        if restarts and uid in seen:
+                            continue
+                        seen.add(uid)
+                        item.setdefault("apiVersion", part.api_version)
+                        item.setdefault("kind", part.kind)
+                        yield item
                 return
+            except ApiError as error:
+                if error.status != 410 or restarts >= 3:
+                    raise
 
     def create(self, path: str, body: JSON, *, dry_run: bool = False, manager: str = FIELD_MANAGER) -> JSON:
         """POST to a collection."""
@@ -498,10 +588,15 @@ def _reason(error: Exception) -> str:
     return text.rsplit(": ", 1)[-1] if len(text) > 120 else text
 
 
-def _pause(attempt: int, retry_after: str | None) -> float:
+def _rest(attempt: int, retry_after: str | None) -> float:
+    """Sleep before the next attempt and return for how many seconds."""
     if retry_after and retry_after.isdigit():
-        return min(float(retry_after), 30.0)
-    return min(0.2 * float(2**attempt), 5.0) * random.uniform(0.5, 1.0)
+        # Not all at once: those who were turned away together would come back together.
+        seconds = min(float(retry_after), 30.0) + random.uniform(0.0, 0.5)
+    else:
+        seconds = min(0.2 * float(2 ** min(attempt, 10)), 5.0) * random.uniform(0.5, 1.0)
+    time.sleep(seconds)
+    return seconds
 
 
 def _write_query(manager: str, dry_run: bool) -> dict[str, str]:

@@ -14,13 +14,19 @@ from dataclasses import dataclass
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
+    METADATA_ONLY,
     ApiDenied,
+    ApiError,
     ApiNotFound,
     Cluster,
     Resource,
 )
+
+# An API without a backend is common and stays so; what serves the rest answers at once.
+_PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,10 @@ class Failure:
 
     api_version: str
     why: str
+
+    @property
+    def group(self) -> str:
+        return self.api_version.rpartition("/")[0]
 
     @property
     def what(self) -> str:
@@ -89,7 +99,8 @@ def read(cluster: Cluster, *, workers: int = 12) -> Discovery:
     def resources(api_version: str) -> list[Resource]:
         prefix = "/apis/" if "/" in api_version else "/api/"
         try:
-            return _resources(cluster.get(prefix + api_version, action="discover"), api_version)
+            document = cluster.get(prefix + api_version, action="discover", patience=_PATIENCE)
+            return _resources(document, api_version)
         except ApiNotFound:
             return []
 
@@ -108,6 +119,38 @@ def read(cluster: Cluster, *, workers: int = 12) -> Discovery:
             taken.add(resource.key)
             found.append(resource if preferred else _another_version(resource))
     return Discovery(tuple(found), tuple(failures))
+
+
+def with_new_definitions(cluster: Cluster, found: Discovery) -> Discovery:
+    """Add the custom resources that are defined and not yet announced: a new group takes the server a moment.
+
+    Only the names of the definitions are listed; those that nothing is known of are read whole.
+    """
+    crds = found.find(kinds.CRDS)
+    if crds is None:
+        return found
+    known = {resource.key for resource in found.resources}
+    # A group whose documents could not be read is named as such; to guess at its kinds would hide that.
+    broken = {failure.group for failure in found.failures}
+    added: list[Resource] = []
+    try:
+        names = [
+            str(item["metadata"]["name"])
+            for page in cluster.pages(crds.path(), accept=METADATA_ONLY)
+            for item in page.items
+        ]
+        for name in names:
+            if name in known or name.partition(".")[2] in broken:
+                continue
+            selected = {"fieldSelector": f"metadata.name={name}"}
+            for definition in cluster.list(crds.path(), selected):
+                conditions = (definition.get("status") or {}).get("conditions") or []
+                if any(one.get("type") == "Established" and one.get("status") == "True" for one in conditions):
+                    added += of_crd(definition)
+    except ApiError:
+        # An identity that may not list definitions has what the server announces.
+        return found
+    return Discovery((*found.resources, *added), found.failures)
 
 
 def _resources(document: JSON, api_version: str) -> list[Resource]:

@@ -26,7 +26,7 @@ VELERO_EXCLUDE = "velero.io/exclude-from-backup"
 # Namespaces of the cluster itself; a glob never takes them, their exact name does.
 CLUSTER_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", OUR_NAMESPACE})
 
-# Written by the cluster about itself: worthless or harmful in another one. The default of `leave_out`.
+# Written by the cluster about itself: nobody looks at them when a place is judged, or cleared.
 LEFT_OUT = (
     "bindings",
     "componentstatuses",
@@ -44,6 +44,27 @@ LEFT_OUT = (
     "*.metrics.k8s.io",
     "*.custom.metrics.k8s.io",
     "*.external.metrics.k8s.io",
+)
+
+# Rules about single objects that `leave_out` may name beside globs of kinds.
+CONTROLLED = "controlled-objects"
+MIRROR_PODS = "mirror-pods"
+MANAGED_ENDPOINTS = "managed-endpoints"
+ROOT_CERTIFICATES = "root-certificates"
+BOOTSTRAP = "bootstrap-objects"
+DELETED = "deleted-objects"
+RULES = frozenset({CONTROLLED, MIRROR_PODS, MANAGED_ENDPOINTS, ROOT_CERTIFICATES, BOOTSTRAP, DELETED})
+
+# What a capture leaves out by nature: worthless or harmful in another cluster, or made again there by itself.
+# Endpoints and EndpointSlices are judged one by one, because users write some.
+BY_NATURE = (
+    *(pattern for pattern in LEFT_OUT if not pattern.startswith("endpoint")),
+    "certificatesigningrequests.certificates.k8s.io",
+    "leasecandidates.coordination.k8s.io",
+    "podcertificaterequests.certificates.k8s.io",
+    "resourceslices.resource.k8s.io",
+    "storageversions.internal.apiserver.k8s.io",
+    *sorted(RULES),
 )
 
 # Made by controllers in every namespace, so they say nothing and stand in nobody's way.
@@ -97,6 +118,19 @@ def built_in(key: str) -> bool:
     group = key.partition(".")[2]
     custom = group.startswith(("snapshot.storage.", "gateway.networking."))
     return group in _BUILT_IN_GROUPS or (group.endswith(".k8s.io") and not custom and group.count(".") <= 3)
+
+
+def is_glob(text: str) -> bool:
+    """Whether the text stands for more than itself."""
+    return bool(set(text) & set("*?["))
+
+
+def in_group(group: str, patterns: tuple[str, ...] | list[str]) -> bool:
+    """Whether one of the globs could mean a kind of this API group, none of whose kinds are known."""
+    return any(
+        "." not in pattern or fnmatchcase(f"x.{group}", pattern) or fnmatchcase(group, pattern.partition(".")[2])
+        for pattern in patterns
+    )
 
 
 def matches(key: str, patterns: tuple[str, ...] | list[str]) -> bool:

@@ -4,17 +4,21 @@
 
 """Objects as files: ``cluster/<resource>.<group>.json`` and ``namespaces/<ns>/<resource>.<group>.json``.
 
+Where all served versions of a kind were asked for, ``versions/<version>/`` holds the others in the same layout.
+
 Each file is a ``List`` that ``kubectl apply -f`` takes. One object a line, sorted by name, sorted keys: the same
 state gives the same bytes, a changed object changes one line, and a file can be read object by object.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import objects
@@ -22,6 +26,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 
 _HEAD = '{"apiVersion":"v1","items":[\n'
 _TAIL = '\n],"kind":"List","metadata":{}}\n'
+_SEPARATOR = b",\n"
 
 
 @dataclass(frozen=True)
@@ -42,20 +47,96 @@ def file_of(root: Path, key: str, namespace: str | None) -> Path:
     return folder / f"{key}.json"
 
 
+class Writer:
+    """The files of one kind, written while its objects come, with one file open at a time.
+
+    A server lists by namespace and name, so a line is written when it comes. Where one comes out of order (some
+    aggregated APIs), :meth:`finish` sorts that one file.
+    """
+
+    def __init__(self, root: Path, key: str) -> None:
+        self._root = root
+        self._key = key
+        self._file: BinaryIO | None = None
+        self._namespace: str | None = None
+        self._last: dict[str | None, str] = {}
+        self._unsorted: set[str | None] = set()
+        self.count = 0
+
+    def add(self, namespace: str | None, name: str, line: str) -> None:
+        """Append one canonical object; raises :class:`OSError` where the file system is full."""
+        last = self._last.get(namespace)
+        if self._file is None or namespace != self._namespace:
+            self._close()
+            self._file = self._open(namespace, again=last is not None)
+            self._namespace = namespace
+        if last is not None:
+            self._file.write(_SEPARATOR)
+            if name <= last:
+                self._unsorted.add(namespace)
+        self._file.write(line.encode())
+        self._last[namespace] = name
+        self.count += 1
+
+    def finish(self) -> int:
+        """Complete the files and return how many objects they hold; none: no file."""
+        self._close()
+        for namespace in sorted(self._unsorted, key=str):
+            self._sort(file_of(self._root, self._key, namespace))
+        self._unsorted.clear()
+        return self.count
+
+    def discard(self) -> None:
+        """Remove what was written, also where the file system is full."""
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+        for namespace in self._last:
+            file_of(self._root, self._key, namespace).unlink(missing_ok=True)
+        self._last.clear()
+        self._unsorted.clear()
+        self.count = 0
+
+    def _open(self, namespace: str | None, *, again: bool) -> BinaryIO:
+        path = file_of(self._root, self._key, namespace)
+        if again:
+            with path.open("r+b") as before:
+                before.truncate(path.stat().st_size - len(_TAIL))
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        flags = os.O_WRONLY | (os.O_APPEND if again else os.O_CREAT | os.O_TRUNC)
+        file = os.fdopen(os.open(path, flags, 0o600), "wb")
+        if not again:
+            file.write(_HEAD.encode())
+        return file
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.write(_TAIL.encode())
+            self._file.close()
+            self._file = None
+
+    @staticmethod
+    def _sort(path: Path) -> None:
+        lines = {str(json.loads(line)["metadata"]["name"]): line for line in read_lines(path)}
+        with path.open("wb") as file:
+            file.write(_HEAD.encode())
+            file.write(_SEPARATOR.join(lines[name].encode() for name in sorted(lines)))
+            file.write(_TAIL.encode())
+
+
 def write(root: Path, key: str, namespace: str | None, lines: Iterable[tuple[str, str]]) -> int:
     """Write one file from (name, canonical object) pairs and return how many objects it has; none: no file."""
-    ordered = sorted(lines)
-    if not ordered:
-        return 0
-    path = file_of(root, key, namespace)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(_HEAD)
-        for number, (_name, line) in enumerate(ordered):
-            file.write(line if number == 0 else ",\n" + line)
-        file.write(_TAIL)
-    return len(ordered)
+    writer = Writer(root, key)
+    for name, line in sorted(lines):
+        writer.add(namespace, name, line)
+    return writer.finish()
+
+
+def other_version(root: Path, version: str) -> Path:
+    """The folder that holds, in the same layout, kinds in a version other than the one their server prefers."""
+    return root / "versions" / version
 
 
 def files(root: Path) -> list[tuple[str, str | None, Path]]:
@@ -93,50 +174,3 @@ def read(root: Path) -> Iterator[Captured]:
                     "read", path.name, "it is not what was captured", "Restore it from the repository again."
                 ) from None
             yield Captured(key, obj)
-
-
-@dataclass
-class Change:
-    """How many objects differ from an earlier capture; status and the server's own fields do not count."""
-
-    added: int = 0
-    changed: int = 0
-    removed: int = 0
-    unchanged: int = 0
-
-    def as_dict(self) -> dict[str, int]:
-        return {"added": self.added, "changed": self.changed, "removed": self.removed, "unchanged": self.unchanged}
-
-
-def compare(before: Path, after: Path) -> Change:
-    """Count the differences between two captures, one kind of one namespace in memory at a time."""
-    change = Change()
-    old = {(key, namespace): path for key, namespace, path in files(before)}
-    new = {(key, namespace): path for key, namespace, path in files(after)}
-    for place in sorted(old.keys() | new.keys(), key=str):
-        if place not in old:
-            change.added += sum(1 for _line in read_lines(new[place]))
-        elif place not in new:
-            change.removed += sum(1 for _line in read_lines(old[place]))
-        else:
-            _compare_files(old[place], new[place], change)
-    return change
-
-
-def _compare_files(before: Path, after: Path, change: Change) -> None:
-    old = dict(map(_named, read_lines(before)))
-    for line in read_lines(after):
-        name, obj = _named(line)
-        earlier = old.pop(name, None)
-        if earlier is None:
-            change.added += 1
-        elif objects.essence(earlier) == objects.essence(obj):
-            change.unchanged += 1
-        else:
-            change.changed += 1
-    change.removed += len(old)
-
-
-def _named(line: str) -> tuple[str, JSON]:
-    obj: JSON = json.loads(line)
-    return str(obj["metadata"]["name"]), obj

@@ -104,14 +104,16 @@ def reduce_managed_fields(obj: JSON) -> None:
     for entry in metadata["managedFields"] or []:
         if entry.get("subresource") == "status":
             continue
-        fields = {name: value for name, value in (entry.get("fieldsV1") or {}).items() if name != "f:status"}
+        fields = entry.get("fieldsV1") or {}
+        fields.pop("f:status", None)
         if not fields:
             continue
-        reduced = {name: value for name, value in entry.items() if name not in ("time", "fieldsV1")}
-        kept.append({**reduced, "fieldsV1": fields})
-    kept.sort(
-        key=lambda entry: (entry.get("manager") or "", entry.get("operation") or "", entry.get("subresource") or "")
-    )
+        entry.pop("time", None)
+        kept.append(entry)
+    if len(kept) > 1:
+        kept.sort(
+            key=lambda entry: (entry.get("manager") or "", entry.get("operation") or "", entry.get("subresource") or "")
+        )
     if kept:
         metadata["managedFields"] = kept
     else:
@@ -129,9 +131,12 @@ def essence(obj: JSON) -> JSON:
     return reduced
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False)
+
+
 def canonical(obj: JSON) -> str:
     """The one way in which an object is written: sorted keys, no spaces, one line."""
-    return json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(obj)
 
 
 def copied(obj: JSON) -> JSON:

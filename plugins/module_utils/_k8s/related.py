@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import ki
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
 
 _BINDINGS = "clusterrolebindings.rbac.authorization.k8s.io"
-_ROLES = "clusterroles.rbac.authorization.k8s.io"
+ROLES = "clusterroles.rbac.authorization.k8s.io"
 _STORAGE = "storageclasses.storage.k8s.io"
 _ATTRIBUTES = "volumeattributesclasses.storage.k8s.io"
 _SNAPSHOT = "volumesnapshotclasses.snapshot.storage.k8s.io"
@@ -26,21 +26,36 @@ _WEBHOOKS = (
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
 )
 _SERVICES = "apiservices.apiregistration.k8s.io"
+_GATEWAY = "gatewayclasses.gateway.networking.k8s.io"
 
 # In the order in which they are asked for: each may add references that the next ones answer.
 ORDER = (
-    kinds.CRDS,
     kinds.PVS,
     _STORAGE,
     _ATTRIBUTES,
     _SNAPSHOT,
     _BINDINGS,
-    _ROLES,
+    ROLES,
     _PRIORITY,
     _INGRESS,
     _RUNTIME,
+    _GATEWAY,
     *_WEBHOOKS,
     _SERVICES,
+    kinds.CRDS,
+)
+
+# Kinds whose objects say what they need; of all others only their definition may be needed.
+_SPEAKING = frozenset(
+    {
+        kinds.PVCS,
+        "statefulsets.apps",
+        "rolebindings.rbac.authorization.k8s.io",
+        "ingresses.networking.k8s.io",
+        "volumesnapshots.snapshot.storage.k8s.io",
+        "gateways.gateway.networking.k8s.io",
+        *kinds.POD_SPECS,
+    }
 )
 
 
@@ -55,10 +70,18 @@ class References:
     def names(self, key: str) -> set[str]:
         return self.wanted.setdefault(key, set())
 
-    def note(self, key: str, obj: JSON) -> None:
-        """Remember what one captured object of a namespace needs."""
+    def note_kind(self, key: str) -> None:
+        """Remember that objects of this kind were captured."""
         if not kinds.built_in(key):
             self.names(kinds.CRDS).add(key)
+
+    @staticmethod
+    def speaks(key: str) -> bool:
+        """Whether :meth:`note` can learn anything from objects of this kind."""
+        return key in _SPEAKING
+
+    def note(self, key: str, obj: JSON) -> None:
+        """Remember what one captured object of a namespace needs; threads may call it at once."""
         spec: Any = obj.get("spec") or {}
         if key == kinds.PVCS:
             self._add(kinds.PVS, spec.get("volumeName"))
@@ -70,9 +93,12 @@ class References:
         elif (
             key == "rolebindings.rbac.authorization.k8s.io" and (obj.get("roleRef") or {}).get("kind") == "ClusterRole"
         ):
-            self._add(_ROLES, obj["roleRef"].get("name"))
+            self._add(ROLES, obj["roleRef"].get("name"))
         elif key == "ingresses.networking.k8s.io":
             self._add(_INGRESS, spec.get("ingressClassName"))
+            self._add(_INGRESS, objects.annotations_of(obj).get("kubernetes.io/ingress.class"))
+        elif key == "gateways.gateway.networking.k8s.io":
+            self._add(_GATEWAY, spec.get("gatewayClassName"))
         elif key == "volumesnapshots.snapshot.storage.k8s.io":
             self._add(_SNAPSHOT, spec.get("volumeSnapshotClassName"))
         pods = objects.pod_spec(key, obj)
@@ -80,12 +106,28 @@ class References:
             self._add(_PRIORITY, pods.get("priorityClassName"))
             self._add(_RUNTIME, pods.get("runtimeClassName"))
 
+    def aggregate(self, roles: Iterable[JSON]) -> None:
+        """Remember the ClusterRoles from which wanted ones are put together: without them those would be empty."""
+        # Those of the server itself (admin, edit, view) take parts of everybody's; they are at every target.
+        by_name = {
+            objects.identity(ROLES, role).name: role
+            for role in roles
+            if "kubernetes.io/bootstrapping" not in objects.labels_of(role)
+        }
+        wanted, done = self.names(ROLES), set[str]()
+        while wanted & by_name.keys() - done:
+            name = min(wanted & by_name.keys() - done)
+            done.add(name)
+            rule = by_name[name].get("aggregationRule") or {}
+            for selector in rule.get("clusterRoleSelectors") or []:
+                wanted.update(part for part, role in by_name.items() if _chosen(selector, objects.labels_of(role)))
+
     def why(self, key: str, obj: JSON) -> str | None:
         """Why a cluster-scoped object belongs to the application, or ``None``; may note what it needs in turn."""
         name = objects.identity(key, obj).name
         if key == _BINDINGS:
             if any(subject_namespace(subject) in self.namespaces for subject in obj.get("subjects") or []):
-                self._add(_ROLES, (obj.get("roleRef") or {}).get("name"))
+                self._add(ROLES, (obj.get("roleRef") or {}).get("name"))
                 return "it binds a subject of the application"
             return None
         if key in _WEBHOOKS:
@@ -93,8 +135,6 @@ class References:
         if key == _SERVICES:
             service = objects.lookup(obj, ("spec", "service")) or {}
             return "its service is captured" if service.get("namespace") in self.namespaces else None
-        if key == _ROLES and objects.labels_of(obj).get("kubernetes.io/bootstrapping"):
-            return None
         if key == _SNAPSHOT and obj.get("driver") in self._drivers:
             return "it snapshots volumes of the application"
         if name not in self.names(key):
@@ -114,6 +154,23 @@ class References:
     def _add(self, key: str, name: Any) -> None:
         if name:
             self.names(key).add(str(name))
+
+
+def _chosen(selector: JSON, labels: dict[str, str]) -> bool:
+    """Whether a label selector of the API (``matchLabels``, ``matchExpressions``) takes these labels."""
+    if any(labels.get(name) != value for name, value in (selector.get("matchLabels") or {}).items()):
+        return False
+    for rule in selector.get("matchExpressions") or []:
+        name, values = rule.get("key"), rule.get("values") or []
+        there = {
+            "In": labels.get(name) in values,
+            "NotIn": labels.get(name) not in values,
+            "Exists": name in labels,
+            "DoesNotExist": name not in labels,
+        }
+        if not there.get(str(rule.get("operator")), False):
+            return False
+    return True
 
 
 def subject_namespace(subject: JSON) -> str | None:

@@ -6,17 +6,22 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import capture as capturing
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, layout, objects, selection, staging
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import changes, kinds, selection, staging
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 
 OBJECTS = "objects"
+# 2000-01-01 UTC, as seconds since 1970.
+_TIME = 946684800
 
 
 def host_of(site: str, application: str) -> str:
@@ -25,37 +30,52 @@ def host_of(site: str, application: str) -> str:
 
 
 def snapshot(request: Request) -> dict[str, Any]:
-    """Capture, store, compare with the parent. Check mode captures nothing but counts."""
+    """Capture, store, compare with the parent. Check mode captures and compares, and stores nothing."""
     params = request.params
-    leave_out = params["leave_out"]
-    chosen = selection.Selection.of(params["application"], kinds.LEFT_OUT if leave_out is None else leave_out)
+    chosen = selection.Selection.of(params["application"], params["leave_out"])
     cluster = Cluster.connect(params, workers=params["workers"])
     version = cluster.version()
     host = host_of(params["site"], chosen.application)
     repository = Repository.open(params["repository"])
-    parent = _newest(repository, host, chosen.application)
-    with staging.folder() as stage:
+    diff = changes.Diff() if request.diff else None
+    with staging.folder() as stage, ThreadPoolExecutor(1) as beside:
         # The repository stores what is in `tree`, so that its paths begin with the layout's own folder.
         tree = stage / "tree"
         target = tree / OBJECTS
         target.mkdir(mode=0o700, parents=True)
+        earlier = beside.submit(_parent, repository, host, chosen.application, stage / "parent")
         captured = capturing.capture(cluster, chosen, target, workers=params["workers"], progress=request.progress)
+        parent = earlier.result()
+        change = changes.compare(root_of(stage / "parent"), target, diff.note if diff else None)
+        total = change.total.as_dict()
         result: dict[str, Any] = {
             "changed": True,
             "snapshot": None,
             "cluster_version": version,
             "counts": dict(sorted(captured.counts.items())),
             "namespaces": captured.namespaces,
-            "epoch": _epoch(cluster, captured.namespaces),
+            "epoch": _lowest_epoch(captured.epochs, captured.namespaces),
             "related": captured.related,
             "incomplete": captured.incomplete,
             "excluded": captured.excluded,
-            "change": _change(repository, parent, stage, target).as_dict(),
-            "parent": parent.id if parent else None,
+            "left_out": [
+                {"what": key, "why": why, "count": count} for (key, why), count in sorted(captured.left_out.items())
+            ],
+            "unmatched": captured.unmatched,
+            "versions": {key: sorted(names) for key, names in sorted(captured.versions.items())},
+            "change": total,
+            "change_by_kind": change.by_kind(),
+            "parent": parent,
         }
+        if diff:
+            result["diff"] = diff.entries
+        for entry in captured.incomplete:
+            request.warn(f"The capture of {chosen.application} is incomplete: {entry['what']}: {entry['why']}")
+        lacking = f"; {len(captured.incomplete)} things could not be read" if captured.incomplete else ""
         what = f"{captured.total} objects of {chosen.application}"
         if request.check_mode:
-            return {**result, "msg": f"Would store {what} ({_words(result['change'])})"}
+            return {**result, "msg": f"Would store {what} ({_words(total)}){lacking}"}
+        _one_time(tree)
         try:
             backup = repository.backup_directory(
                 tree,
@@ -75,19 +95,20 @@ def snapshot(request: Request) -> dict[str, Any]:
         "bytes": backup.bytes,
         "bytes_added": backup.bytes_added,
     }
-    lacking = f"; {len(captured.incomplete)} kinds could not be read" if captured.incomplete else ""
-    result["msg"] = f"Stored {what} ({_words(result['change'])}) as snapshot {backup.snapshot[:8]}{lacking}"
-    for entry in captured.incomplete:
-        request.warn(f"The capture of {chosen.application} is incomplete: {entry['what']}: {entry['why']}")
+    result["msg"] = f"Stored {what} ({_words(total)}) as snapshot {backup.snapshot[:8]}{lacking}"
     return result
 
 
-def _epoch(cluster: Cluster, namespaces: list[str]) -> int:
-    """The epoch that a transition stamped on the namespaces; 1 where there never was one."""
-    stamps = set()
-    for name in namespaces:
-        live = cluster.get(object_path("v1", "namespaces", name=name))
-        stamp = objects.annotations_of(live).get(kinds.EPOCH, "1")
+def _lowest_epoch(stamps: Iterable[tuple[str, str]], namespaces: Iterable[str]) -> int:
+    """The epoch that a transition stamped on the namespaces; 1 where there never was one.
+
+    The lowest: a point never claims to be newer than its oldest part.
+    """
+    wanted = set(namespaces)
+    found = set()
+    for name, stamp in sorted(stamps):
+        if name not in wanted:
+            continue
         if not stamp.isdigit():
             raise InvalidInput(
                 "read",
@@ -95,29 +116,33 @@ def _epoch(cluster: Cluster, namespaces: list[str]) -> int:
                 f"annotation {kinds.EPOCH} is {stamp!r}",
                 "Set it to the number that transition_info gives for this site.",
             )
-        stamps.add(int(stamp))
-    # The lowest: a point never claims to be newer than its oldest part.
-    return min(stamps, default=1)
+        found.add(int(stamp))
+    return min(found, default=1)
 
 
-def _newest(repository: Repository, host: str, application: str) -> Any:
+def _parent(repository: Repository, host: str, application: str, folder: Path) -> str | None:
+    """Put the capture before this one into ``folder`` and return the id of its snapshot, if there is one."""
+    folder.mkdir(mode=0o700)
     found = repository.snapshots(host=host, tags=[f"application={application}"])
-    return max(found, key=lambda one: one.time, default=None)
+    newest = max(found, key=lambda one: one.time, default=None)
+    if newest is None:
+        return None
+    repository.restore(newest.id, folder)
+    return newest.id
 
 
-def _change(repository: Repository, parent: Any, stage: Path, captured: Path) -> layout.Change:
-    earlier = stage / "parent"
-    earlier.mkdir(mode=0o700)
-    if parent is not None:
-        repository.restore(parent.id, earlier)
-    return layout.compare(root_of(earlier), captured)
+def _one_time(tree: Path) -> None:
+    """Give everything the same times: what restic notes of files that did not change shall differ little."""
+    for path in (tree, *tree.rglob("*")):
+        os.utime(path, (_TIME, _TIME))
 
 
 def root_of(restored: Path) -> Path:
     """The folder that holds ``cluster`` and ``namespaces`` below what restic restored."""
-    for found in sorted(restored.rglob("*")):
-        if found.is_dir() and found.name in ("cluster", "namespaces") and found.parent.name == OBJECTS:
-            return found.parent
+    if not (restored / OBJECTS).is_dir():
+        for found in sorted(restored.rglob("*")):
+            if found.is_dir() and found.name in ("cluster", "namespaces") and found.parent.name == OBJECTS:
+                return found.parent
     return restored / OBJECTS
 
 

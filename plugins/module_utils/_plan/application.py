@@ -16,8 +16,22 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import c
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
-# The last three are about objects only; k8s_snapshot checks what is in them.
-_KEYS = ("name", "namespaces", "targets", "hooks", "volumes", "checks", "selectors", "include_kinds", "exclude_kinds")
+# These choose objects only; k8s_snapshot checks what is in them.
+SELECTION_KEYS = (
+    "allow_no_match",
+    "cluster_scoped",
+    "exclude_cluster_scoped",
+    "exclude_kinds",
+    "exclude_namespaces",
+    "include_kinds",
+    "leave_out",
+    "names",
+    "owners",
+    "selectors",
+    "versions",
+    "whole_cluster",
+)
+_KEYS = ("name", "namespaces", "targets", "hooks", "volumes", "checks", *SELECTION_KEYS)
 _HOOK_KEYS = ("name", "namespace", "selector", "container", "pre", "post", "timeout", "on_error")
 
 
@@ -75,7 +89,7 @@ def parse(value: Mapping[str, Any]) -> Application:
     where = f"application {name}"
     _known(where, value, _KEYS)
     namespaces = _texts(f"{where}, namespaces", value.get("namespaces"))
-    if not namespaces:
+    if not namespaces and not value.get("whole_cluster"):
         raise _wrong(where, "it names no namespaces", "List at least one under 'namespaces'.")
     _unique(f"{where}, namespaces", namespaces)
     hooks = tuple(

@@ -16,7 +16,7 @@ import json
 import re
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +34,7 @@ BUILT_IN = [
     ("", "v1", "serviceaccounts", "ServiceAccount", True),
     ("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", True),
     ("", "v1", "services", "Service", True),
+    ("", "v1", "endpoints", "Endpoints", True),
     ("", "v1", "pods", "Pod", True),
     ("", "v1", "events", "Event", True),
     ("apps", "v1", "deployments", "Deployment", True),
@@ -53,7 +54,11 @@ BUILT_IN = [
 
 @dataclass
 class ApiServer:
-    """State of the fake. ``broken`` maps a path prefix to the status that it answers; ``writes`` records requests."""
+    """State of the fake. ``broken`` maps a path prefix to the status that it answers; ``writes`` records requests.
+
+    ``reads`` records path and query of every GET. ``before_read`` is called with both and may change the state, or
+    answer instead with a status and a reason. ``unannounced`` are groups that are served and missing in ``/apis``.
+    """
 
     url: str = ""
     objects: dict[tuple[str, str, str], JSON] = field(default_factory=dict)
@@ -62,6 +67,9 @@ class ApiServer:
     broken: dict[str, int] = field(default_factory=dict)
     writes: list[tuple[str, str]] = field(default_factory=list)
     managers: dict[str, str] = field(default_factory=dict)
+    reads: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    before_read: Callable[[str, dict[str, str]], tuple[int, str] | None] = lambda _path, _query: None
+    unannounced: set[str] = field(default_factory=set)
     die_after: int | None = None
     version: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -98,7 +106,8 @@ class ApiServer:
             obj["status"] = {"conditions": [{"type": "Established", "status": "True"}]}
             spec = obj["spec"]
             for version in spec["versions"]:
-                entry = (spec["group"], version["name"], spec["names"]["plural"], spec["names"]["kind"], True)
+                namespaced = spec["scope"] == "Namespaced"
+                entry = (spec["group"], version["name"], spec["names"]["plural"], spec["names"]["kind"], namespaced)
                 if entry not in self.kinds:
                     self.kinds.append(entry)
         return obj
@@ -107,6 +116,11 @@ class ApiServer:
 
     def answer(self, method: str, path: str, query: dict[str, str], body: JSON | None) -> tuple[int, JSON]:
         with self.lock:
+            if method == "GET":
+                self.reads.append((path, query))
+                answer = self.before_read(path, query)
+                if answer is not None:
+                    return _status(*answer)
             for prefix, status in self.broken.items():
                 if path.startswith(prefix):
                     return _status(status, "Forbidden" if status == 403 else "InternalError")
@@ -131,7 +145,7 @@ class ApiServer:
             return {"versions": ["v1"]}
         groups: dict[str, list[str]] = {}
         for kind in self.kinds:
-            if kind[0] and _api_version(kind) not in groups.setdefault(kind[0], []):
+            if kind[0] and kind[0] not in self.unannounced and _api_version(kind) not in groups.setdefault(kind[0], []):
                 groups[kind[0]].append(_api_version(kind))
         for name in self.down:
             groups.setdefault(name.partition("/")[0], []).append(name)
@@ -170,17 +184,23 @@ class ApiServer:
 
     def _list(self, kind: tuple[str, str, str, str, bool], namespace: str, query: dict[str, str]) -> tuple[int, JSON]:
         selector = query.get("labelSelector", "")
+        if query.get("continue") and query.get("resourceVersion"):
+            return _status(400, "BadRequest")
+        field_name, _is_set, wanted = query.get("fieldSelector", "").partition("=")
+        # In the order of the real one's storage, where "a-b/x" comes before "a/x".
+        places = sorted(self.objects.items(), key=lambda item: (item[0][0], f"{item[0][1]}/{item[0][2]}"))
         found = [
             obj
-            for (key, space, _name), obj in sorted(self.objects.items())
+            for (key, space, name), obj in places
             if key == _key(kind)
             and (not namespace or space == namespace)
+            and (field_name != "metadata.name" or name == wanted)
             and _selected(selector, obj["metadata"].get("labels") or {})
         ]
         begin = int(query.get("continue", "0"))
         end = begin + int(query.get("limit", "500"))
         items = [{name: value for name, value in obj.items() if name not in ("apiVersion", "kind")} for obj in found]
-        metadata = {"continue": str(end)} if end < len(items) else {}
+        metadata = {"resourceVersion": str(self.version), **({"continue": str(end)} if end < len(items) else {})}
         return 200, {
             "apiVersion": _api_version(kind),
             "kind": f"{kind[3]}List",

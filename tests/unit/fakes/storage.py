@@ -154,7 +154,7 @@ class LocalCluster(Cluster):
             0, "", ""
         )
 
-    def request(
+    def _exchange(
         self,
         method: str,
         path: str,
@@ -164,13 +164,14 @@ class LocalCluster(Cluster):
         content_type: str = "application/json",
         action: str | None = None,
         timeout: float = 0.0,
-        raw: bool = False,
-    ) -> Any:
+        accept: str = "application/json",
+        patience: float = 0.0,
+    ) -> bytes:
         given = {name: str(value) for name, value in (query or {}).items()}
         status, document = self.server.answer(method, path, given, copy.deepcopy(body))
         if status >= 400:
             raise client._error(action or method, path, status, document)
-        return copy.deepcopy(document)
+        return json.dumps(document).encode()
 
     def exec(
         self, namespace: str, pod: str, container: str | None, command: Sequence[str], *, timeout: float = 60.0

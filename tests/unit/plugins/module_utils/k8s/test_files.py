@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, Refused
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import layout, objects, staging
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import changes, layout, objects, staging
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import Author, former_author
 
 
@@ -46,7 +46,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
 def test_status_and_versions_are_no_change(tmp_path: Path) -> None:
     layout.write(tmp_path / "1", "configmaps", "n", [line("a", status=1, data={"k": "v"}), line("b")])
     layout.write(tmp_path / "2", "configmaps", "n", [line("a", status=2, data={"k": "v"}), line("c")])
-    change = layout.compare(tmp_path / "1", tmp_path / "2")
+    change = changes.compare(tmp_path / "1", tmp_path / "2").total
     assert change.as_dict() == {"added": 1, "changed": 0, "removed": 1, "unchanged": 1}
 
 

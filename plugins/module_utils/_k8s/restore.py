@@ -21,6 +21,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import without_empty
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
+    adjust,
     bubble,
     execute,
     image_names,
@@ -32,6 +33,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     snapshot,
     staging,
     step,
+    transform,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.existing import Existing
@@ -144,7 +146,7 @@ def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
         namespaces=mapping.NamespaceMapping(names),
         images=images,
         pull_secret=pull_secret.pull_secret("", image_names.PULL_SECRET, login, labels) if login else None,
-        storage_classes={str(old): str(new) for old, new in (params["storage_classes"] or {}).items()},
+        rules=transform.Rules(adjustments=adjust.Adjustments(storage_classes=_texts(params["storage_classes"]))),
         include_kinds=params["include_kinds"] or (),
         exclude_kinds=params["exclude_kinds"] or (),
         existing=Existing(params["existing"]),

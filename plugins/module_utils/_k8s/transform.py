@@ -1,0 +1,286 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""All that happens to one object between the capture and the target, in one place and one order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
+    adjust,
+    bubble,
+    image_names,
+    kinds,
+    mapping,
+    objects,
+    pointer,
+    references,
+    related,
+    strip,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.layout import Captured
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.service_names import ServiceNames
+
+_BINDINGS = "clusterrolebindings.rbac.authorization.k8s.io"
+_API_SERVICES = "apiservices.apiregistration.k8s.io"
+_STORAGE = "storageclasses.storage.k8s.io"
+
+# The objects of a cluster-scoped kind at the target, by name.
+Look = Callable[[str], dict[str, JSON]]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the user wants changed beside namespaces and images; see the options of ``k8s_restore``.
+
+    ``node_ports`` ``None``: kept, but cleared in other namespaces and in a bubble, where the original has them.
+    """
+
+    node_ports: strip.NodePorts | None = None
+    status: tuple[str, ...] = ()
+    finalizers: tuple[str, ...] = ()
+    deleting: bool = False
+    static_volumes: bool = False
+    service_names: Collection[str] = ()
+    domains: Sequence[str] = ("cluster.local",)
+    suffix: str = ""
+    suffixed: tuple[str, ...] = references.SUFFIXED
+    adjustments: adjust.Adjustments = field(default_factory=adjust.Adjustments)
+
+
+class Wishes(Protocol):
+    """The part of a restore's wishes that matters here."""
+
+    @property
+    def namespaces(self) -> mapping.NamespaceMapping: ...
+    @property
+    def images(self) -> image_names.ImageNames: ...
+    @property
+    def bubble(self) -> bubble.Bubble | None: ...
+    @property
+    def rules(self) -> Rules: ...
+    def wants(self, key: str) -> bool: ...
+
+
+class Transformer:
+    """Made once per restore from everything captured.
+
+    ``look`` is asked for the target's objects of few cluster-scoped kinds, and only where namespaces move.
+    """
+
+    def __init__(self, wishes: Wishes, captured: Sequence[Captured], look: Look) -> None:
+        self.wishes = wishes
+        self.rules = wishes.rules
+        self.names = wishes.namespaces
+        self.captured = list(captured)
+        self.keep = self._keep()
+        self.service_names = self._service_names()
+        self.restored = {self.names.target(one.identity.namespace) for one in captured if one.identity.namespace}
+        self.ending = {
+            one.identity.name
+            for one in captured
+            if one.key == kinds.NAMESPACES and one.obj["metadata"].get("deletionTimestamp")
+        }
+        self.renames: dict[str, dict[str, str]] = {}
+        self._asked: dict[str, dict[str, JSON]] = {}
+        self._ask = look
+        self._find_clashes()
+
+    def _keep(self) -> strip.Keep:
+        rules, shut = self.rules, self.wishes.bubble is not None
+        ports = rules.node_ports
+        if shut or (ports is None and self.names.moving):
+            ports = strip.NodePorts.CLEAR
+        volumes: frozenset[str] = frozenset()
+        if rules.static_volumes and not shut:
+            # In a bubble the drill would write to the storage of the original.
+            volumes = strip.static_volumes((one.key, one.obj) for one in self.captured)
+        return strip.Keep(ports or strip.NodePorts.KEEP, rules.status, rules.finalizers, volumes, rules.deleting)
+
+    def _service_names(self) -> ServiceNames | None:
+        if not self.names.moving or not self.rules.service_names:
+            return None
+        services = [one for one in self.captured if one.key == "services"]
+        return ServiceNames(
+            {source: target for source, target in self.names.names.items() if source != target},
+            frozenset(self.rules.service_names),
+            tuple(self.rules.domains),
+            frozenset((one.identity.namespace, one.identity.name) for one in services),
+            frozenset(
+                (one.identity.namespace, one.identity.name)
+                for one in services
+                if (one.obj.get("spec") or {}).get("clusterIP") == "None"
+            ),
+        )
+
+    def _look(self, key: str) -> dict[str, JSON]:
+        if key not in self._asked:
+            self._asked[key] = self._ask(key)
+        return self._asked[key]
+
+    @property
+    def keep_node_ports(self) -> bool:
+        """Whether node ports of live objects count when they are compared."""
+        return self.keep.node_ports is not strip.NodePorts.CLEAR
+
+    # -- names of the whole cluster that would clash ----------------------------------------------------------------
+
+    @property
+    def suffix(self) -> str:
+        """What copies of cluster-scoped objects have behind their names."""
+        if self.rules.suffix:
+            return self.rules.suffix
+        if self.wishes.bubble is not None:
+            return self.wishes.bubble.run
+        return "-".join(sorted({target for source, target in self.names.names.items() if source != target}))
+
+    def _find_clashes(self) -> None:
+        """Where the target has another object of the same name, the restored one is a copy under a name of its own."""
+        if not self.names.moving:
+            return
+        for key in [*references.SUFFIXED, *(one for one in self.rules.suffixed if one not in references.SUFFIXED)]:
+            if key not in self.rules.suffixed or not self.wishes.wants(key):
+                continue
+            for one in [one for one in self.captured if one.key == key and not one.identity.namespace]:
+                if self.skip_reason(key, one.obj, frozenset()) is not None:
+                    continue
+                live = self._look(key).get(one.identity.name)
+                if live is not None and not self.names.touches(key, one.obj) and self._differs(one, live):
+                    self.renames.setdefault(key, {})[one.identity.name] = mapping.suffixed(
+                        one.identity.name, self.suffix
+                    )
+
+    def _differs(self, one: Captured, live: JSON) -> bool:
+        shut = self.wishes.bubble
+        if shut is not None and objects.labels_of(live).get(kinds.RUN) == shut.run:
+            return False
+        live = objects.copied(live)
+        for name in [name for name in objects.labels_of(live) if name.startswith(kinds.PREFIX)]:
+            del live["metadata"]["labels"][name]
+        wanted = objects.copied(one.obj)
+        self.apply(one.key, wanted)
+        reduced = strip.comparable(one.key, live, wanted, keep_node_ports=self.keep_node_ports)
+        return objects.essence(reduced) != objects.essence(wanted)
+
+    # -- one object -----------------------------------------------------------------------------------------------
+
+    def skip_reason(self, key: str, obj: JSON, restored: frozenset[str]) -> str | None:
+        """Why a captured object is not restored; ``restored`` has the uids of all that were chosen."""
+        reason = strip.skip_reason(key, obj, restored, self.keep)
+        if reason is not None:
+            return reason
+        name = str(obj["metadata"]["name"])
+        if obj["metadata"].get("namespace") in self.ending and not self.keep.deleting:
+            return "its namespace was being deleted when it was captured"
+        if self.wishes.bubble is not None:
+            reason = self.wishes.bubble.skip_reason(key)
+            if reason is not None:
+                return reason
+        classes = self.rules.adjustments.storage_classes
+        if key == _STORAGE and classes.get(name, name) != name:
+            return f"storage class {classes[name]} stands in for it"
+        if self.names.moving and key == _API_SERVICES:
+            return self._taken_api(name, obj)
+        return None
+
+    def _taken_api(self, name: str, obj: JSON) -> str | None:
+        """An API has one backend in a cluster: a copy must not take it from the original."""
+        service = objects.lookup(obj, ("spec", "service")) or {}
+        live = self._look(_API_SERVICES).get(name)
+        there = objects.lookup(live or {}, ("spec", "service")) or {}
+        wanted = self.names.target(str(service.get("namespace")))
+        if live is None or (there.get("namespace"), there.get("name")) == (wanted, service.get("name")):
+            return None
+        return f"the cluster has this API already, served by {there.get('namespace')}/{there.get('name')}"
+
+    def apply(self, key: str, obj: JSON) -> list[str]:
+        """Make the captured object, in place, what the target shall hold; says in words what was changed."""
+        where = objects.identity(key, obj)
+        notes = strip.strip(key, obj, keep=self.keep)
+        notes += self.wishes.images.rewrite(key, obj)
+        notes += self.rules.adjustments.apply(key, obj, where)
+        copied = key in mapping.COPIED and self.names.touches(key, obj)
+        notes += self.names.rewrite(key, obj)
+        if key == kinds.CRDS:
+            self._keep_conversion(obj, notes)
+        if self.service_names is not None:
+            notes += self.service_names.rewrite(key, obj)
+        notes += self._follow_renames(key, obj)
+        if copied:
+            notes += self._copy(key, obj)
+        elif where.name in self.renames.get(key, {}):
+            notes.append(self._rename(key, obj, self.renames[key][where.name]))
+        if self.wishes.bubble is not None:
+            notes += self.wishes.bubble.rewrite(key, obj)
+            if not obj["metadata"].get("namespace") and key not in (kinds.CRDS, kinds.NAMESPACES):
+                obj["metadata"].setdefault("labels", {}).update(self.wishes.bubble.labels)
+        return list(dict.fromkeys(notes))
+
+    def _keep_conversion(self, obj: JSON, notes: list[str]) -> None:
+        """A definition has one converter in a cluster: that of the original stays."""
+        path = ("spec", "conversion", "webhook", "clientConfig")
+        if not self.names.moving or objects.lookup(obj, (*path, "service")) is None:
+            return
+        live = objects.lookup(self._look(kinds.CRDS).get(str(obj["metadata"]["name"]), {}), path)
+        if live is not None and live != objects.lookup(obj, path):
+            obj["spec"]["conversion"]["webhook"]["clientConfig"] = objects.copied(live)
+            notes.append("its converter stays the one of the cluster")
+
+    def _follow_renames(self, key: str, obj: JSON) -> list[str]:
+        notes = []
+        for named, renames in self.renames.items():
+            for reference in references.CLUSTER_NAME_REFERENCES.get(named, ()):
+                if not kinds.matches(key, reference.kinds):
+                    continue
+                for tokens, holder, value in list(pointer.places(obj, reference.path)):
+                    beside = reference.beside
+                    if value in renames and (beside is None or holder.get(beside[0]) == beside[1]):
+                        holder[pointer.key_in(holder, tokens[-1])] = renames[value]
+                        notes.append(f"{pointer.written(tokens)}: {value} now {renames[value]}")
+        return notes
+
+    def _rename(self, key: str, obj: JSON, name: str) -> str:
+        old = obj["metadata"]["name"]
+        obj["metadata"]["name"] = name
+        mapping.rename_applied(obj)
+        if key == "priorityclasses.scheduling.k8s.io" and obj.pop("globalDefault", None):
+            return f"a copy of {old}, which the cluster has with another content; not its default"
+        return f"a copy of {old}, which the cluster has with another content"
+
+    def _copy(self, key: str, obj: JSON) -> list[str]:
+        """Give an object that acts on moved namespaces a name of its own beside the original."""
+        name = obj["metadata"]["name"]
+        notes = [f"a copy of {name} for the mapped namespaces"]
+        if key == _BINDINGS:
+            targets = self.restored | set(self.names.names.values())
+            kept = [one for one in obj.get("subjects") or [] if related.subject_namespace(one) in targets]
+            notes += [
+                f"subject {one.get('kind')} {one.get('name')} left out of the copy: it is in none of the namespaces"
+                for one in obj.get("subjects") or []
+                if one not in kept
+            ]
+            obj["subjects"] = kept
+        obj["metadata"]["name"] = mapping.suffixed(name, self.suffix)
+        mapping.rename_applied(obj)
+        return notes
+
+
+def twin_reason(key: str, obj: JSON, other: JSON) -> str | None:
+    """Why one of two captured objects that become the same is not needed; ``None`` where one would be lost."""
+    if key == kinds.NAMESPACES:
+        lost = [
+            f"{name}={value}"
+            for name, value in objects.labels_of(obj).items()
+            if objects.labels_of(other).get(name) != value and not name.startswith(kinds.PREFIX)
+        ]
+        return "another namespace is mapped to it too" + (
+            f"; its labels {', '.join(lost)} are left out" if lost else ""
+        )
+    if objects.essence(obj) == objects.essence(other):
+        return "an equal one of another namespace is restored in its place"
+    return None

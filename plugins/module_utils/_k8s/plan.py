@@ -117,6 +117,7 @@ class _Planning:
         )
         namespaces = {source: self.wishes.namespaces.target(source) for source in sources}
         steps += self._missing_namespaces(steps, set(namespaces.values()))
+        self.warnings += self.transformer.finish()
         steps += self._ours(sorted(set(namespaces.values())))
         self._refuse_twins(steps)
         writable = [step for step in steps if step.obj is not None]

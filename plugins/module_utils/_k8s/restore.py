@@ -21,7 +21,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import without_empty
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
-    adjust,
     bubble,
     execute,
     image_names,
@@ -33,7 +32,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     snapshot,
     staging,
     step,
-    transform,
+    transform_options,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.existing import Existing
@@ -143,10 +142,10 @@ def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
     return plan.Wishes(
         point=str(params["point"] or found),
         application=application,
-        namespaces=mapping.NamespaceMapping(names),
+        namespaces=mapping.NamespaceMapping(names, transform_options.namespace_references(params)),
         images=images,
         pull_secret=pull_secret.pull_secret("", image_names.PULL_SECRET, login, labels) if login else None,
-        rules=transform.Rules(adjustments=adjust.Adjustments(storage_classes=_texts(params["storage_classes"]))),
+        rules=transform_options.rules(params),
         include_kinds=params["include_kinds"] or (),
         exclude_kinds=params["exclude_kinds"] or (),
         existing=Existing(params["existing"]),

@@ -13,6 +13,7 @@ from typing import Protocol
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     adjust,
     bubble,
+    definitions,
     image_names,
     kinds,
     mapping,
@@ -21,6 +22,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     references,
     related,
     strip,
+    user_transforms,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.layout import Captured
@@ -51,6 +53,7 @@ class Rules:
     suffix: str = ""
     suffixed: tuple[str, ...] = references.SUFFIXED
     adjustments: adjust.Adjustments = field(default_factory=adjust.Adjustments)
+    transforms: Sequence[user_transforms.Transform] = ()
 
 
 class Wishes(Protocol):
@@ -77,7 +80,9 @@ class Transformer:
         self.wishes = wishes
         self.rules = wishes.rules
         self.names = wishes.namespaces
-        self.captured = list(captured)
+        self.converted: set[str] = set()
+        self.captured = [self._served(one) for one in captured]
+        self.user = user_transforms.Transforms(self.rules.transforms)
         self.keep = self._keep()
         self.service_names = self._service_names()
         self.restored = {self.names.target(one.identity.namespace) for one in captured if one.identity.namespace}
@@ -90,6 +95,14 @@ class Transformer:
         self._asked: dict[str, dict[str, JSON]] = {}
         self._ask = look
         self._find_clashes()
+        self.user.forget()
+
+    def _served(self, one: Captured) -> Captured:
+        converted = definitions.convert(one.key, one.obj)
+        if converted is None:
+            return one
+        self.converted.add(one.identity.name)
+        return Captured(one.key, converted)
 
     def _keep(self) -> strip.Keep:
         rules, shut = self.rules, self.wishes.bubble is not None
@@ -208,6 +221,8 @@ class Transformer:
         notes += self.names.rewrite(key, obj)
         if key == kinds.CRDS:
             self._keep_conversion(obj, notes)
+            if where.name in self.converted:
+                notes.append(f"converted from {definitions.OLD} to {definitions.NEW}")
         if self.service_names is not None:
             notes += self.service_names.rewrite(key, obj)
         notes += self._follow_renames(key, obj)
@@ -215,11 +230,17 @@ class Transformer:
             notes += self._copy(key, obj)
         elif where.name in self.renames.get(key, {}):
             notes.append(self._rename(key, obj, self.renames[key][where.name]))
+        # The user sees the object as it would be written; what shuts a bubble comes last, so that nothing opens it.
+        notes += self.user.apply(key, obj, where)
         if self.wishes.bubble is not None:
             notes += self.wishes.bubble.rewrite(key, obj)
             if not obj["metadata"].get("namespace") and key not in (kinds.CRDS, kinds.NAMESPACES):
                 obj["metadata"].setdefault("labels", {}).update(self.wishes.bubble.labels)
         return list(dict.fromkeys(notes))
+
+    def finish(self) -> list[str]:
+        """Once all objects are done: warnings. Raises :class:`InvalidInput` for transforms that failed."""
+        return self.user.finish()
 
     def _keep_conversion(self, obj: JSON, notes: list[str]) -> None:
         """A definition has one converter in a cluster: that of the original stays."""

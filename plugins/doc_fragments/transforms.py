@@ -62,8 +62,8 @@ options:
   suffix_kinds:
     description:
       - Cluster-scoped kinds of which a copy with a suffix is made where namespaces are mapped and the target has an
-        object of the same name that differs. References to it in the restored objects follow. Other kinds stay as the target has
-        them, and are named with that reason.
+        object of the same name that differs. References to it in the restored objects follow. Other kinds stay as the
+        target has them, and are named with that reason.
       - The default is cluster roles and their bindings, priority classes, webhook configurations and admission
         policies. References to C(runtimeclasses.node.k8s.io), C(ingressclasses.networking.k8s.io),
         C(gatewayclasses.gateway.networking.k8s.io), C(storageclasses.storage.k8s.io),

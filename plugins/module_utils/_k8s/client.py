@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
@@ -124,7 +124,8 @@ def object_path(
     if namespace:
         parts += ["namespaces", namespace]
     parts.append(resource)
-    parts += [part for part in (name, subresource) if part]
+    # Names of roles may have spaces, question marks and number signs in them.
+    parts += [quote(part, safe=":") for part in (name, subresource) if part]
     return "/".join(parts)
 
 

@@ -12,6 +12,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import ki
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
 
 OLD, NEW = "apiextensions.k8s.io/v1beta1", "apiextensions.k8s.io/v1"
+NOTE = f"converted from {OLD} to {NEW}"
 # Per version in v1; per definition, or per version, in v1beta1.
 _PER_VERSION = ("subresources", "additionalPrinterColumns")
 

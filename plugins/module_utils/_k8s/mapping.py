@@ -17,11 +17,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     kinds,
     objects,
     pointer,
-    references,
+    reference_table,
     related,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.references import Holds, Reference
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.reference_table import Holds, Reference
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.service_names import ServiceNames
 
 _NAME_LABEL = "kubernetes.io/metadata.name"
@@ -112,7 +112,7 @@ class _Following:
             self._subjects()
         elif key in _ROLES:
             self._resource_names()
-        for reference in (*references.NAMESPACE_REFERENCES, *self.names.references):
+        for reference in (*reference_table.NAMESPACE_REFERENCES, *self.names.references):
             if kinds.matches(key, reference.kinds):
                 self._place(reference)
         contents = [(name, value) for name, value in obj.items() if name not in ("metadata", "status")]

@@ -17,6 +17,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import p
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     bubble,
+    definitions,
     discovery,
     existing,
     image_names,
@@ -79,7 +80,6 @@ class _Planning:
         self.found = discovery.read(cluster)
         self.all = list(captured)
         self.transformer = transform.Transformer(wishes, self.all, self._cluster_scoped)
-        self.all = self.transformer.captured
         self.captured = [one for one in self.all if wishes.wants(one.key)]
         self.uids = frozenset(str(one.obj["metadata"].get("uid")) for one in self.captured)
         self.coming = self._coming()
@@ -92,7 +92,7 @@ class _Planning:
         coming: dict[str, list[Resource]] = {}
         for one in self.captured:
             if one.key == kinds.CRDS:
-                resources = discovery.of_crd(one.obj)
+                resources = discovery.of_crd(definitions.convert(one.key, one.obj) or one.obj)
                 if resources:
                     coming[resources[0].key] = resources
         return coming
@@ -146,11 +146,13 @@ class _Planning:
         reason = self.transformer.skip_reason(key, one.obj, self.uids)
         if reason is not None:
             return Step(moved, Action.SKIP, reason, wave, sure="seen")
-        obj = objects.copied(one.obj)
+        converted = definitions.convert(key, one.obj)
+        obj = converted or objects.copied(one.obj)
         resource, obstacle = self._resource(key, str(obj.get("apiVersion")))
         if obstacle:
             return Step(moved, Action.BLOCKED, obstacle, wave, sure="seen")
-        notes = self.transformer.apply(key, obj)
+        notes = [definitions.NOTE] if converted else []
+        notes += self.transformer.apply(key, obj)
         if key == kinds.NAMESPACES:
             self._namespace(obj)
         return Step(
@@ -273,7 +275,9 @@ class _Planning:
         obj: JSON = step.obj or {}
         spec: JSON = obj.get("spec") or {}
         places = {"ingresses.networking.k8s.io": "ingressClassName", kinds.PVCS: "storageClassName"}
-        named = [(spec.get(places[step.key]), places[step.key])] if step.key in places else []
+        # A claim that stays bound to its volume needs no class, only the name of one.
+        bound = step.key == kinds.PVCS and spec.get("volumeName")
+        named = [(spec.get(places[step.key]), places[step.key])] if step.key in places and not bound else []
         pods = objects.pod_spec(step.key, obj) or {}
         named += [(pods.get(name), name) for name in ("priorityClassName", "runtimeClassName")]
         return [(str(name), _NEEDED[where]) for name, where in named if name]

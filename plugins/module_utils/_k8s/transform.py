@@ -6,20 +6,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     adjust,
     bubble,
-    definitions,
     image_names,
     kinds,
     mapping,
     objects,
     pointer,
-    references,
+    reference_table,
     related,
     strip,
     user_transforms,
@@ -51,7 +50,7 @@ class Rules:
     service_names: Collection[str] = ()
     domains: Sequence[str] = ("cluster.local",)
     suffix: str = ""
-    suffixed: tuple[str, ...] = references.SUFFIXED
+    suffixed: tuple[str, ...] = reference_table.SUFFIXED
     adjustments: adjust.Adjustments = field(default_factory=adjust.Adjustments)
     transforms: Sequence[user_transforms.Transform] = ()
 
@@ -76,59 +75,63 @@ class Transformer:
     ``look`` is asked for the target's objects of few cluster-scoped kinds, and only where namespaces move.
     """
 
-    def __init__(self, wishes: Wishes, captured: Sequence[Captured], look: Look) -> None:
+    def __init__(self, wishes: Wishes, captured: Iterable[Captured], look: Look) -> None:
         self.wishes = wishes
         self.rules = wishes.rules
         self.names = wishes.namespaces
-        self.converted: set[str] = set()
-        self.captured = [self._served(one) for one in captured]
         self.user = user_transforms.Transforms(self.rules.transforms)
-        self.keep = self._keep()
-        self.service_names = self._service_names()
-        self.restored = {self.names.target(one.identity.namespace) for one in captured if one.identity.namespace}
-        self.ending = {
-            one.identity.name
-            for one in captured
-            if one.key == kinds.NAMESPACES and one.obj["metadata"].get("deletionTimestamp")
-        }
+        self.restored: set[str] = set()
+        self.ending: set[str] = set()
         self.renames: dict[str, dict[str, str]] = {}
         self._asked: dict[str, dict[str, JSON]] = {}
         self._ask = look
+        self._services: set[tuple[str, str]] = set()
+        self._headless: set[tuple[str, str]] = set()
+        self._volumes: set[str] = set()
+        self._shared: list[Captured] = []
+        # One pass, which keeps little: there may be more objects than memory.
+        for one in captured:
+            self._note(one)
+        self.keep = self._keep()
+        self.service_names = self._service_names()
         self._find_clashes()
         self.user.forget()
+        self._shared.clear()
 
-    def _served(self, one: Captured) -> Captured:
-        converted = definitions.convert(one.key, one.obj)
-        if converted is None:
-            return one
-        self.converted.add(one.identity.name)
-        return Captured(one.key, converted)
+    def _note(self, one: Captured) -> None:
+        """Remember what the transforms of other objects have to know of this one."""
+        where = one.identity
+        if where.namespace:
+            self.restored.add(self.names.target(where.namespace))
+        if one.key == kinds.NAMESPACES and one.obj["metadata"].get("deletionTimestamp"):
+            self.ending.add(where.name)
+        elif one.key == "services":
+            self._services.add((where.namespace, where.name))
+            if (one.obj.get("spec") or {}).get("clusterIP") == "None":
+                self._headless.add((where.namespace, where.name))
+        elif one.key == kinds.PVS:
+            self._volumes |= strip.static_volumes([(one.key, one.obj)])
+        if not where.namespace and one.key in self.rules.suffixed and self.names.moving:
+            self._shared.append(one)
 
     def _keep(self) -> strip.Keep:
         rules, shut = self.rules, self.wishes.bubble is not None
         ports = rules.node_ports
         if shut or (ports is None and self.names.moving):
             ports = strip.NodePorts.CLEAR
-        volumes: frozenset[str] = frozenset()
-        if rules.static_volumes and not shut:
-            # In a bubble the drill would write to the storage of the original.
-            volumes = strip.static_volumes((one.key, one.obj) for one in self.captured)
+        # In a bubble the drill would write to the storage of the original.
+        volumes = frozenset(self._volumes) if rules.static_volumes and not shut else frozenset()
         return strip.Keep(ports or strip.NodePorts.KEEP, rules.status, rules.finalizers, volumes, rules.deleting)
 
     def _service_names(self) -> ServiceNames | None:
         if not self.names.moving or not self.rules.service_names:
             return None
-        services = [one for one in self.captured if one.key == "services"]
         return ServiceNames(
             {source: target for source, target in self.names.names.items() if source != target},
             frozenset(self.rules.service_names),
             tuple(self.rules.domains),
-            frozenset((one.identity.namespace, one.identity.name) for one in services),
-            frozenset(
-                (one.identity.namespace, one.identity.name)
-                for one in services
-                if (one.obj.get("spec") or {}).get("clusterIP") == "None"
-            ),
+            frozenset(self._services),
+            frozenset(self._headless),
         )
 
     def _look(self, key: str) -> dict[str, JSON]:
@@ -156,17 +159,15 @@ class Transformer:
         """Where the target has another object of the same name, the restored one is a copy under a name of its own."""
         if not self.names.moving:
             return
-        for key in [*references.SUFFIXED, *(one for one in self.rules.suffixed if one not in references.SUFFIXED)]:
-            if key not in self.rules.suffixed or not self.wishes.wants(key):
+        order = {key: number for number, key in enumerate(reference_table.SUFFIXED)}
+        # Those that are named by others first, so that the others are compared with the new names in them.
+        for one in sorted(self._shared, key=lambda one: (order.get(one.key, len(order)), one.identity)):
+            name = one.identity.name
+            if not self.wishes.wants(one.key) or self.skip_reason(one.key, one.obj, frozenset()) is not None:
                 continue
-            for one in [one for one in self.captured if one.key == key and not one.identity.namespace]:
-                if self.skip_reason(key, one.obj, frozenset()) is not None:
-                    continue
-                live = self._look(key).get(one.identity.name)
-                if live is not None and not self.names.touches(key, one.obj) and self._differs(one, live):
-                    self.renames.setdefault(key, {})[one.identity.name] = mapping.suffixed(
-                        one.identity.name, self.suffix
-                    )
+            live = self._look(one.key).get(name)
+            if live is not None and not self.names.touches(one.key, one.obj) and self._differs(one, live):
+                self.renames.setdefault(one.key, {})[name] = mapping.suffixed(name, self.suffix)
 
     def _differs(self, one: Captured, live: JSON) -> bool:
         shut = self.wishes.bubble
@@ -221,8 +222,6 @@ class Transformer:
         notes += self.names.rewrite(key, obj)
         if key == kinds.CRDS:
             self._keep_conversion(obj, notes)
-            if where.name in self.converted:
-                notes.append(f"converted from {definitions.OLD} to {definitions.NEW}")
         if self.service_names is not None:
             notes += self.service_names.rewrite(key, obj)
         notes += self._follow_renames(key, obj)
@@ -255,7 +254,7 @@ class Transformer:
     def _follow_renames(self, key: str, obj: JSON) -> list[str]:
         notes = []
         for named, renames in self.renames.items():
-            for reference in references.CLUSTER_NAME_REFERENCES.get(named, ()):
+            for reference in reference_table.CLUSTER_NAME_REFERENCES.get(named, ()):
                 if not kinds.matches(key, reference.kinds):
                     continue
                 for tokens, holder, value in list(pointer.places(obj, reference.path)):
@@ -303,5 +302,5 @@ def twin_reason(key: str, obj: JSON, other: JSON) -> str | None:
             f"; its labels {', '.join(lost)} are left out" if lost else ""
         )
     if objects.essence(obj) == objects.essence(other):
-        return "an equal one of another namespace is restored in its place"
+        return "an equal one is restored in its place"
     return None

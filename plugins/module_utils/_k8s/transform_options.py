@@ -14,7 +14,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import Options
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     adjust,
-    references,
+    reference_table,
     service_names,
     strip,
     user_transforms,
@@ -48,8 +48,8 @@ OPTIONS = Options(
                 "path": {"type": "str", "required": True},
                 "holds": {
                     "type": "str",
-                    "choices": [one.value for one in references.Holds],
-                    "default": references.Holds.NAMESPACE.value,
+                    "choices": [one.value for one in reference_table.Holds],
+                    "default": reference_table.Holds.NAMESPACE.value,
                 },
             },
         },
@@ -113,9 +113,9 @@ OPTIONS = Options(
 )
 
 
-def namespace_references(params: Mapping[str, Any]) -> tuple[references.Reference, ...]:
+def namespace_references(params: Mapping[str, Any]) -> tuple[reference_table.Reference, ...]:
     """The user's part of the table of references."""
-    return references.of_option(params["namespace_references"] or ())
+    return reference_table.of_option(params["namespace_references"] or ())
 
 
 def rules(params: Mapping[str, Any]) -> Rules:
@@ -135,7 +135,7 @@ def rules(params: Mapping[str, Any]) -> Rules:
         service_names=tuple(params["service_names"] or ()),
         domains=tuple(str(one).strip(".") for one in params["cluster_domains"] or ()),
         suffix=suffix,
-        suffixed=references.SUFFIXED if params["suffix_kinds"] is None else tuple(params["suffix_kinds"]),
+        suffixed=reference_table.SUFFIXED if params["suffix_kinds"] is None else tuple(params["suffix_kinds"]),
         adjustments=adjust.Adjustments(
             # What the user says here goes before what a ConfigMap of Velero says.
             storage_classes={**classes, **_names(params, "storage_classes")},

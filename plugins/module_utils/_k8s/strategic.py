@@ -102,10 +102,10 @@ def _objects(key: str, current: Any, change: Mapping[str, Any], path: tuple[str,
         else:
             result[name] = value
     for name, wanted in change.items():
-        if name.startswith(_ORDER):
-            field = name[len(_ORDER) :]
-            if isinstance(result.get(field), list):
-                result[field] = _ordered(result[field], wanted, _merge_key(key, (*path, field)))
+        field = name[len(_ORDER) :]
+        if name.startswith(_ORDER) and isinstance(result.get(field), list):
+            before = (current.get(field) if isinstance(current, dict) else None) or result[field]
+            result[field] = _arranged(result[field], before, wanted, _merge_key(key, (*path, field)))
     return result
 
 
@@ -121,7 +121,7 @@ def _delete_from(result: dict[str, Any], change: Mapping[str, Any], path: tuple[
 def _lists(key: str, current: Any, change: list[Any], path: tuple[str, ...]) -> list[Any]:
     now = current if isinstance(current, list) else []
     if path in _PRIMITIVE:
-        return now + [value for value in change if value not in now]
+        return _arranged([*now, *(value for value in change if value not in now)], now, change, None)
     merge_key = _merge_key(key, path)
     if merge_key is None:
         return copy.deepcopy(change)
@@ -140,7 +140,7 @@ def _lists(key: str, current: Any, change: list[Any], path: tuple[str, ...]) -> 
             result[found[0]] = _objects(key, result[found[0]], one, path)
         else:
             result.append(_objects(key, {}, one, path))
-    return result
+    return _arranged(result, now, change, merge_key)
 
 
 def _matches(element: Any, wanted: Mapping[str, Any], merge_key: str) -> bool:
@@ -152,14 +152,19 @@ def _matches(element: Any, wanted: Mapping[str, Any], merge_key: str) -> bool:
     )
 
 
-def _ordered(values: list[Any], wanted: list[Any], merge_key: str | None) -> list[Any]:
-    """The named elements in the order given, the others behind them as they were."""
+def _arranged(values: list[Any], before: list[Any], wanted: list[Any], merge_key: str | None) -> list[Any]:
+    """The order that the server gives: the patch's for what it names, and what is new before what only was there."""
 
-    def place(value: Any) -> int:
-        plain = value.get(merge_key) if merge_key and isinstance(value, dict) else value
-        for number, other in enumerate(wanted):
-            if same(plain, other.get(merge_key) if merge_key and isinstance(other, Mapping) else other):
-                return number
-        return len(wanted)
+    def plain(value: Any) -> Any:
+        return value.get(merge_key) if merge_key and isinstance(value, Mapping) else value
 
-    return sorted(values, key=place)
+    def place(value: Any, others: list[Any]) -> int:
+        return next((number for number, other in enumerate(others) if same(plain(value), plain(other))), len(others))
+
+    named = sorted((one for one in values if place(one, wanted) < len(wanted)), key=lambda one: place(one, wanted))
+    rest = [one for one in values if place(one, wanted) == len(wanted)]
+    result = []
+    while named and rest:
+        left, right = place(rest[0], before), place(named[0], before)
+        result.append(rest.pop(0) if left < right < len(before) else named.pop(0))
+    return [*result, *named, *rest]

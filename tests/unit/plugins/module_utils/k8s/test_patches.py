@@ -207,12 +207,12 @@ def test_lists_are_merged_by_their_key() -> None:
             "name": "api",
             "image": "a",
             "env": [{"name": "B", "value": "3"}, {"name": "C", "value": "4"}],
-            "ports": [{"containerPort": 80}, {"containerPort": 81}],
+            "ports": [{"containerPort": 81}, {"containerPort": 80}],
             "volumeMounts": [{"mountPath": "/data", "name": "data", "readOnly": True}],
             "args": ["y"],
         },
-        {"name": "side", "image": "s"},
         {"name": "new", "image": "n"},
+        {"name": "side", "image": "s"},
     ]
     assert result["volumes"] == [{"name": "data", "configMap": {"name": "c"}}]
     assert result["tolerations"] == [{"key": "b"}]
@@ -243,7 +243,7 @@ def test_directives() -> None:
     finalizers = strategic.patched(
         "configmaps", {"metadata": {"finalizers": ["a"]}}, {"metadata": {"finalizers": ["b"]}}
     )
-    assert finalizers["metadata"]["finalizers"] == ["a", "b"]
+    assert finalizers["metadata"]["finalizers"] == ["b", "a"]
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,18 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import definitions, strategic
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import definitions, strategic, suspension
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
 
+KUBECONFIG = os.environ.get("MUSTER_API_KUBECONFIG", "")
 Runner = Callable[..., dict[str, Any]]
 POD = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}
 
@@ -282,3 +285,64 @@ def test_an_old_definition_is_served(api: Any) -> None:
     for one in (old, bare):
         new = definitions.convert("customresourcedefinitions.apiextensions.k8s.io", one)
         api("create", "--dry-run=server", "-f", "-", stdin=new)
+
+
+def test_statuses_of_chosen_kinds_come_back(run: Runner, api: Any, namespace: str, other: str) -> None:
+    group = f"{namespace}.example.com"
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    for plural, sub in (("aparts", {"subresources": {"status": {}}}), ("plains", {})):
+        version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}, **sub}
+        spec = {
+            "group": group,
+            "scope": "Namespaced",
+            "names": {"plural": plural, "kind": plural.title()},
+            "versions": [version],
+        }
+        crd = thing("CustomResourceDefinition", f"{plural}.{group}", version="apiextensions.k8s.io/v1", spec=spec)
+        api.apply(crd)
+        api("wait", "--for=condition=Established", f"crd/{plural}.{group}", "--timeout=30s")
+    try:
+        for plural in ("aparts", "plains"):
+            api.apply(thing(plural.title(), "x", namespace, f"{group}/v1", spec={}, status={"phase": "Ready"}))
+        patch = '{"status":{"phase":"Ready"}}'
+        api("patch", f"aparts.{group}", "x", "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+        tree = capture(run, namespace)
+        options = {"namespace_mapping": {namespace: other}, "restore_status": [f"*.{group}"]}
+        restore(run, tree, **options)
+        for plural in ("aparts", "plains"):
+            assert api.get(f"{plural}.{group}", "x", "-n", other)["status"] == {"phase": "Ready"}
+        assert restore(run, tree, **options)["changed"] is False
+    finally:
+        for plural in ("aparts", "plains"):
+            api("delete", "crd", f"{plural}.{group}", "--ignore-not-found", "--wait=false")
+
+
+def test_autoscalers_and_budgets_sleep_and_wake_as_they_were(api: Any, namespace: str) -> None:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"}
+    hpa = {"minReplicas": 2, "maxReplicas": 5, "scaleTargetRef": target}
+    slow = {"scaleDown": {"stabilizationWindowSeconds": 60}}
+    api.apply(thing("HorizontalPodAutoscaler", "plain", namespace, "autoscaling/v2", spec=hpa))
+    api.apply(thing("HorizontalPodAutoscaler", "slow", namespace, "autoscaling/v2", spec={**hpa, "behavior": slow}))
+    for name, how in (("least", {"minAvailable": 1}), ("most", {"maxUnavailable": "20%"})):
+        spec = {**how, "selector": {"matchLabels": {"a": "b"}}}
+        api.apply(thing("PodDisruptionBudget", name, namespace, "policy/v1", spec=spec))
+
+    def state() -> list[Any]:
+        return [api.get("hpa,pdb", "-n", namespace)["items"][number]["spec"] for number in range(4)]
+
+    before = state()
+    kept: list[str] = []
+    cluster = Cluster.connect({"kubeconfig": KUBECONFIG})
+    fighters, warnings = suspension.find(cluster, [namespace])
+    assert len(fighters) == 4 and warnings == []
+    record = suspension.record_of(cluster, fighters, "run-1")
+    outcome = suspension.suspend(cluster, record, lambda one: kept.append(json.dumps(one)))
+    assert outcome.failed == {} and len(outcome.changed) == 4
+    for spec in state():
+        assert spec.get("maxUnavailable") == "100%" or spec["behavior"]["scaleUp"]["selectPolicy"] == "Disabled"
+    assert suspension.find(cluster, [namespace])[0] == []
+    assert suspension.suspend(cluster, json.loads(kept[-1]), lambda _one: None).changed == []
+    # Only the first record was left by a run that died.
+    outcome = suspension.resume(cluster, json.loads(kept[0]), lambda _one: None)
+    assert outcome.failed == {} and outcome.kept == []
+    assert state() == before

@@ -104,6 +104,8 @@ def strip(key: str, obj: JSON, *, keep_node_ports: bool = True, keep: Keep | Non
     written = Written(obj)
     if not kinds.matches(key, keep.status):
         obj.pop("status", None)
+    elif obj.get("status"):
+        notes.append("status kept")
     metadata = obj["metadata"]
     for field in _METADATA:
         metadata.pop(field, None)

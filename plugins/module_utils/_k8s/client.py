@@ -125,7 +125,10 @@ def object_path(
         parts += ["namespaces", namespace]
     parts.append(resource)
     # Names of roles may have spaces, question marks and number signs in them.
-    parts += [quote(part, safe=":") for part in (name, subresource) if part]
+    if name:
+        parts.append(quote(name, safe=""))
+    if subresource:
+        parts.append(subresource)
     return "/".join(parts)
 
 

@@ -295,7 +295,7 @@ def test_names_of_any_length_and_make_are_good_in_paths() -> None:
     assert object_path("v1", "configmaps", "a", "n" * 253).endswith("/" + "n" * 253)
     path = object_path("rbac.authorization.k8s.io/v1", "clusterroles", None, "odd name?a=b#c")
     assert path.endswith("/clusterroles/odd%20name%3Fa%3Db%23c")
-    assert object_path("rbac.authorization.k8s.io/v1", "clusterroles", None, "system:a").endswith("/system:a")
+    assert object_path("rbac.authorization.k8s.io/v1", "clusterroles", None, "system:a").endswith("/system%3Aa")
 
 
 def test_essence_is_the_same_after_a_second_strip() -> None:

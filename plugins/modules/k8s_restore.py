@@ -30,6 +30,7 @@ extends_documentation_fragment:
   - muster.container_dr.repository
   - muster.container_dr.registry
   - muster.container_dr.progress
+  - muster.container_dr.transforms
 attributes:
   check_mode:
     support: full
@@ -72,10 +73,15 @@ options:
   namespace_mapping:
     description:
       - Maps captured namespaces to those to restore into. Namespaces that are not named keep their name.
-      - References follow - subjects of bindings, selectors by namespace name in network policies and affinities,
-        services of webhooks and definitions, and a C(namespace) beside a C(name) in custom resources. Cluster role
-        bindings and webhook configurations of moved namespaces become copies with a name of their own.
-      - Names of services in environment variables and configuration files are not rewritten.
+      - References follow - subjects of bindings, selectors by namespace name, affinities, services of webhooks, API
+        services and definitions, secrets of volumes, annotations of ingresses, references and grants of the Gateway
+        API, what service monitors, Argo CD, Flux, External Secrets, Istio, Cilium, Calico, Kyverno and Gatekeeper say
+        of namespaces, and a C(namespace) beside a C(name) in any custom resource. O(namespace_references) adds more.
+      - Cluster role bindings and webhook configurations of moved namespaces become copies with a name of their own, so
+        that several copies can be beside each other and the original; see O(suffix_kinds) for what else does. An API
+        and the converter of a definition, of which a cluster has one, stay with the original.
+      - Several namespaces may be mapped to one. Objects that would become the same are refused unless they are equal.
+      - Names of services in environment variables and configuration files are rewritten with O(service_names).
     type: dict
   include_kinds:
     description:
@@ -100,10 +106,6 @@ options:
     type: str
     choices: [fail, keep, update, recreate]
     default: fail
-  storage_classes:
-    description:
-      - Maps storage classes of claims and claim templates to those of the target.
-    type: dict
   images:
     description:
       - The image list of the recovery point's document (C(name), C(digest), C(path), C(used_by)). With O(registry) the
@@ -201,6 +203,98 @@ EXAMPLES = r"""
       password: "{{ registry_password }}"
     images: "{{ point.document.images }}"
 
+- name: Show every name and reference that a copy beside the original would get
+  muster.container_dr.k8s_restore:
+    kubeconfig: /etc/muster/east.kubeconfig
+    repository:
+      url: s3:https://s3.east.example.com/ledger
+      password_file: /etc/muster/repository-password
+    snapshot: "{{ point.document.objects.tree }}"
+    namespace_mapping:
+      ledger: ledger-copy
+      ledger-db: ledger-db-copy
+    service_names: [env, commands, configmaps]
+    namespace_references:
+      - kinds: [exports.reporting.example.com]
+        path: /spec/sources/*/namespace
+  check_mode: true
+  register: preview
+
+- name: Print them
+  ansible.builtin.debug:
+    msg: "{{ item.name }}: {{ item.transforms | join('; ') }}"
+  loop: "{{ preview.objects | selectattr('transforms', 'defined') | selectattr('transforms') }}"
+  loop_control:
+    label: "{{ item.name }}"
+
+- name: Restore at the second site, which names things otherwise, with the workers asleep
+  muster.container_dr.k8s_restore:
+    kubeconfig: /etc/muster/west.kubeconfig
+    repository:
+      url: s3:https://s3.west.example.com/ledger
+      password_file: /etc/muster/repository-password
+    snapshot: "{{ point.document.objects.tree }}"
+    point: "{{ point.id }}"
+    storage_classes:
+      east-ssd: west-ssd
+    hosts:
+      "*.east.example.com": "*.west.example.com"
+    node_labels:
+      topology.kubernetes.io/zone:
+      disk=ssd: storage=fast
+    tolerations:
+      dedicated=ledger: reserved=ledger
+    node_ports: user
+    replicas:
+      - names: [worker-*]
+        replicas: 0
+    transforms:
+      - name: log less
+        when:
+          kinds: [deployments.apps]
+          labels: app=api
+          conditions:
+            - path: /spec/template/spec/containers/*/name
+              value: api
+        strategic_merge_patch:
+          spec:
+            template:
+              spec:
+                containers:
+                  - name: api
+                    env:
+                      - name: LOG_LEVEL
+                        value: warning
+      - name: no public address
+        when:
+          kinds: [services]
+          conditions:
+            - path: /spec/type
+              value: LoadBalancer
+        json_patch:
+          - op: replace
+            path: /spec/type
+            value: ClusterIP
+
+- name: Restore with the configuration that Velero had
+  muster.container_dr.k8s_restore:
+    kubeconfig: /etc/muster/west.kubeconfig
+    repository:
+      url: s3:https://s3.west.example.com/ledger
+      password_file: /etc/muster/repository-password
+    snapshot: "{{ point.document.objects.tree }}"
+    velero_config:
+      - /etc/velero/resource-modifiers.yaml
+      - apiVersion: v1
+        kind: ConfigMap
+        metadata:
+          name: change-storage-class
+          labels:
+            velero.io/plugin-config: ""
+            velero.io/change-storage-class: RestoreItemAction
+        data:
+          east-ssd: west-ssd
+
 - name: Throw the bubble away
   muster.container_dr.k8s_restore:
     kubeconfig: /etc/muster/west.kubeconfig
@@ -296,6 +390,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.options 
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.restore import restore
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.transform_options import OPTIONS as TRANSFORMS
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
 
 OPTIONS = (
@@ -303,6 +398,7 @@ OPTIONS = (
     + repository(required=False)
     + registry()
     + PROGRESS
+    + TRANSFORMS
     + Options(
         arguments={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -313,7 +409,6 @@ OPTIONS = (
             "include_kinds": {"type": "list", "elements": "str"},
             "exclude_kinds": {"type": "list", "elements": "str"},
             "existing": {"type": "str", "choices": ["fail", "keep", "update", "recreate"], "default": "fail"},
-            "storage_classes": {"type": "dict"},
             "images": {"type": "list", "elements": "dict"},
             "namespace_annotations": {"type": "dict"},
             "namespace_labels": {"type": "dict"},

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
@@ -133,7 +133,11 @@ def object_path(
     if namespace:
         parts += ["namespaces", namespace]
     parts.append(resource)
-    parts += [part for part in (name, subresource) if part]
+    # Names of roles may have spaces, question marks and number signs in them.
+    if name:
+        parts.append(quote(name, safe=""))
+    if subresource:
+        parts.append(subresource)
     return "/".join(parts)
 
 

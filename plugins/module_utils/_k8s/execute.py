@@ -13,7 +13,7 @@ from itertools import groupby
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Conflict, MusterError, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import existing, kinds, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import existing, kinds, objects, statuses
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
     ApiError,
@@ -152,6 +152,7 @@ class _Execution:
         step.msg = "recreated"
 
     def _wrote(self, step: Step, answer: JSON, done: str) -> None:
+        answer = statuses.put_back(self.cluster, step.path, step.obj or {}, answer, manager=step.author.manager)
         before = (step.live or {}).get("metadata", {}).get("resourceVersion")
         step.changed = answer["metadata"].get("resourceVersion") != before
         step.msg = done if step.changed else "nothing to change"

@@ -260,8 +260,7 @@ def _own(step: Step, live: JSON, policy: Existing, keep_node_ports: bool) -> tup
 
 def same_content(key: str, wanted: JSON, live: JSON, keep_node_ports: bool) -> bool:
     """Whether the live object already is what the restore wants, the server's own fields aside."""
-    reduced = objects.copied(live)
-    strip.strip(key, reduced, keep_node_ports=keep_node_ports)
+    reduced = strip.comparable(key, live, wanted, keep_node_ports=keep_node_ports)
     return objects.essence(reduced) == objects.essence(wanted)
 
 
@@ -280,7 +279,7 @@ def replacement(step: Step) -> JSON:
         if value is not None:
             body["spec"].setdefault(field, value)
     if step.key == "serviceaccounts" and live.get("secrets"):
-        body["secrets"] = live["secrets"]
+        body["secrets"] = strip.linked_secrets(body, live)
     if step.key == "secrets" and body.get("type") == "kubernetes.io/service-account-token":
         body["data"] = live.get("data")
     if step.key == "jobs.batch":

@@ -17,6 +17,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import p
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     bubble,
+    definitions,
     discovery,
     existing,
     image_names,
@@ -24,7 +25,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     mapping,
     objects,
     order,
-    strip,
+    transform,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, ApiError, Cluster, Resource
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.layout import Captured
@@ -48,7 +49,7 @@ class Wishes:
     namespaces: mapping.NamespaceMapping = field(default_factory=lambda: mapping.NamespaceMapping({}))
     images: image_names.ImageNames = field(default_factory=lambda: image_names.ImageNames({}, {}, None))
     pull_secret: Mapping[str, Any] | None = None
-    storage_classes: Mapping[str, str] = field(default_factory=dict)
+    rules: transform.Rules = field(default_factory=transform.Rules)
     include_kinds: Sequence[str] = ()
     exclude_kinds: Sequence[str] = ()
     existing: existing.Existing = existing.Existing.FAIL
@@ -78,10 +79,11 @@ class _Planning:
         self.workers = workers
         self.found = discovery.read(cluster)
         self.all = list(captured)
+        self.transformer = transform.Transformer(wishes, self.all, self._cluster_scoped)
         self.captured = [one for one in self.all if wishes.wants(one.key)]
         self.uids = frozenset(str(one.obj["metadata"].get("uid")) for one in self.captured)
         self.coming = self._coming()
-        self.keep_node_ports = wishes.bubble is None and not wishes.namespaces.moving
+        self.keep_node_ports = self.transformer.keep_node_ports
         self.target = existing.Target(cluster, self.found, workers=workers)
         self.warnings: list[str] = []
 
@@ -90,10 +92,22 @@ class _Planning:
         coming: dict[str, list[Resource]] = {}
         for one in self.captured:
             if one.key == kinds.CRDS:
-                resources = discovery.of_crd(one.obj)
+                resources = discovery.of_crd(definitions.convert(one.key, one.obj) or one.obj)
                 if resources:
                     coming[resources[0].key] = resources
         return coming
+
+    def _cluster_scoped(self, key: str) -> dict[str, JSON]:
+        """What the target has of a cluster-scoped kind, by name; nothing where it may not be looked at."""
+        resource = self.found.find(key)
+        if resource is None or resource.namespaced:
+            return {}
+        try:
+            return {str(obj["metadata"]["name"]): obj for obj in self.cluster.list(resource.path())}
+        except ApiError as error:
+            if error.status in (403, 404, 405):
+                return {}
+            raise
 
     def run(self) -> Plan:
         steps = [self._step(one) for one in self.captured]
@@ -103,6 +117,7 @@ class _Planning:
         )
         namespaces = {source: self.wishes.namespaces.target(source) for source in sources}
         steps += self._missing_namespaces(steps, set(namespaces.values()))
+        self.warnings += self.transformer.finish()
         steps += self._ours(sorted(set(namespaces.values())))
         self._refuse_twins(steps)
         writable = [step for step in steps if step.obj is not None]
@@ -128,18 +143,18 @@ class _Planning:
         moved = one.identity
         if moved.namespace:
             moved = objects.Identity(self.wishes.namespaces.target(moved.namespace), key, moved.name)
-        reason = strip.skip_reason(key, one.obj, self.uids)
-        if reason is None and self.wishes.bubble is not None:
-            reason = self.wishes.bubble.skip_reason(key)
-        if reason is None and key == _STORAGE and one.identity.name in self.wishes.storage_classes:
-            reason = f"storage class {self.wishes.storage_classes[one.identity.name]} stands in for it"
+        reason = self.transformer.skip_reason(key, one.obj, self.uids)
         if reason is not None:
             return Step(moved, Action.SKIP, reason, wave, sure="seen")
-        obj = objects.copied(one.obj)
+        converted = definitions.convert(key, one.obj)
+        obj = converted or objects.copied(one.obj)
         resource, obstacle = self._resource(key, str(obj.get("apiVersion")))
         if obstacle:
             return Step(moved, Action.BLOCKED, obstacle, wave, sure="seen")
-        notes = list(dict.fromkeys(self._transform(key, obj)))
+        notes = [definitions.NOTE] if converted else []
+        notes += self.transformer.apply(key, obj)
+        if key == kinds.NAMESPACES:
+            self._namespace(obj)
         return Step(
             objects.identity(key, obj),
             Action.CREATE,
@@ -162,52 +177,6 @@ class _Planning:
             versions = ", ".join(resource.api_version for resource in served)
             return None, f"it was captured as {api_version}; the target serves {versions}"
         return None, f"the target does not serve {api_version} {key}"
-
-    def _transform(self, key: str, obj: JSON) -> list[str]:
-        wishes = self.wishes
-        notes = strip.strip(key, obj, keep_node_ports=self.keep_node_ports)
-        notes += wishes.images.rewrite(key, obj)
-        notes += self._classes(key, obj)
-        copied = key in mapping.COPIED and wishes.namespaces.touches(key, obj)
-        notes += wishes.namespaces.rewrite(key, obj)
-        if copied:
-            notes.append(self._copy(key, obj))
-        if wishes.bubble is not None:
-            notes += wishes.bubble.rewrite(key, obj)
-            if not obj["metadata"].get("namespace") and key not in (kinds.CRDS, kinds.NAMESPACES):
-                obj["metadata"].setdefault("labels", {}).update(wishes.bubble.labels)
-        if key == kinds.NAMESPACES:
-            self._namespace(obj)
-        return notes
-
-    def _copy(self, key: str, obj: JSON) -> str:
-        """Give an object that acts on moved namespaces a name of its own beside the original."""
-        name = obj["metadata"]["name"]
-        if key == "clusterrolebindings.rbac.authorization.k8s.io":
-            moved = {target for source, target in self.wishes.namespaces.names.items() if source != target}
-            obj["subjects"] = [subject for subject in obj["subjects"] if mapping.subject_in(subject, moved)]
-        suffix = (
-            self.wishes.bubble.run
-            if self.wishes.bubble
-            else "-".join(
-                sorted({target for source, target in self.wishes.namespaces.names.items() if source != target})
-            )
-        )
-        obj["metadata"]["name"] = mapping.suffixed(name, suffix)
-        mapping.forget_applied(obj)
-        return f"a copy of {name} for the mapped namespaces"
-
-    def _classes(self, key: str, obj: JSON) -> list[str]:
-        specs = [obj.get("spec")] if key == kinds.PVCS else []
-        if key == "statefulsets.apps":
-            specs = [template.get("spec") for template in obj["spec"].get("volumeClaimTemplates") or []]
-        notes = []
-        for spec in specs:
-            name = str((spec or {}).get("storageClassName"))
-            if spec and name in self.wishes.storage_classes:
-                spec["storageClassName"] = self.wishes.storage_classes[name]
-                notes.append(f"storage class {name} now {spec['storageClassName']}")
-        return notes
 
     # -- namespaces and what we put into them -------------------------------------------------------------------
 
@@ -273,7 +242,12 @@ class _Planning:
                 # A pull secret of an earlier failover, captured since: the new one takes its place.
                 step.action, step.reason, step.obj = Action.SKIP, "a new one of ours takes its place", None
                 continue
-            if step.identity in seen:
+            other = seen.get(step.identity)
+            twin = transform.twin_reason(step.key, step.obj, other.obj or {}) if other else None
+            if twin is not None:
+                step.action, step.reason, step.obj = Action.SKIP, twin, None
+                continue
+            if other is not None:
                 raise Refused(
                     "restore",
                     str(step.identity),
@@ -301,7 +275,9 @@ class _Planning:
         obj: JSON = step.obj or {}
         spec: JSON = obj.get("spec") or {}
         places = {"ingresses.networking.k8s.io": "ingressClassName", kinds.PVCS: "storageClassName"}
-        named = [(spec.get(places[step.key]), places[step.key])] if step.key in places else []
+        # A claim that stays bound to its volume needs no class, only the name of one.
+        bound = step.key == kinds.PVCS and spec.get("volumeName")
+        named = [(spec.get(places[step.key]), places[step.key])] if step.key in places and not bound else []
         pods = objects.pod_spec(step.key, obj) or {}
         named += [(pods.get(name), name) for name in ("priorityClassName", "runtimeClassName")]
         return [(str(name), _NEEDED[where]) for name, where in named if name]

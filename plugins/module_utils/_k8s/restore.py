@@ -29,6 +29,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     snapshot,
     staging,
     step,
+    transform_options,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.existing import Existing
@@ -138,10 +139,10 @@ def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
     return plan.Wishes(
         point=str(params["point"] or found),
         application=application,
-        namespaces=mapping.NamespaceMapping(names),
+        namespaces=mapping.NamespaceMapping(names, transform_options.namespace_references(params)),
         images=images,
-        pull_secret=pull_secret.pull_secret("", image_names.PULL_SECRET, auths, labels) if auths else None,
-        storage_classes={str(old): str(new) for old, new in (params["storage_classes"] or {}).items()},
+pull_secret=pull_secret.pull_secret("", image_names.PULL_SECRET, auths, labels) if auths else None,
+        rules=transform_options.rules(params),
         include_kinds=params["include_kinds"] or (),
         exclude_kinds=params["exclude_kinds"] or (),
         existing=Existing(params["existing"]),

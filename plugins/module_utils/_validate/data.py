@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, NotFound
@@ -84,7 +83,7 @@ def http(cluster: Cluster, check: Mapping[str, Any], namespaces: Mapping[str, st
     namespace = _target(check, namespaces)
     service = f"{check.get('scheme', 'http')}:{check['service']}:{check['port']}"
     path = "/" + str(check.get("path") or "/").lstrip("/")
-    url = object_path("v1", "services", namespace, quote(service), "proxy") + path
+    url = object_path("v1", "services", namespace, service, "proxy") + path
     wanted = int(check.get("status") or 200)
     try:
         body = cluster.request("GET", url, raw=True, timeout=clock.duration(check.get("timeout") or 30))

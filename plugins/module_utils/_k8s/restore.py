@@ -141,7 +141,7 @@ def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
         application=application,
         namespaces=mapping.NamespaceMapping(names, transform_options.namespace_references(params)),
         images=images,
-pull_secret=pull_secret.pull_secret("", image_names.PULL_SECRET, auths, labels) if auths else None,
+        pull_secret=pull_secret.pull_secret("", image_names.PULL_SECRET, auths, labels) if auths else None,
         rules=transform_options.rules(params),
         include_kinds=params["include_kinds"] or (),
         exclude_kinds=params["exclude_kinds"] or (),

@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from itertools import groupby
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Conflict, MusterError, Unavailable
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Conflict,
+    Incomplete,
+    MusterError,
+    Unavailable,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import existing, kinds, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import existing, kinds, objects, ownership
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
+    JSON_PATCH,
     ApiError,
     ApiNotFound,
     Cluster,
@@ -28,6 +35,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step impo
 _ESTABLISHED_WITHIN = 60.0
 _GONE_WITHIN = 120.0
 _WEBHOOK_WITHIN = 90.0
+_ATTEMPTS = 6
+# As soon as they exist the server calls the service behind them.
+_NEED_BACKENDS = ("webhookconfigurations.admissionregistration.k8s.io", "apiservices.apiregistration.k8s.io")
 
 
 class _Execution:
@@ -81,9 +91,14 @@ class _Execution:
     # -- one object -------------------------------------------------------------------------------------------
 
     def _write(self, step: Step) -> None:
-        if step.wave is Wave.WEBHOOKS:
+        if step.key.endswith(_NEED_BACKENDS):
             self._answered(step)
-        if step.action is Action.UPDATE:
+        if step.only_owners:
+            self._give_back(step, self.cluster.get(step.path))
+            step.changed, step.msg = True, "fields given back to their owners"
+        elif step.only_links:
+            self._relink(step)
+        elif step.action is Action.UPDATE:
             self._update(step)
         elif step.action is Action.RECREATE:
             self._recreate(step)
@@ -91,29 +106,49 @@ class _Execution:
             self._create(step)
 
     def _create(self, step: Step) -> None:
-        body = self._linked(step)
+        author, body = step.author, self._linked(step)
         try:
-            if step.author.applies:
-                answer = self.cluster.apply(step.path, body, manager=step.author.manager)
+            if author.applies:
+                answer = self._applied(step, body)
             else:
-                answer = self.cluster.create(step.collection, body, manager=step.author.manager)
+                answer = self.cluster.create(step.collection, body, manager=author.manager)
         except ApiError as error:
             if error.cause != "AlreadyExists":
                 raise
             self._appeared(step)
             return
-        self._wrote(step, answer, "created")
+        step.changed, step.msg = True, "created"
+        self._born(step, answer)
+        if not author.whole and not step.ours:
+            self._give_back(step, answer)
+
+    def _applied(self, step: Step, body: JSON) -> JSON:
+        """Create by applying just what the owner had applied; what the server adds by itself was nobody's before."""
+        mine = ownership.part(body, step.author.fields)
+        links = body["metadata"].get("ownerReferences")
+        if links:
+            mine["metadata"]["ownerReferences"] = links
+        answer = self.cluster.apply(step.path, mine, manager=step.author.manager)
+        if not existing.same_content(step.key, step.body, answer, keep_node_ports=True):
+            # Something had no owner and is no default: write it as well, under our name, and give all back.
+            step.live = answer
+            existing.write_current(self.cluster, step, body={**existing.replacement(step)})
+            answer = self.cluster.get(step.path)
+        self._give_back(step, answer)
+        return answer
 
     def _appeared(self, step: Step) -> None:
         """Somebody was faster: the service account controller with `default`, or a lost answer of our own."""
         live = self.cluster.get(step.path)
         step.live = live
-        if existing.same_content(step.key, step.obj or {}, live, keep_node_ports=True):
+        if existing.same_content(step.key, step.body, live, keep_node_ports=True):
             self._born(step, live)
             step.msg = "it was there already, equal"
+            if ownership.ours(live) and not step.ours:
+                self._give_back(step, live)
         elif step.key == "serviceaccounts" and step.identity.name == "default":
             self._update(step)
-        elif step.key == "services" and existing.same_content(step.key, step.obj or {}, live, keep_node_ports=False):
+        elif step.key == "services" and existing.same_content(step.key, step.body, live, keep_node_ports=False):
             self._born(step, live)
             step.msg = "it was there already, equal"
         else:
@@ -125,22 +160,26 @@ class _Execution:
             )
 
     def _update(self, step: Step) -> None:
+        before = (step.live or {})["metadata"].get("resourceVersion")
         if step.key == kinds.NAMESPACES:
-            body = step.body
-            wanted = {"labels": objects.labels_of(body), "annotations": objects.annotations_of(body)}
-            answer = self.cluster.patch(step.path, {"metadata": wanted})
+            answer = self.cluster.patch(step.path, {"metadata": existing.marks(step, self.plan.wishes)})
         else:
-            body = existing.replacement(step)
+            body = existing.update_body(step)
             links = self._links(step)
-            if links:
+            if links and not step.merges:
                 body["metadata"]["ownerReferences"] = links
-            answer = self.cluster.replace(step.path, body, manager=step.author.manager)
-        self._wrote(step, answer, "updated")
+            existing.write_current(self.cluster, step, body=body)
+            answer = self.cluster.get(step.path)
+        step.changed = answer["metadata"].get("resourceVersion") != before
+        step.msg = "updated" if step.changed else "nothing to change"
+        self._born(step, answer)
+        if not step.ours:
+            self._give_back(step, answer)
 
     def _recreate(self, step: Step) -> None:
         uid = str((step.live or {})["metadata"]["uid"])
-        self.cluster.delete(step.path, uid=uid)
-        self.cluster.wait(
+        self.cluster.delete(step.path, uid=uid, propagation="Orphan" if step.orphans else "Background")
+        self._wait(
             step.path,
             lambda current: current is None or current["metadata"]["uid"] != uid,
             timeout=_GONE_WITHIN,
@@ -151,11 +190,49 @@ class _Execution:
         self._create(step)
         step.msg = "recreated"
 
-    def _wrote(self, step: Step, answer: JSON, done: str) -> None:
-        before = (step.live or {}).get("metadata", {}).get("resourceVersion")
-        step.changed = answer["metadata"].get("resourceVersion") != before
-        step.msg = done if step.changed else "nothing to change"
+    def _relink(self, step: Step) -> None:
+        live = self.cluster.get(step.path)
+        links = self._links(step)
+        known = {link["uid"] for link in links}
+        names = {(link.get("kind"), link.get("name")) for link in links}
+        # Links of the same name to an older uid point to nothing any more.
+        others = [
+            link
+            for link in objects.owners(live)
+            if link["uid"] not in known and (link.get("kind"), link.get("name")) not in names
+        ]
+        metadata = {"ownerReferences": [*others, *links], "resourceVersion": live["metadata"]["resourceVersion"]}
+        answer = self.cluster.patch(step.path, {"metadata": metadata})
+        step.changed, step.msg = True, "linked to its owner"
         self._born(step, answer)
+        self._give_back(step, answer)
+
+    def _give_back(self, step: Step, live: JSON) -> None:
+        """Let the fields be owned by those who owned them when the object was captured."""
+        captured = step.managed_fields
+        for attempt in range(_ATTEMPTS):
+            entries = ownership.given_back(captured, live, keep_ours=step.key == kinds.NAMESPACES)
+            if entries is None:
+                return
+            try:
+                self.cluster.patch(step.path, ownership.change(entries, live), content_type=JSON_PATCH)
+                return
+            except ApiError as error:
+                # A controller has written its status meanwhile; the test of the version keeps its entry safe.
+                if error.status not in (409, 422) or attempt + 1 == _ATTEMPTS:
+                    raise
+                live = self.cluster.get(step.path)
+
+    def _wait(
+        self, path: str, ready: Callable[[JSON | None], bool], *, timeout: float, what: str, interval: float
+    ) -> None:
+        """Wait for one object; its absence is not the absence of the server, so the others go on."""
+        try:
+            self.cluster.wait(path, ready, timeout=timeout, what=what, interval=interval)
+        except Unavailable as error:
+            if str(error.action) != "wait for":
+                raise
+            raise Incomplete(error.action, error.target, error.reason, error.hint) from None
 
     def _born(self, step: Step, live: JSON) -> None:
         with self.lock:
@@ -170,16 +247,13 @@ class _Execution:
         return body
 
     def _links(self, step: Step) -> list[JSON]:
-        """The owners by their new uids; those that were not restored are dropped, or the object would be collected."""
+        """The owners by their new uids."""
         links = []
         for owner in step.owners:
             with self.lock:
                 uid = self.uids.get(str(owner.get("uid")))
-            if uid is None:
-                note = f"owner {owner.get('kind')} {owner.get('name')} is not restored"
-                if note not in step.transforms:
-                    step.transforms.append(note)
-            else:
+            # One that is not restored is dropped, as the plan says, or the object would be collected as garbage.
+            if uid is not None:
                 links.append({**owner, "uid": uid})
         return links
 
@@ -192,10 +266,10 @@ class _Execution:
             conditions = ((current or {}).get("status") or {}).get("conditions") or []
             return any(one.get("type") == "Established" and one.get("status") == "True" for one in conditions)
 
-        self.cluster.wait(
+        self._wait(
             step.path, established, timeout=_ESTABLISHED_WITHIN, what=f"{step.identity} to be established", interval=0.2
         )
-        spec = (step.obj or {})["spec"]
+        spec = step.body["spec"]
         for version in spec["versions"]:
             if not version.get("served"):
                 continue
@@ -212,7 +286,7 @@ class _Execution:
 
     def _answered(self, step: Step) -> None:
         """A webhook or API service whose backend does not answer would stop the cluster: wait for an endpoint."""
-        obj = step.obj or {}
+        obj = step.body
         services = {
             (str(service["namespace"]), str(service["name"]))
             for webhook in obj.get("webhooks") or []
@@ -226,7 +300,7 @@ class _Execution:
         for namespace, name in sorted(services):
             while namespace in restored and not self._endpoint(namespace, name):
                 if time.monotonic() > end:
-                    raise Unavailable(
+                    raise Incomplete(
                         "create",
                         str(step.identity),
                         f"service {namespace}/{name} behind it has no ready endpoint",

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import without_empty
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     bubble,
+    dry_run,
     execute,
     image_names,
     kinds,
@@ -34,7 +37,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     step,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, Cluster
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.existing import Existing
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.policy import Policies
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 
@@ -52,13 +55,13 @@ def restore(request: Request) -> dict[str, Any]:
         return _remove(request, cluster)
     # Before any work: a cluster that does not answer is the commonest trouble.
     cluster.version()
-    captured, found = _read(params)
-    wishes = _wishes(params, found)
-    made = plan.make(cluster, captured, wishes, workers=params["workers"])
+    with _reading(params) as point:
+        wishes = _wishes(params, point.snapshot)
+        made = plan.make(cluster, point, wishes, workers=params["workers"])
     for text in made.warnings:
         request.warn(text)
     if request.check_mode:
-        plan.ask_about_creates(cluster, made, workers=params["workers"])
+        dry_run.ask_about_creates(cluster, made, workers=params["workers"])
         return _result(made, wishes, planned=True)
     try:
         execute.execute(
@@ -97,8 +100,20 @@ def _check_names(params: Mapping[str, Any]) -> None:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _read(params: Mapping[str, Any]) -> tuple[list[layout.Captured], str]:
-    """The captured objects, and the id of the snapshot that they are from."""
+@dataclass(frozen=True)
+class _Point:
+    """The captured objects, read from their files each time they are gone through, and the id of their snapshot."""
+
+    root: Path
+    snapshot: str
+
+    def __iter__(self) -> Iterator[layout.Captured]:
+        return layout.read(self.root)
+
+
+@contextlib.contextmanager
+def _reading(params: Mapping[str, Any]) -> Iterator[_Point]:
+    """The captured objects, in files that are gone after the block."""
     repository = Repository.open(params["repository"])
     wanted = str(params["snapshot"])
     candidates = repository.snapshots()
@@ -117,15 +132,15 @@ def _read(params: Mapping[str, Any]) -> tuple[list[layout.Captured], str]:
         target = stage / "restored"
         target.mkdir(mode=0o700)
         repository.restore(chosen.id, target)
-        captured = list(layout.read(snapshot.root_of(target)))
-    if not captured:
-        raise InvalidInput(
-            "restore",
-            f"snapshot {chosen.id[:8]}",
-            "it holds no captured objects",
-            "Give the snapshot of a point's objects.",
-        )
-    return captured, chosen.id
+        point = _Point(snapshot.root_of(target), chosen.id)
+        if next(iter(point), None) is None:
+            raise InvalidInput(
+                "restore",
+                f"snapshot {chosen.id[:8]}",
+                "it holds no captured objects",
+                "Give the snapshot of a point's objects.",
+            )
+        yield point
 
 
 def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
@@ -147,7 +162,8 @@ def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
         storage_classes={str(old): str(new) for old, new in (params["storage_classes"] or {}).items()},
         include_kinds=params["include_kinds"] or (),
         exclude_kinds=params["exclude_kinds"] or (),
-        existing=Existing(params["existing"]),
+        existing=Policies.of(params["existing"], params["existing_kinds"] or {}),
+        ordered=[str(one) for one in params["ordered"] or ()],
         bubble=shut,
         namespace_annotations=_texts(params["namespace_annotations"]),
         namespace_labels=_texts(params["namespace_labels"]),

@@ -16,6 +16,7 @@ _METADATA = (
     "creationTimestamp",
     "deletionGracePeriodSeconds",
     "deletionTimestamp",
+    "finalizers",
     "generateName",
     "generation",
     "managedFields",
@@ -24,7 +25,7 @@ _METADATA = (
     "selfLink",
     "uid",
 )
-_JOB_LABELS = (
+JOB_LABELS = (
     "controller-uid",
     "job-name",
     "batch.kubernetes.io/controller-uid",
@@ -39,6 +40,16 @@ _CLAIM_ANNOTATIONS = (
     "volume.kubernetes.io/storage-resizer",
 )
 _ANNOTATIONS = ("deployment.kubernetes.io/revision", "deprecated.daemonset.template.generation")
+# What controllers of the target wrote and an update leaves alone.
+SERVER_ANNOTATIONS = (
+    *_ANNOTATIONS,
+    "batch.kubernetes.io/job-tracking",
+    "batch.kubernetes.io/cronjob-scheduled-timestamp",
+    "kubernetes.io/service-account.uid",
+    "openshift.io/sa.scc.mcs",
+    "openshift.io/sa.scc.supplemental-groups",
+    "openshift.io/sa.scc.uid-range",
+)
 # Finalizers that only the original cluster's controllers take away again.
 _FINALIZERS = frozenset(
     {
@@ -62,7 +73,6 @@ def strip(key: str, obj: JSON, *, keep_node_ports: bool = True) -> list[str]:
     metadata = obj["metadata"]
     for field in _METADATA:
         metadata.pop(field, None)
-    _finalizers(metadata, notes)
     for name in _ANNOTATIONS:
         _drop(metadata, "annotations", name)
     rule = _RULES.get(key)
@@ -70,22 +80,15 @@ def strip(key: str, obj: JSON, *, keep_node_ports: bool = True) -> list[str]:
         rule(obj, notes)
     if key == "services":
         _service(obj, notes, keep_node_ports)
-    for field in ("labels", "annotations", "finalizers"):
+    for field in ("labels", "annotations"):
         if not metadata.get(field):
             metadata.pop(field, None)
     return notes
 
 
-def _finalizers(metadata: JSON, notes: list[str]) -> None:
-    given = metadata.get("finalizers") or []
-    kept = [
-        name for name in given if name not in _FINALIZERS and not name.startswith("snapshot.storage.kubernetes.io/")
-    ]
-    metadata["finalizers"] = kept
-    if kept:
-        # Whether its controller runs at the target is not known; without it the object could never be deleted.
-        metadata["finalizers"] = []
-        notes.append(f"finalizers held back: {', '.join(kept)}")
+def users_finalizer(name: str) -> bool:
+    """Whether a finalizer is an application's or an operator's, not one of Kubernetes' own controllers."""
+    return name not in _FINALIZERS and not name.startswith("snapshot.storage.kubernetes.io/")
 
 
 def _drop(parent: JSON, field: str, name: str) -> bool:
@@ -135,7 +138,7 @@ def _job(obj: JSON, _notes: list[str]) -> None:
     spec = obj["spec"]
     if not spec.get("manualSelector"):
         spec.pop("selector", None)
-        for name in _JOB_LABELS:
+        for name in JOB_LABELS:
             _drop(obj["metadata"], "labels", name)
             _drop(objects.lookup(spec, ("template", "metadata")) or {}, "labels", name)
     for name in ("batch.kubernetes.io/job-tracking", "batch.kubernetes.io/cronjob-scheduled-timestamp"):

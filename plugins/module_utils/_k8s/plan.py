@@ -76,7 +76,7 @@ class _Planning:
         self.cluster = cluster
         self.wishes = wishes
         self.workers = workers
-        self.found = discovery.read(cluster)
+        self.found = discovery.read(cluster, workers=workers)
         self.captured = captured
         self.keep_node_ports = wishes.bubble is None and not wishes.namespaces.moving
         self.target = Target(cluster, self.found, workers=workers)

@@ -91,7 +91,7 @@ def test_an_updater_such_as_helm_owns_all_as_before(run: Any, api: Any, namespac
     move(run, api, namespace)
     live = api.get("configmap", "m", "-n", namespace)
     assert owners(live) == before and set(before) == {("helm", "Update")}
-    assert "conflict with \"helm\"" in api.apply(config_map(namespace, a="other"), manager="argo", fails=True)
+    assert 'conflict with "helm"' in api.apply(config_map(namespace, a="other"), manager="argo", fails=True)
 
 
 def test_several_owners_get_each_their_own(run: Any, api: Any, namespace: str) -> None:
@@ -120,8 +120,16 @@ def test_unowned_fields_beside_an_applier_are_restored(run: Any, api: Any, names
     live = api.get("configmap", "m", "-n", namespace)
     # Somebody else's field, then nobody's: its owner is struck off the list.
     api("patch", "configmap", "m", "-n", namespace, "--type=merge", "-p", '{"data":{"lost":"x"}}')
-    api("patch", "configmap", "m", "-n", namespace, "--type=merge", "-p",
-        __import__("json").dumps({"metadata": {"managedFields": live["metadata"]["managedFields"]}}))
+    api(
+        "patch",
+        "configmap",
+        "m",
+        "-n",
+        namespace,
+        "--type=merge",
+        "-p",
+        __import__("json").dumps({"metadata": {"managedFields": live["metadata"]["managedFields"]}}),
+    )
     before = owners(api.get("configmap", "m", "-n", namespace))
     assert set(before) == {("argo", "Apply")}
     move(run, api, namespace)

@@ -36,6 +36,8 @@ _ESTABLISHED_WITHIN = 60.0
 _GONE_WITHIN = 120.0
 _WEBHOOK_WITHIN = 90.0
 _ATTEMPTS = 6
+# The server will not have the object, now or later.
+_REFUSALS = frozenset({400, 403, 405, 413, 422})
 # As soon as they exist the server calls the service behind them.
 _NEED_BACKENDS = ("webhookconfigurations.admissionregistration.k8s.io", "apiservices.apiregistration.k8s.io")
 
@@ -74,7 +76,7 @@ class _Execution:
             for outcome in pool.each([step for step in steps if not step.failed], self._served, workers=self.workers):
                 if outcome.error is not None:
                     self._failed(outcome.item, outcome.error)
-        failed = sum(step.failed for step in steps)
+        failed = sum(step.failed or step.action is Action.BLOCKED for step in steps)
         self.progress.update(
             "wave", wave.title, "failed" if failed else "done", done=total - failed, total=total, unit="objects"
         )
@@ -86,6 +88,11 @@ class _Execution:
         if isinstance(error, Unavailable) and not isinstance(error, ApiError) and step.wave is not Wave.DEFINITIONS:
             # A server that is gone will not take the others either; the same command goes on from here.
             raise error
+        if isinstance(error, ApiError) and error.status in _REFUSALS:
+            # The same words and the same action as check mode gives it, which asked the server beforehand.
+            step.decide(Action.BLOCKED, error.reason, "dry_run")
+            step.msg = str(error)
+            return
         step.failed, step.msg = True, str(error)
 
     # -- one object -------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     discovery,
     existing,
     finalizers,
+    foresight,
     graph,
     image_names,
     kinds,
@@ -124,6 +125,7 @@ class _Planning:
         self._relink_after_recreation(writable)
         self._lacking(writable)
         steps = graph.arrange(steps, self.wishes.ordered)
+        foresight.foresee(self.target, steps, workers=self.workers)
         self._warn(steps)
         return Plan(steps, namespaces, self.warnings, self.wishes, self.target)
 

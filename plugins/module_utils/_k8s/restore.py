@@ -32,6 +32,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     mapping,
     plan,
     pull_secret,
+    report,
     snapshot,
     staging,
     step,
@@ -62,15 +63,17 @@ def restore(request: Request) -> dict[str, Any]:
         request.warn(text)
     if request.check_mode:
         dry_run.ask_about_creates(cluster, made, workers=params["workers"])
-        return _result(made, wishes, planned=True)
+        return _result(made, wishes, planned=True, diff=request.diff)
+    # What a run changes is shown as it was planned.
+    shown = {"diff": {"prepared": report.differences(made.steps)}} if request.diff else {}
     try:
         execute.execute(
             cluster, made, workers=params["workers"], fail_fast=params["fail_fast"], progress=request.progress
         )
     except MusterError as error:
-        error.result = {**_result(made, wishes, planned=False), **error.result}
+        error.result = {**_result(made, wishes, planned=False), **shown, **error.result}
         raise
-    result = _result(made, wishes, planned=False)
+    result = {**_result(made, wishes, planned=False), **shown}
     if result["status"] == "partial" and not params["allow_partial"]:
         raise _incomplete(made, wishes, result)
     return result
@@ -201,7 +204,7 @@ def _login(registry: Mapping[str, Any]) -> dict[str, Any] | None:
 # -- results ----------------------------------------------------------------------------------------------------------
 
 
-def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool) -> dict[str, Any]:
+def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool, diff: bool = False) -> dict[str, Any]:
     entries = [one.result(planned=planned) for one in made.steps]
     counts = step.counts(made.steps)
     short = bool(counts["blocked"] or counts["failed"])
@@ -212,7 +215,9 @@ def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool) -> dict[str,
         "msg": f"{'Would restore' if planned else 'Restored'} {len(entries)} objects into {names}: {words}",
         "status": "partial" if short else "completed",
         "counts": counts,
+        "summary": report.summary(made.steps),
         "objects": entries,
+        **({"diff": {"prepared": report.differences(made.steps)}} if diff else {}),
         "namespaces": made.namespaces,
         "point": wishes.point,
     }
@@ -255,6 +260,7 @@ def _remove(request: Request, cluster: Cluster) -> dict[str, Any]:
         "msg": f"{'Would remove' if request.check_mode else 'Removed'} {len(found)} objects of the bubble of run {run}",
         "status": "completed",
         "counts": {"delete": len(found), "failed": 0},
+        "summary": [f"delete {len(found)}"] if found else [],
         "objects": entries,
         "namespaces": {},
         "point": None,

@@ -36,14 +36,19 @@ WRITES = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE})
 
 @dataclass
 class Step:
-    """A plan's entry. ``text`` is what the target shall hold, as JSON, because tens of thousands of parsed objects
-    would need ten times the memory; ``live`` what it holds now, of equal objects only the metadata.
+    """A plan's entry.
+
+    ``text`` is what the target shall hold, as JSON, because tens of thousands of parsed objects would need ten times
+    the memory; ``live`` what it holds now, of equal objects only the metadata. ``managed`` is the captured
+    ``managedFields`` as JSON.
 
     ``sure`` says where the plan's word comes from: ``dry_run`` (the server was asked), ``seen`` (by comparison with
     what is there), ``schema`` (the server takes such an object; its namespace does not exist yet), ``assumed`` (its
-    API does not exist yet either). ``managed`` is the captured ``managedFields`` as JSON. ``only_owners``: the content
-    is there and equal, only ownership of its fields has to be given back; ``only_links``: only the links to its
-    owners. ``orphans``: when it is recreated, what belongs to it stays, because it is in the plan, too.
+    API does not exist yet either). ``concerns`` says in words what will go wrong after the object is written.
+
+    Of updates, ``merges`` are those that take nothing away, ``only_owners`` those of equal objects whose fields have
+    to be given back, ``only_links`` those that link to owners. When a step that ``orphans`` is recreated, what
+    belongs to it stays, because it is in the plan, too.
     """
 
     identity: objects.Identity
@@ -58,6 +63,7 @@ class Step:
     references: tuple[Reference, ...] = ()
     transforms: list[str] = field(default_factory=list)
     differs: list[str] = field(default_factory=list)
+    concerns: list[str] = field(default_factory=list)
     author: Author = OURSELVES
     managed: str = "[]"
     policy: Existing = Existing.FAIL
@@ -118,6 +124,7 @@ class Step:
             "reason": self.reason,
             "transforms": self.transforms,
             "differs": self.differs,
+            "concerns": self.concerns,
             "sure": self.sure,
             "changed": writes if planned else self.changed,
             "failed": self.failed,

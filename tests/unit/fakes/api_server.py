@@ -242,17 +242,21 @@ class ApiServer:
             return _status(409, "Conflict")
         fields = [entry for entry in given.pop("/metadata/managedFields") if entry]
         assert not given
-        return self._write(
-            "PATCH", place, {**current, "metadata": {**current["metadata"], "managedFields": fields}}, query, 200
-        )
+        metadata = {**current["metadata"], "managedFields": fields}
+        return self._write("PATCH", place, {**current, "metadata": metadata}, query, 200, owners_given=True)
 
     def _write(
-        self, method: str, place: tuple[str, str, str], body: JSON, query: dict[str, str], status: int
+        self,
+        method: str,
+        place: tuple[str, str, str],
+        body: JSON,
+        query: dict[str, str],
+        status: int,
+        owners_given: bool = False,
     ) -> tuple[int, JSON]:
         body = copy.deepcopy(body)
         before = self.objects.get(place)
-        given = body["metadata"].get("managedFields")
-        if not given or (before and given == before["metadata"].get("managedFields")):
+        if not owners_given:
             entries = _owners(before, body, query)
             body["metadata"].pop("managedFields", None)
             if entries:

@@ -399,6 +399,79 @@ def test_update_makes_equal_and_recreate_replaces_what_cannot_be_updated(
     assert run(k8s_restore, target, existing="recreate", **options)["changed"] is False
 
 
+def policy_case(run: Runner, target: ApiServer, tree: str) -> dict[str, Any]:
+    """Restored once, then changed by others at the target."""
+    options = {"snapshot": tree, "point": POINT}
+    run(k8s_restore, target, **options)
+    settings, secret = target.get("configmaps", "ledger", "settings"), target.get("secrets", "ledger", "db")
+    assert settings is not None and secret is not None
+    settings["data"] = {"a": "other", "b": "extra"}
+    secret["data"] = {"password": "changed"}
+    target.writes.clear()
+    return options
+
+
+def test_keep_warns_of_each_object_that_differs_and_writes_nothing(run: Runner, target: ApiServer, tree: str) -> None:
+    options = policy_case(run, target, tree)
+    result = run(k8s_restore, target, existing="keep", **options)
+    assert not target.writes and result["changed"] is False and result["status"] == "completed"
+    warned = sorted(text.partition(" is there")[0] for text in map(words_of, result["warnings"]) if "differs" in text)
+    differing = {entry["name"] for entry in result["objects"] if entry["differs"]}
+    # Ansible keeps the warnings of earlier tests in the same process.
+    assert differing == {"ledger/configmaps/settings", "ledger/secrets/db"} and differing <= set(warned)
+
+
+def words_of(warning: Any) -> str:
+    """A warning's text in the results of ansible-core 2.19 and later."""
+    return str(warning["event"]["msg"] if isinstance(warning, dict) else warning)
+
+
+def test_merge_overwrites_and_adds_and_kinds_have_their_own_policy(run: Runner, target: ApiServer, tree: str) -> None:
+    options = policy_case(run, target, tree)
+    wanted = {"existing": "merge", "existing_kinds": {"secrets": "keep"}}
+    done = run(k8s_restore, target, **wanted, **options)
+    assert [place for _method, place in target.writes] == ["ledger/configmaps/settings"] * 2
+    settings = target.get("configmaps", "ledger", "settings")
+    assert settings is not None and settings["data"] == {"a": "1", "b": "extra"}
+    assert actions(done)["ledger/secrets/db"] == "keep"
+    assert run(k8s_restore, target, **wanted, **options)["changed"] is False
+
+
+def test_fail_for_one_kind_stops_everything(run: Runner, target: ApiServer, tree: str) -> None:
+    options = policy_case(run, target, tree)
+    result = run(k8s_restore, target, existing="update", existing_kinds={"secrets": "fail"}, **options)
+    assert result["failed"] and result["in_the_way"] == ["ledger/secrets/db"] and not target.writes
+    wrong = run(k8s_restore, target, existing_kinds={"secrets": "burn"}, **options)
+    assert wrong["failed"] and "'burn' is no such policy" in wrong["msg"]
+
+
+def test_a_run_that_ended_before_it_gave_fields_back_is_finished_by_the_next(
+    run: Runner, source: ApiServer, target: ApiServer, repository: FolderRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    fields = [
+        {"manager": "helm", "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:data": {"f:a": {}}}},
+        {"manager": "argo", "operation": "Apply", "apiVersion": "v1", "fieldsV1": {"f:data": {"f:b": {}}}},
+    ]
+    source.add(thing("ConfigMap", "two", data={"a": "1", "b": "2"}, metadata={"managedFields": fields}))
+    tree = capture(run, source)["snapshot"]["tree"]
+
+    def owners() -> set[str]:
+        live = target.get("configmaps", "ledger", "two")
+        return {entry["manager"] for entry in live["metadata"]["managedFields"]} if live else set()
+
+    for writes in range(1, 40):
+        target.die_after = writes
+        run(k8s_restore, target, snapshot=tree, point=POINT)
+        if owners() == {"muster.container_dr"}:
+            break
+    assert owners() == {"muster.container_dr"}
+    target.die_after = None
+    done = run(k8s_restore, target, snapshot=tree, point=POINT)
+    assert owners() == {"helm", "argo"} and actions(done)["ledger/configmaps/two"] == "update"
+    assert run(k8s_restore, target, snapshot=tree, point=POINT)["changed"] is False
+
+
 def test_a_real_restore_takes_over_what_a_drill_made(run: Runner, target: ApiServer, tree: str) -> None:
     drill = {"namespace_mapping": {"ledger": "bubble"}, "isolate": True, "run": "d1"}
     run(k8s_restore, target, snapshot=tree, point=POINT, **drill)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import existing, kinds, objects
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiError, Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.plan import Plan
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import Action, Step
@@ -23,10 +23,15 @@ _STAND_IN = "default"
 def ask_about_creates(cluster: Cluster, plan: Plan, *, workers: int = 8) -> None:
     """Turn steps that the server would refuse into blocked ones, and note how sure the others are.
 
-    An object whose namespace does not exist yet is tried in namespace `default`: what the server says about the
-    object itself holds (``schema``), what it says about that namespace's quota, policies and permissions does not.
+    An object whose namespace does not exist yet, or gets other labels, is tried in namespace `default`: what the
+    server says about the object itself holds (``schema``), what it says about that namespace's quota, policies and
+    permissions does not.
     """
-    there = plan.target.namespaces.keys()
+    # Policies choose namespaces by labels, so one that will get others cannot be asked about yet.
+    changing = {
+        step.identity.name for step in plan.steps if step.key == kinds.NAMESPACES and step.action is Action.UPDATE
+    }
+    there = plan.target.namespaces.keys() - {name for name in changing if _labels_change(plan, name)}
 
     def ask(step: Step) -> None:
         namespace = step.identity.namespace
@@ -52,6 +57,13 @@ def ask_about_creates(cluster: Cluster, plan: Plan, *, workers: int = 8) -> None
     for outcome in pool.each(_questions(plan), ask, workers=workers):
         if outcome.error is not None:
             raise outcome.error
+
+
+def _labels_change(plan: Plan, name: str) -> bool:
+    step = next(one for one in plan.steps if one.identity == objects.Identity("", kinds.NAMESPACES, name))
+    before = objects.labels_of(plan.target.namespaces.get(name, {}))
+    given = existing.marks(step, plan.wishes)["labels"]
+    return any(before.get(label) != value for label, value in given.items() if not label.startswith(kinds.PREFIX))
 
 
 def _create(cluster: Cluster, step: Step, namespace: str) -> None:

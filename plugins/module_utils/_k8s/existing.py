@@ -162,6 +162,8 @@ def settle(step: Step) -> None:
     if not step.ours and ownership.ours(live) and _owed(step, live):
         step.decide(Action.UPDATE, _GIVEN_BACK if not step.differs else _GIVEN_BACK.replace("and equal; ", ""))
         step.only_owners = True
+    if step.key == kinds.NAMESPACES:
+        return
     metadata = live["metadata"]
     kept = ("name", "namespace", "uid", "resourceVersion", "ownerReferences")
     step.live = {"metadata": {name: metadata[name] for name in kept if name in metadata}}

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     admission,
+    existing,
     kinds,
     objects,
     permissions,
@@ -47,7 +48,10 @@ class _Foresight:
         for step in self.steps:
             if step.key == kinds.NAMESPACES and step.text is not None:
                 name = step.identity.name
-                found[name] = {**found.get(name, {}), **admission.namespace_labels(name, step.body)}
+                gone = existing.surplus(step, step.live)["labels"] if step.live else []
+                kept = {label: value for label, value in found.get(name, {}).items() if label not in gone}
+                wanted = {} if step.action is Action.KEEP else admission.namespace_labels(name, step.body)
+                found[name] = {**kept, **wanted}
         return found
 
     # -- ports ----------------------------------------------------------------------------------------------------
@@ -128,26 +132,17 @@ class _Foresight:
     # -- quotas ---------------------------------------------------------------------------------------------------
 
     def _quotas(self) -> None:
+        """Quotas of the point come after the objects, so only those that are there already refuse any."""
         quotas: dict[str, dict[str, quota.Quota]] = {}
         limits: dict[str, dict[str, JSON]] = {}
-        wanted = [step for step in self.steps if step.text is not None and step.key in (quota.QUOTAS, quota.LIMITS)]
-        there = [
-            (key, obj)
-            for key in (quota.QUOTAS, quota.LIMITS)
-            for obj in self._list(key, everywhere=len(self.target.namespaces) > _FEW)
-        ]
-        for key, obj in there + [(step.key, step.body) for step in wanted if step.action in WRITES]:
-            namespace, name = str(obj["metadata"].get("namespace")), str(obj["metadata"]["name"])
-            if key == quota.LIMITS:
-                limits.setdefault(namespace, {})[name] = obj
-                continue
+        few = len(self.target.namespaces) <= _FEW
+        for obj in self._list(quota.QUOTAS, everywhere=not few):
             made = quota.quota_of(obj)
-            if made is None:
-                continue
-            before = quotas.setdefault(namespace, {}).get(name)
-            # A restored quota that replaces one counts from what is used already.
-            made.used = made.used or (dict(before.used) if before else _new_namespace())
-            quotas[namespace][name] = made
+            if made is not None:
+                quotas.setdefault(str(obj["metadata"]["namespace"]), {})[made.name] = made
+        coming = [step.body for step in self.steps if step.key == quota.LIMITS and step.action in WRITES]
+        for obj in [*self._list(quota.LIMITS, everywhere=not few), *coming]:
+            limits.setdefault(str(obj["metadata"]["namespace"]), {})[str(obj["metadata"]["name"])] = obj
         if not quotas and not limits:
             return
         for step in self._creating():
@@ -181,11 +176,6 @@ class _Foresight:
             if words:
                 step.concerns.append(f"not all of its {number} pods will be admitted: {words}")
             one.take(makes)
-
-
-def _new_namespace() -> quota.Usage:
-    """What the cluster itself puts into a new namespace."""
-    return {"configmaps": Decimal(1), "count/configmaps": Decimal(1), "count/serviceaccounts": Decimal(1)}
 
 
 _FEW = 6

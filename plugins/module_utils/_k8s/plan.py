@@ -209,6 +209,9 @@ class _Planning:
         source_uid, owners = str(metadata.get("uid") or ""), objects.owners(obj)
         claims = objects.finalizers(obj)
         notes = list(dict.fromkeys([*self._transform(key, obj), *self._finalizers(key, obj, claims)]))
+        if key == "serviceaccounts" and _bare_default(obj):
+            # Its controller is as fast as we are, so nobody could say who made it.
+            return Step(objects.identity(key, obj), Action.SKIP, "every namespace gets its own", wave, sure="seen")
         return Step(
             objects.identity(key, obj),
             Action.CREATE,
@@ -393,6 +396,13 @@ class _Planning:
         for step in steps:
             if step.differs and step.action is Action.KEEP and not step.ours and self.wishes.bubble is None:
                 self.warnings.append(f"{step.identity} is there and differs; it is kept as it is.")
+
+
+def _bare_default(account: JSON) -> bool:
+    """Whether a service account is the default one of its namespace, with nothing of a user's in it."""
+    metadata = account["metadata"]
+    bare = account.keys() <= {"apiVersion", "kind", "metadata"} and metadata.keys() <= {"name", "namespace"}
+    return bare and metadata["name"] == "default"
 
 
 def _foreign(name: str) -> bool:

@@ -113,31 +113,59 @@ def quota_of(obj: JSON) -> Quota | None:
 
 def outside_limits(key: str, obj: JSON, ranges: list[JSON]) -> str | None:
     """In words, how a claim or the pods of an object break a limit range; ``None``: they do not."""
-    for limit_range in ranges:
-        for limit in objects.lookup(limit_range, ("spec", "limits")) or []:
-            for what, given in _limited(key, obj, str(limit.get("type"))):
-                problem = _outside(limit, given)
-                if problem:
-                    return f"{what} is outside limit range {limit_range['metadata']['name']}: {problem}"
+    limits = [
+        (one["metadata"]["name"], item) for one in ranges for item in objects.lookup(one, ("spec", "limits")) or []
+    ]
+    for name, limit in limits:
+        for what, requests, upper in _limited(key, obj, str(limit.get("type")), [item for _name, item in limits]):
+            problem = _outside(limit, requests, upper)
+            if problem:
+                return f"{what} is outside limit range {name}: {problem}"
     return None
 
 
-def _limited(key: str, obj: JSON, kind: str) -> Iterator[tuple[str, JSON]]:
+def _limited(key: str, obj: JSON, kind: str, limits: list[JSON]) -> Iterator[tuple[str, Usage, Usage | None]]:
+    """What a limit of that kind is about: (name, requests, limits; ``None`` where it has no such thing)."""
     if kind == "PersistentVolumeClaim" and key == kinds.PVCS:
-        yield "the claim", {"requests": objects.lookup(obj, ("spec", "resources", "requests")) or {}}
-    if kind == "Container":
-        for container in (objects.pod_spec(key, obj) or {}).get("containers") or []:
-            yield f"container {container.get('name')}", container.get("resources") or {}
+        yield "the claim", _numbers(objects.lookup(obj, ("spec", "resources", "requests"))), None
+    spec = objects.pod_spec(key, obj)
+    if spec is None or kind not in ("Container", "Pod"):
+        return
+    total_requests: Usage = {}
+    total_limits: Usage = {}
+    for container in spec.get("containers") or []:
+        requests, upper = _defaulted(container.get("resources") or {}, limits)
+        if kind == "Container":
+            yield f"container {container.get('name')}", requests, upper
+        for total, given in ((total_requests, requests), (total_limits, upper)):
+            for resource, value in given.items():
+                total[resource] = total.get(resource, Decimal(0)) + value
+    if kind == "Pod":
+        yield "the pod", total_requests, total_limits
 
 
-def _outside(limit: JSON, resources: JSON) -> str | None:
-    for bound, fields in (("max", ("limits", "requests")), ("min", ("requests", "limits"))):
-        for resource, value in (limit.get(bound) or {}).items():
-            allowed = quantity.parse(value)
-            for field_name in fields:
-                given = quantity.parse((resources.get(field_name) or {}).get(resource))
-                if given is None or allowed is None:
-                    continue
-                if (given > allowed) if bound == "max" else (given < allowed):
-                    return f"{resource} {field_name} {_text(given)}, {bound} is {_text(allowed)}"
+def _defaulted(resources: JSON, limits: list[JSON]) -> tuple[Usage, Usage]:
+    """Requests and limits of a container after the server has filled in what is not given."""
+    upper = _numbers(resources.get("limits"))
+    requests = {**upper, **_numbers(resources.get("requests"))}
+    for limit in limits:
+        if limit.get("type") == "Container":
+            requests = {**_numbers(limit.get("defaultRequest")), **requests}
+            upper = {**_numbers(limit.get("default")), **upper}
+    return {**upper, **requests}, upper
+
+
+def _outside(limit: JSON, requests: Usage, upper: Usage | None) -> str | None:
+    for resource, most in _numbers(limit.get("max")).items():
+        if upper is not None and resource not in upper:
+            return f"there must be a limit of at most {_text(most)} {resource}, and there is none"
+        for given in (requests, upper or {}):
+            if given.get(resource, most) > most:
+                return f"{_text(given[resource])} {resource}, at most {_text(most)}"
+    for resource, least in _numbers(limit.get("min")).items():
+        if resource not in requests:
+            return f"at least {_text(least)} {resource} must be requested, and none is"
+        for given in (requests, upper or {}):
+            if given.get(resource, least) < least:
+                return f"{_text(given[resource])} {resource}, at least {_text(least)}"
     return None

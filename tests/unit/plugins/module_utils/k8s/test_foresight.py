@@ -56,17 +56,35 @@ def test_a_quota_counts_objects_and_what_pods_ask_for() -> None:
     assert quota.quota_of(scoped) is None
 
 
-def test_a_limit_range_bounds_containers_and_claims() -> None:
-    limits = [
-        {"type": "Container", "max": {"memory": "1Gi"}, "min": {"cpu": "100m"}},
-        {"type": "PersistentVolumeClaim", "max": {"storage": "5Gi"}},
-    ]
-    ranges = [{"metadata": {"name": "r"}, "spec": {"limits": limits}}]
-    big = pod(resources={"limits": {"memory": "2Gi"}})
-    assert "memory limits 2147483648, max is 1073741824" in str(quota.outside_limits("pods", big, ranges))
-    assert quota.outside_limits("pods", pod(resources={"requests": {"cpu": "0.1"}}), ranges) is None
+def limited(*limits: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"metadata": {"name": "r"}, "spec": {"limits": list(limits)}}]
+
+
+@pytest.mark.parametrize(
+    ("resources", "problem"),
+    [
+        ({"limits": {"memory": "2Gi"}}, "2147483648 memory, at most 1073741824"),
+        ({}, "there must be a limit of at most 1073741824 memory, and there is none"),
+        ({"requests": {"cpu": "50m"}, "limits": {"memory": "1Gi"}}, "0.05 cpu, at least 0.1"),
+        ({"limits": {"memory": "1Gi"}}, "at least 0.1 cpu must be requested, and none is"),
+        ({"limits": {"memory": "1Gi", "cpu": "1"}}, None),
+    ],
+)
+def test_a_limit_range_bounds_containers(resources: dict[str, Any], problem: str | None) -> None:
+    ranges = limited({"type": "Container", "max": {"memory": "1Gi"}, "min": {"cpu": "100m"}})
+    found = quota.outside_limits("pods", pod(resources=resources), ranges)
+    assert found == (f"container c is outside limit range r: {problem}" if problem else None)
+
+
+def test_limit_ranges_fill_in_and_bound_whole_pods_and_claims() -> None:
+    whole = {"type": "Pod", "max": {"cpu": "1"}}
+    # Seen on a real server: a maximum refuses pods that name no limit at all.
+    assert "there is none" in str(quota.outside_limits("pods", pod(), limited(whole)))
+    defaults = {"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}}
+    assert quota.outside_limits("pods", pod(), limited(whole, defaults)) is None
     claim = {"spec": {"resources": {"requests": {"storage": "6Gi"}}}}
-    assert "the claim is outside limit range r" in str(quota.outside_limits("persistentvolumeclaims", claim, ranges))
+    storage = {"type": "PersistentVolumeClaim", "max": {"storage": "5Gi"}}
+    assert "the claim is outside" in str(quota.outside_limits("persistentvolumeclaims", claim, limited(storage)))
 
 
 def test_pod_security_levels() -> None:

@@ -112,3 +112,19 @@ def _answers(cluster: Cluster, namespace: str, name: str) -> bool:
 def namespace_labels(name: str, obj: JSON) -> dict[str, str]:
     """The labels that a namespace has as soon as it exists."""
     return {**objects.labels_of(obj), "kubernetes.io/metadata.name": name}
+
+
+def selecting_labels(cluster: Cluster) -> set[str]:
+    """The labels of namespaces by which the target's webhooks are called or not."""
+    found: set[str] = set()
+    for kind in _KINDS:
+        try:
+            configurations = list(cluster.list(object_path("admissionregistration.k8s.io/v1", kind)))
+        except ApiError:
+            continue
+        for configuration in configurations:
+            for webhook in configuration.get("webhooks") or []:
+                selector = webhook.get("namespaceSelector") or {}
+                found |= (selector.get("matchLabels") or {}).keys()
+                found |= {str(one.get("key")) for one in selector.get("matchExpressions") or []}
+    return found

@@ -196,7 +196,8 @@ class Cluster:
         headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
         payload = None
         if body is not None:
-            payload = json.dumps(body, separators=(",", ":")).encode()
+            # Text is JSON already, as when an object is passed on without a look inside.
+            payload = (body if isinstance(body, str) else json.dumps(body, separators=(",", ":"))).encode()
             headers["Content-Type"] = content_type
         for attempt in range(1, _ATTEMPTS + 1):
             last = attempt == _ATTEMPTS

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import existing, kinds, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import admission, existing, kinds, objects
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiError, Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.plan import Plan
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import Action, Step
@@ -18,20 +18,17 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step impo
 _AT_FAULT = (400, 422)
 # In which a body is tried whose own namespace does not exist yet.
 _STAND_IN = "default"
+_POD_SECURITY = "pod-security.kubernetes.io/"
 
 
 def ask_about_creates(cluster: Cluster, plan: Plan, *, workers: int = 8) -> None:
     """Turn steps that the server would refuse into blocked ones, and note how sure the others are.
 
-    An object whose namespace does not exist yet, or gets other labels, is tried in namespace `default`: what the
-    server says about the object itself holds (``schema``), what it says about that namespace's quota, policies and
-    permissions does not.
+    An object whose namespace does not exist yet, or gets other labels of those by which policies choose, is tried in
+    namespace `default`: what the server says about the object itself holds (``schema``), what it says about that
+    namespace's quota, policies and permissions does not.
     """
-    # Policies choose namespaces by labels, so one that will get others cannot be asked about yet.
-    changing = {
-        step.identity.name for step in plan.steps if step.key == kinds.NAMESPACES and step.action is Action.UPDATE
-    }
-    there = plan.target.namespaces.keys() - {name for name in changing if _labels_change(plan, name)}
+    there = plan.target.namespaces.keys() - _changing(cluster, plan)
 
     def ask(step: Step) -> None:
         namespace = step.identity.namespace
@@ -59,11 +56,22 @@ def ask_about_creates(cluster: Cluster, plan: Plan, *, workers: int = 8) -> None
             raise outcome.error
 
 
-def _labels_change(plan: Plan, name: str) -> bool:
-    step = next(one for one in plan.steps if one.identity == objects.Identity("", kinds.NAMESPACES, name))
-    before = objects.labels_of(plan.target.namespaces.get(name, {}))
-    given = existing.marks(step, plan.wishes)["labels"]
-    return any(before.get(label) != value for label, value in given.items() if not label.startswith(kinds.PREFIX))
+def _changing(cluster: Cluster, plan: Plan) -> set[str]:
+    """Namespaces that get other labels of those by which policies choose: they cannot be asked about yet."""
+    changed: dict[str, set[str]] = {}
+    for step in plan.steps:
+        if step.key == kinds.NAMESPACES and step.action is Action.UPDATE and step.live is not None:
+            before = objects.labels_of(step.live)
+            given = existing.marks(step, plan.wishes)["labels"]
+            changed[step.identity.name] = {name for name, value in given.items() if before.get(name) != value}
+    if not any(changed.values()):
+        return set()
+    chosen_by = admission.selecting_labels(cluster)
+    return {
+        namespace
+        for namespace, names in changed.items()
+        if any(name in chosen_by or name.startswith(_POD_SECURITY) for name in names)
+    }
 
 
 def _create(cluster: Cluster, step: Step, namespace: str) -> None:

@@ -48,19 +48,31 @@ BUILT_IN = [
     ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", False),
     ("storage.k8s.io", "v1", "storageclasses", "StorageClass", False),
     ("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False),
+    ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", True),
+    (
+        "admissionregistration.k8s.io",
+        "v1",
+        "validatingwebhookconfigurations",
+        "ValidatingWebhookConfiguration",
+        False,
+    ),
     ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False),
 ]
 
 
 @dataclass
 class ApiServer:
-    """State of the fake. ``broken`` maps a path prefix to the status that it answers; ``writes`` records requests."""
+    """State of the fake. ``broken`` maps a path prefix to the status that it answers; ``writes`` records requests.
+
+    Writing an object of ``refused`` (``ledger/configmaps/a``) is forbidden, as by an admission webhook.
+    """
 
     url: str = ""
     objects: dict[tuple[str, str, str], JSON] = field(default_factory=dict)
     kinds: list[tuple[str, str, str, str, bool]] = field(default_factory=lambda: list(BUILT_IN))
     down: set[str] = field(default_factory=set)
     broken: dict[str, int] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
     writes: list[tuple[str, str]] = field(default_factory=list)
     managers: dict[str, str] = field(default_factory=dict)
     die_after: int | None = None
@@ -263,6 +275,8 @@ class ApiServer:
                 body["metadata"]["managedFields"] = entries
         if before is not None and _plain(before) == _plain(body):
             return 200, before
+        if "/".join(part for part in (place[1], place[0], place[2]) if part) in self.refused:
+            return _status(403, "Forbidden")
         if query.get("dryRun"):
             body["metadata"].setdefault("uid", "dry-run")
             return status, body

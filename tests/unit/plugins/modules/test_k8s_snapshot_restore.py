@@ -16,6 +16,7 @@ from ansible.module_utils.testing import patch_module_args
 from fakes.api_server import ApiServer, running
 from fakes.folder_repository import FolderRepository
 
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import execute
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import restore as restore_verb
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import snapshot as snapshot_verb
 from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
@@ -470,6 +471,56 @@ def test_a_run_that_ended_before_it_gave_fields_back_is_finished_by_the_next(
     done = run(k8s_restore, target, snapshot=tree, point=POINT)
     assert owners() == {"helm", "argo"} and actions(done)["ledger/configmaps/two"] == "update"
     assert run(k8s_restore, target, snapshot=tree, point=POINT)["changed"] is False
+
+
+def test_a_webhook_without_a_backend_holds_up_only_itself(
+    run: Runner, source: ApiServer, target: ApiServer, repository: FolderRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute, "_WEBHOOK_WITHIN", 0.0)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    service = {"namespace": "ledger", "name": "api"}
+    hook = {"name": "w.example.com", "clientConfig": {"service": service}}
+    api = "admissionregistration.k8s.io/v1"
+    source.add(thing("ValidatingWebhookConfiguration", "checks", api, "", webhooks=[hook]))
+    tree = capture(run, source)["snapshot"]["tree"]
+    result = run(k8s_restore, target, snapshot=tree, point=POINT, allow_partial=True)
+    assert "failed" not in result and result["status"] == "partial"
+    failed = [entry for entry in result["objects"] if entry["failed"]]
+    assert len(failed) == 1 and "service ledger/api behind it has no ready endpoint" in failed[0]["msg"]
+
+
+def test_what_the_server_refuses_is_blocked_in_check_mode_and_in_the_run(
+    run: Runner, target: ApiServer, tree: str
+) -> None:
+    target.add(thing("Namespace", "ledger", namespace=""))
+    target.refused.add("ledger/configmaps/settings")
+    options = {"snapshot": tree, "point": POINT, "allow_partial": True}
+    planned, done = run(k8s_restore, target, check=True, **options), run(k8s_restore, target, **options)
+    assert actions(planned) == actions(done) and actions(done)["ledger/configmaps/settings"] == "blocked"
+    assert done["counts"]["failed"] == 0 and done["status"] == planned["status"] == "partial"
+    assert planned["summary"][:2] == ["blocked 1", "  ledger/configmaps/settings: Forbidden by the fake"]
+
+
+def test_diff_mode_shows_what_an_update_changes_and_no_secret(run: Runner, target: ApiServer, tree: str) -> None:
+    options = policy_case(run, target, tree)
+    shown = run(k8s_restore, target, check=True, existing="update", _ansible_diff=True, **options)["diff"]["prepared"]
+    assert '~ ledger/configmaps/settings\n    data.a: "other" -> "1"\n    data.b: removed "extra"\n' in shown
+    assert "~ ledger/secrets/db\n    data.password: changed\n" in shown
+
+
+def test_finalizers_stay_where_their_controller_is_and_never_in_a_bubble(
+    run: Runner, source: ApiServer, target: ApiServer, repository: FolderRepository
+) -> None:
+    both = ["cleanup.ledger.example.com", "elsewhere.example.org/x", "kubernetes.io/pvc-protection"]
+    source.add(thing("ConfigMap", "held", metadata={"finalizers": both}))
+    tree = capture(run, source)["snapshot"]["tree"]
+    drill = {"namespace_mapping": {"ledger": "drill"}, "isolate": True, "run": "d"}
+    for options, namespace, kept in (({}, "ledger", both[:1]), (drill, "drill", None)):
+        result = run(k8s_restore, target, snapshot=tree, point=POINT, **options)
+        live = target.get("configmaps", namespace, "held")
+        assert live is not None and live["metadata"].get("finalizers") == kept
+        entry = next(one for one in result["objects"] if one["name"] == f"{namespace}/configmaps/held")
+        assert f"finalizers held back: {', '.join(both[:2] if kept is None else both[1:2])}" in entry["transforms"]
 
 
 def test_a_real_restore_takes_over_what_a_drill_made(run: Runner, target: ApiServer, tree: str) -> None:

@@ -77,6 +77,11 @@ def test_the_user_orders_against_references_and_kinds() -> None:
     assert [name for name in placed if name != "free"] == ["first", "migrate", "late", "second"]
 
 
+def test_quotas_come_after_what_they_limit() -> None:
+    placed = graph.arrange([step("resourcequotas", "quota"), step("secrets", "s"), step("deployments.apps", "d")])
+    assert names(placed) == ["s", "d", "quota"]
+
+
 def test_references_inside_objects_are_found() -> None:
     def found(key: str, **content: Any) -> set[tuple[str, str, str]]:
         return {tuple(one) for one in references.of(key, {"metadata": {"namespace": "n", "name": "x"}, **content})}

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import admission, existing, kinds, objects
@@ -75,11 +76,14 @@ def _changing(cluster: Cluster, plan: Plan) -> set[str]:
 
 
 def _create(cluster: Cluster, step: Step, namespace: str) -> None:
-    body = step.body
-    if namespace:
+    body: Any = step.text
+    if namespace != step.identity.namespace:
+        body = step.body
         body["metadata"]["namespace"] = namespace
     if step.resource is not None:
-        cluster.create(step.resource.path(namespace or None), body, dry_run=True, manager=step.author.manager)
+        query = {"fieldManager": step.author.manager, "dryRun": "All"}
+        path = step.resource.path(namespace or None)
+        cluster.request("POST", path, query=query, body=body, action="create", raw=True)
 
 
 def _questions(plan: Plan) -> Iterator[Step]:

@@ -86,6 +86,7 @@ class _Planning:
         self.captured_namespaces: dict[str, Captured] = {}
         # Resources that the restored definitions will make.
         self.coming: dict[str, list[Resource]] = {}
+        self.resources: dict[tuple[str, str], tuple[Resource | None, str]] = {}
         self.uids = self._survey()
         self.groups = {resource.group for resource in self.found.resources}
         self.groups |= {resource.group for resources in self.coming.values() for resource in resources}
@@ -201,7 +202,10 @@ class _Planning:
         if reason is not None:
             return Step(moved, Action.SKIP, reason, wave, sure="seen")
         obj = one.obj
-        resource, obstacle = self._resource(key, str(obj.get("apiVersion")))
+        served = key, str(obj.get("apiVersion"))
+        if served not in self.resources:
+            self.resources[served] = self._resource(*served)
+        resource, obstacle = self.resources[served]
         if obstacle:
             return Step(moved, Action.BLOCKED, obstacle, wave, sure="seen")
         metadata = obj["metadata"]

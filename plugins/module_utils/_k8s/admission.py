@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, objects
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
     ApiError,
@@ -31,8 +31,10 @@ class Webhook:
     spec: JSON
 
     def called_for(self, resource: Resource, obj: JSON, labels: Mapping[str, str], verb: str = "CREATE") -> bool:
-        """Whether the object is subject to it; ``labels`` are those of its namespace."""
-        if resource.namespaced and not _selected(self.spec.get("namespaceSelector"), labels):
+        """Whether the object is subject to it; ``labels`` are those of its namespace, or its own if it is one."""
+        if (resource.namespaced or resource.key == kinds.NAMESPACES) and not _selected(
+            self.spec.get("namespaceSelector"), labels
+        ):
             return False
         if not _selected(self.spec.get("objectSelector"), objects.labels_of(obj)):
             return False

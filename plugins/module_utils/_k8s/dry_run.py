@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import admission, existing, kinds, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
+    admission,
+    existing,
+    foresight,
+    kinds,
+    objects,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiError, Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.plan import Plan
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import Action, Step
@@ -55,6 +61,7 @@ def ask_about_creates(cluster: Cluster, plan: Plan, *, workers: int = 8) -> None
     for outcome in pool.each(_questions(plan), ask, workers=workers):
         if outcome.error is not None:
             raise outcome.error
+    foresight.consequences(plan.steps)
 
 
 def _changing(cluster: Cluster, plan: Plan) -> set[str]:

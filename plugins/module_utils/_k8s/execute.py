@@ -19,7 +19,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import existing, kinds, objects, ownership
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
+    existing,
+    foresight,
+    kinds,
+    objects,
+    ownership,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
     JSON_PATCH,
@@ -75,10 +81,13 @@ class _Execution:
             done += len(batch)
             self.progress.update("wave", wave.title, "running", done=done, total=total, unit="objects")
         if wave is Wave.DEFINITIONS:
-            for outcome in pool.each([step for step in steps if not step.failed], self._served, workers=self.workers):
+            made = [step for step in steps if step.action in WRITES and not step.failed]
+            for outcome in pool.each(made, self._served, workers=self.workers):
                 if outcome.error is not None:
                     self._failed(outcome.item, outcome.error)
         failed = sum(step.failed or step.action is Action.BLOCKED for step in steps)
+        if failed and wave in (Wave.DEFINITIONS, Wave.NAMESPACES):
+            foresight.consequences(self.plan.steps)
         self.progress.update(
             "wave", wave.title, "failed" if failed else "done", done=total - failed, total=total, unit="objects"
         )

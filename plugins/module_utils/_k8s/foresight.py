@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
@@ -36,6 +36,7 @@ class _Foresight:
         self._webhooks(labels)
         self._pods(labels)
         self._quotas()
+        consequences(self.steps)
 
     def _creating(self, *keys: str) -> Iterator[Step]:
         for step in self.steps:
@@ -106,7 +107,8 @@ class _Foresight:
                 if step.action not in WRITES or step.resource is None:
                     continue
                 verb = "UPDATE" if step.action is Action.UPDATE else "CREATE"
-                if webhook.called_for(step.resource, step.body, labels.get(step.identity.namespace, {}), verb):
+                space = step.identity.name if step.key == kinds.NAMESPACES else step.identity.namespace
+                if webhook.called_for(step.resource, step.body, labels.get(space, {}), verb):
                     step.decide(
                         Action.BLOCKED,
                         f"admission webhook {webhook.name} of {webhook.configuration} must be asked and its service "
@@ -179,6 +181,23 @@ class _Foresight:
 
 
 _FEW = 6
+
+
+def consequences(steps: Iterable[Step]) -> None:
+    """Block what cannot be because its namespace or its definition is held back or failed and is not there."""
+    lacking: dict[str, str] = {}
+    chosen = list(steps)
+    for step in chosen:
+        held = step.failed or step.action is Action.BLOCKED
+        if held and step.key in (kinds.NAMESPACES, kinds.CRDS) and step.live is None:
+            lacking[f"{step.key}/{step.identity.name}"] = str(step.identity)
+    if not lacking:
+        return
+    for step in chosen:
+        places = (f"{kinds.NAMESPACES}/{step.identity.namespace}", f"{kinds.CRDS}/{step.key}")
+        missing = next((lacking[place] for place in places if place in lacking), None)
+        if missing is not None and step.action in WRITES:
+            step.decide(Action.BLOCKED, f"{missing} is not there and could not be made")
 
 
 def foresee(target: Target, steps: list[Step], *, workers: int) -> None:

@@ -501,6 +501,19 @@ def test_what_the_server_refuses_is_blocked_in_check_mode_and_in_the_run(
     assert planned["summary"][:2] == ["blocked 1", "  ledger/configmaps/settings: Forbidden by the fake"]
 
 
+def test_what_is_in_a_refused_namespace_is_blocked_with_it(run: Runner, target: ApiServer, tree: str) -> None:
+    target.refused |= {
+        "namespaces/ledger",
+        "customresourcedefinitions.apiextensions.k8s.io/currencies.ledger.example.com",
+    }
+    options = {"snapshot": tree, "point": POINT, "allow_partial": True}
+    planned, done = run(k8s_restore, target, check=True, **options), run(k8s_restore, target, **options)
+    assert actions(planned) == actions(done) and done["counts"]["failed"] == 0
+    reasons = {entry["name"]: entry["reason"] for entry in done["objects"]}
+    assert reasons["ledger/secrets/db"] == "namespaces/ledger is not there and could not be made"
+    assert all(entry["action"] != "create" for entry in done["objects"] if entry["name"].startswith("ledger/"))
+
+
 def test_diff_mode_shows_what_an_update_changes_and_no_secret(run: Runner, target: ApiServer, tree: str) -> None:
     options = policy_case(run, target, tree)
     shown = run(k8s_restore, target, check=True, existing="update", _ansible_diff=True, **options)["diff"]["prepared"]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_unowned_fields_beside_an_applier_are_restored(run: Any, api: Any, names
         namespace,
         "--type=merge",
         "-p",
-        __import__("json").dumps({"metadata": {"managedFields": live["metadata"]["managedFields"]}}),
+        json.dumps({"metadata": {"managedFields": live["metadata"]["managedFields"]}}),
     )
     before = owners(api.get("configmap", "m", "-n", namespace))
     assert set(before) == {("argo", "Apply")}

@@ -9,8 +9,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 RUN := tools/run
 # The bed starts before there is an environment, so it runs on any Python 3.11 or newer.
 BED = $$(tools/find-python) tests/sites/bed
-# kubectl's cache, else in the home folder.
-export KUBECACHEDIR := $(CURDIR)/.work/kube-cache
+# The unit tests of the repository's driver run a real restic; the bed builds it at its first use and keeps it.
+RESTIC = "$$($(BED) build restic)/restic"
 # A test file or folder: make unit ONLY=tests/unit/plugins/module_utils/oci
 ONLY ?= tests/unit
 
@@ -73,12 +73,12 @@ sanity: venv ## Run ansible-test sanity
 
 .PHONY: unit
 unit: venv system ## Run the unit tests, in parallel, and print their coverage (ONLY=path for a part of them)
-	@$(RUN) pytest --numprocesses auto --cov --cov-report=term $(ONLY)
+	@MUSTER_RESTIC=$(RESTIC) $(RUN) pytest --numprocesses auto --cov --cov-report=term $(ONLY)
 
 .PHONY: test-lowest
 test-lowest: system ## Run the unit tests with the oldest packages that requirements.txt allows
 	@tools/make-venv .work/venv-lowest requirements/lowest.lock "$$(tools/find-python 3.11)"
-	@MUSTER_VENV="$$PWD/.work/venv-lowest" $(RUN) pytest --numprocesses auto $(ONLY)
+	@MUSTER_VENV="$$PWD/.work/venv-lowest" MUSTER_RESTIC=$(RESTIC) $(RUN) pytest --numprocesses auto $(ONLY)
 
 .PHONY: molecule
 molecule: venv sites ## Run the Molecule scenarios on the two sites

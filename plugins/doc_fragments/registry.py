@@ -26,12 +26,11 @@ options:
         type: str
       password:
         description:
-          - Password or token of O(registry.username).
+          - Password or token of the user.
         type: str
       auth_file:
         description:
-          - File with logins as C(docker login) and C(podman login) write it, used where O(registry.username) is
-            not set.
+          - File with logins as C(docker login) and C(podman login) write it, used where no user is set.
         type: path
       ca_cert:
         description:
@@ -48,3 +47,9 @@ options:
         type: bool
         default: false
 """
+
+    # The same under other names. Annotated, as ansible-test's yamllint reads every plain assignment here as a literal.
+    SOURCES: str = DOCUMENTATION.replace(" registry:", " sources:")
+    MIRRORS: str = DOCUMENTATION.replace(" registry:", " mirrors:")
+    FROM: str = DOCUMENTATION.replace(" registry:", " from:")
+    TARGET: str = DOCUMENTATION.replace(" registry:", " target:")

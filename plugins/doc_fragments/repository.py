@@ -58,3 +58,57 @@ options:
 requirements:
   - restic >= 0.18 (program)
 """
+
+    # A repository whose objects are read and written as they are, without restic.
+    RAW = r"""
+options:
+  repository:
+    description:
+      - The restic repository.
+    type: dict
+    suboptions:
+      url:
+        description:
+          - Where it is, as restic writes it, for example V(s3:https://s3.example.com/bucket/prefix) or a directory.
+        type: str
+        required: true
+      password:
+        description:
+          - Not needed here. Accepted so that the same dictionary serves every module.
+        type: str
+      password_file:
+        description:
+          - Not needed here. Accepted so that the same dictionary serves every module.
+        type: path
+      id:
+        description:
+          - Not used here. Accepted so that the same dictionary serves every module.
+        type: str
+      restic:
+        description:
+          - Not used here. Accepted so that the same dictionary serves every module.
+        type: path
+        default: restic
+      access_key:
+        description:
+          - Access key of the object store. Without it boto3 looks where it always does.
+        type: str
+      secret_key:
+        description:
+          - Secret key that belongs to the access key.
+        type: str
+      region:
+        description:
+          - Region of the object store, where it has one.
+        type: str
+      ca_cert:
+        description:
+          - File with the certificates of the authorities that may vouch for the object store.
+        type: path
+requirements:
+  - boto3 >= 1.36 (Python package), for V(s3:) repositories
+"""
+
+    # The same under other names. Annotated, as ansible-test's yamllint reads every plain assignment here as a literal.
+    SOURCE: str = RAW.replace(" repository:", " source:")
+    DESTINATION: str = RAW.replace(" repository:", " destination:")

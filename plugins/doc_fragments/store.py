@@ -18,7 +18,7 @@ options:
     suboptions:
       url:
         description:
-          - V(s3://bucket/prefix), or V(file:///directory) for a directory.
+          - V(s3://bucket/prefix), or V(file:///directory) for a directory, which must exist.
         type: str
         required: true
       endpoint_url:
@@ -31,7 +31,7 @@ options:
         type: str
       secret_key:
         description:
-          - Secret key that belongs to O(store.access_key).
+          - Secret key that belongs to the access key.
         type: str
       region:
         description:
@@ -44,3 +44,8 @@ options:
 requirements:
   - boto3 >= 1.36 (Python package), for V(s3://) stores
 """
+
+    # The same under other names. Annotated, as ansible-test's yamllint reads every plain assignment here as a literal.
+    WITNESS: str = DOCUMENTATION.replace(" store:", " witness:")
+    SOURCE: str = DOCUMENTATION.replace(" store:", " source_store:")
+    DESTINATION: str = DOCUMENTATION.replace(" store:", " destination_store:")

@@ -21,6 +21,10 @@ description:
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster
+  - muster.container_dr.registry.sources
+  - muster.container_dr.registry.mirrors
+  - muster.container_dr.registry.from
+  - muster.container_dr.registry.target
   - muster.container_dr.progress
 attributes:
   check_mode:
@@ -51,39 +55,6 @@ options:
     type: list
     elements: dict
     default: []
-    suboptions: &registry
-      name:
-        description:
-          - Host, port and path prefix, for example V(registry.example.com/backup).
-        type: str
-        required: true
-      username:
-        description:
-          - User who logs in.
-        type: str
-      password:
-        description:
-          - Password or token of the user.
-        type: str
-      auth_file:
-        description:
-          - File with logins as C(docker login) and C(podman login) write it, used where no user is set.
-          - Without either, the usual files and credential helpers of both are used.
-        type: path
-      ca_cert:
-        description:
-          - File with the certificates of the authorities that may vouch for the registry.
-        type: path
-      validate_certs:
-        description:
-          - Whether the registry's certificate must be valid.
-        type: bool
-        default: true
-      plain_http:
-        description:
-          - Whether to talk to the registry without TLS.
-        type: bool
-        default: false
   mirrors:
     description:
       - Registries in which to look for what the original registry does not have any more, below the same path as this
@@ -91,20 +62,17 @@ options:
     type: list
     elements: dict
     default: []
-    suboptions: *registry
   from:
     description:
       - Copy from this registry and the path below it, where this module has copied the images to before, instead of
         from their original registries.
     type: dict
-    suboptions: *registry
   target:
     description:
       - Copy to this registry, below this path. An image V(shop.example.com:5000/web/front) comes to lie at
         C(shop.example.com-5000/web/front) below it.
       - Without it, images are resolved and nothing is copied.
     type: dict
-    suboptions: *registry
   verify:
     description:
       - Copy nothing; check that O(target) has every manifest, configuration and layer of the images.
@@ -131,6 +99,8 @@ options:
     type: bool
     default: false
 notes:
+  - Where a registry is given neither a user nor an C(auth_file), the usual files and credential helpers of
+    C(docker login) and C(podman login) are used.
   - An image is resolved by the digest in the workload (RV(images[].resolved_by=spec_digest)), by the digest that the
     node runs in the repository as written (V(image_id)) or as the node names it (V(image_id_repository)), in O(mirrors)
     (V(mirror)), by a tag whose configuration is what runs (V(config_digest)). Only what does not run is resolved by its

@@ -196,8 +196,6 @@ seealso:
   - module: muster.container_dr.k8s_snapshot
   - module: muster.container_dr.volume_import
   - module: muster.container_dr.restore_validate
-requirements:
-  - kubernetes (Python package)
 """
 
 EXAMPLES = r"""

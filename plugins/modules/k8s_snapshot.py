@@ -88,8 +88,6 @@ seealso:
   - module: muster.container_dr.k8s_restore
   - module: muster.container_dr.volume_export
   - module: muster.container_dr.recovery_point
-requirements:
-  - kubernetes (Python package)
 """
 
 EXAMPLES = r"""

@@ -20,6 +20,7 @@ description:
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.store
+  - muster.container_dr.store.witness
   - muster.container_dr.signing
 attributes:
   check_mode:
@@ -133,34 +134,7 @@ options:
       - The store at the third place that holds epoch and lock. With O(state=begun) a point that would be
         an orphan gives a warning.
     type: dict
-    suboptions:
-      url:
-        description:
-          - V(s3://bucket/prefix), or V(file:///directory) for a directory, which must exist.
-        type: str
-        required: true
-      endpoint_url:
-        description:
-          - URL of the object store, where it is not AWS itself.
-        type: str
-      access_key:
-        description:
-          - Access key of the object store. Without it boto3 looks where it always does.
-        type: str
-      secret_key:
-        description:
-          - Secret key that belongs to the access key.
-        type: str
-      region:
-        description:
-          - Region of the object store, where it has one.
-        type: str
-      ca_cert:
-        description:
-          - File with the certificates of the authorities that may vouch for the object store.
-        type: path
-requirements:
-  - boto3 >= 1.36 (Python package), for V(s3://) stores
+    required: false
 seealso:
   - module: muster.container_dr.recovery_point_info
 """

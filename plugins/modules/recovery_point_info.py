@@ -19,6 +19,8 @@ extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.attributes.info
   - muster.container_dr.store
+  - muster.container_dr.store.witness
+  - muster.container_dr.repository.raw
   - muster.container_dr.signing
 options:
   application:
@@ -83,78 +85,12 @@ options:
       - The store at the third place that holds the lineage of the application. Without it every timeline counts
         as current.
     type: dict
-    suboptions:
-      url:
-        description:
-          - V(s3://bucket/prefix), or V(file:///directory) for a directory, which must exist.
-        type: str
-        required: true
-      endpoint_url:
-        description:
-          - URL of the object store, where it is not AWS itself.
-        type: str
-      access_key:
-        description:
-          - Access key of the object store. Without it boto3 looks where it always does.
-        type: str
-      secret_key:
-        description:
-          - Secret key that belongs to the access key.
-        type: str
-      region:
-        description:
-          - Region of the object store, where it has one.
-        type: str
-      ca_cert:
-        description:
-          - File with the certificates of the authorities that may vouch for the object store.
-        type: path
+    required: false
   repository:
     description:
       - The repository at this site. A point whose snapshots are not in it is not usable here. Its raw objects
         are listed, which needs no password.
     type: dict
-    suboptions:
-      url:
-        description:
-          - Where it is, as restic writes it, for example V(s3:https://s3.example.com/bucket/prefix) or a directory.
-        type: str
-        required: true
-      password:
-        description:
-          - Not needed here. Accepted so that the same dictionary serves every module.
-        type: str
-      password_file:
-        description:
-          - Not needed here. Accepted so that the same dictionary serves every module.
-        type: path
-      id:
-        description:
-          - Not used here. Accepted so that the same dictionary serves every module.
-        type: str
-      restic:
-        description:
-          - Not used here. Accepted so that the same dictionary serves every module.
-        type: path
-        default: restic
-      access_key:
-        description:
-          - Access key of the object store. Without it boto3 looks where it always does.
-        type: str
-      secret_key:
-        description:
-          - Secret key that belongs to the access key.
-        type: str
-      region:
-        description:
-          - Region of the object store, where it has one.
-        type: str
-      ca_cert:
-        description:
-          - File with the certificates of the authorities that may vouch for the object store.
-        type: path
-requirements:
-  - boto3 >= 1.36 (Python package), for V(s3://) stores
 seealso:
   - module: muster.container_dr.recovery_point
 """

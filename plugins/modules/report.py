@@ -18,6 +18,7 @@ description:
     over it last.
 extends_documentation_fragment:
   - muster.container_dr.attributes
+  - muster.container_dr.store
   - muster.container_dr.signing
 attributes:
   check_mode:
@@ -72,26 +73,7 @@ options:
   store:
     description: Where the signed evidence goes.
     type: dict
-    suboptions:
-      url:
-        description: V(s3://bucket/prefix), or V(file:///directory) for a directory.
-        type: str
-        required: true
-      endpoint_url:
-        description: URL of the object store, where it is not AWS itself.
-        type: str
-      access_key:
-        description: Access key of the object store.
-        type: str
-      secret_key:
-        description: Secret key that belongs to O(store.access_key).
-        type: str
-      region:
-        description: Region of the object store, where it has one.
-        type: str
-      ca_cert:
-        description: File with the certificates of the authorities that may vouch for the object store.
-        type: path
+    required: false
   directory:
     description: Folder on the machine where the module runs; the report goes into a folder of the run's name there.
     type: path
@@ -144,6 +126,7 @@ report:
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
     Options,
+    application,
     signing,
     store,
 )
@@ -154,11 +137,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 impo
 OPTIONS = (
     signing()
     + store(required=False)
+    + application()
     + Options(
         arguments={
             "kind": {"type": "str", "choices": ["drill", "failover", "failback"], "required": True},
             "run": {"type": "str", "required": True},
-            "application": {"type": "dict", "required": True},
             "site": {"type": "str", "required": True},
             "started": {"type": "str", "required": True},
             "incident": {"type": "str"},

@@ -19,6 +19,10 @@ description:
   - It refuses to write into another repository. It removes nothing at the destination.
 extends_documentation_fragment:
   - muster.container_dr.attributes
+  - muster.container_dr.repository.source
+  - muster.container_dr.repository.destination
+  - muster.container_dr.store.source
+  - muster.container_dr.store.destination
   - muster.container_dr.signing
   - muster.container_dr.progress
 attributes:
@@ -33,85 +37,20 @@ options:
     description:
       - The repository to copy.
     type: dict
-    suboptions: &repository
-      url:
-        description:
-          - Where it is, as restic writes it, for example V(s3:https://s3.example.com/bucket/prefix) or a directory.
-        type: str
-        required: true
-      password:
-        description:
-          - Not needed here. Accepted so that the same dictionary serves every module.
-        type: str
-      password_file:
-        description:
-          - Not needed here. Accepted so that the same dictionary serves every module.
-        type: path
-      id:
-        description:
-          - Not used here. Accepted so that the same dictionary serves every module.
-        type: str
-      restic:
-        description:
-          - Not used here. Accepted so that the same dictionary serves every module.
-        type: path
-        default: restic
-      access_key:
-        description:
-          - Access key of the object store. Without it boto3 looks where it always does.
-        type: str
-      secret_key:
-        description:
-          - Secret key that belongs to the access key.
-        type: str
-      region:
-        description:
-          - Region of the object store, where it has one.
-        type: str
-      ca_cert:
-        description:
-          - File with the certificates of the authorities that may vouch for the object store.
-        type: path
   destination:
     description:
       - Where to copy it.
     type: dict
-    suboptions: *repository
   source_store:
     description:
       - The store whose recovery points of O(application) are copied - documents, signatures and facts.
     type: dict
-    suboptions: &store
-      url:
-        description:
-          - V(s3://bucket/prefix), or V(file:///directory) for a directory, which must exist.
-        type: str
-        required: true
-      endpoint_url:
-        description:
-          - URL of the object store, where it is not AWS itself.
-        type: str
-      access_key:
-        description:
-          - Access key of the object store. Without it boto3 looks where it always does.
-        type: str
-      secret_key:
-        description:
-          - Secret key that belongs to the access key.
-        type: str
-      region:
-        description:
-          - Region of the object store, where it has one.
-        type: str
-      ca_cert:
-        description:
-          - File with the certificates of the authorities that may vouch for the object store.
-        type: path
+    required: false
   destination_store:
     description:
       - Where to copy them.
     type: dict
-    suboptions: *store
+    required: false
   application:
     description:
       - The application whose recovery points are copied. Only its C(name) is looked at.
@@ -132,8 +71,6 @@ options:
       - How many objects are copied at the same time.
     type: int
     default: 8
-requirements:
-  - boto3 >= 1.36 (Python package), for repositories and stores in S3
 seealso:
   - module: muster.container_dr.recovery_point
 """

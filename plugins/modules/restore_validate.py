@@ -99,7 +99,7 @@ options:
             description: Password or token of the user.
             type: str
           auth_file:
-            description: Not used for the probe.
+            description: File with logins as C(docker login) and C(podman login) write it, used where no user is set.
             type: path
           ca_cert:
             description: Not used for the probe; the node must trust the registry.

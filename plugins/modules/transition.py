@@ -20,6 +20,7 @@ description:
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.store
+  - muster.container_dr.signing
 attributes:
   check_mode:
     support: full
@@ -34,22 +35,9 @@ options:
   signing:
     description:
       - Key that signs the records of the transition, as C(ssh-keygen -Y) does.
+      - Where O(signing.allowed_signers) is given, the key is checked against it first.
     type: dict
     required: true
-    suboptions:
-      key:
-        description:
-          - File with the OpenSSH private key that signs. It must not ask for a passphrase.
-        type: path
-      allowed_signers:
-        description:
-          - File that lists who may sign. Where it is given, the key is checked against it first.
-        type: path
-      identity:
-        description:
-          - The name under which O(signing.key) stands in O(signing.allowed_signers).
-        type: str
-        default: muster
   state:
     description:
       - V(begun) takes the lock and a new epoch.
@@ -123,8 +111,6 @@ options:
     description:
       - Id of the recovery point that was restored. Required with O(state=finished).
     type: str
-requirements:
-  - boto3 >= 1.36 (Python package), for V(s3://) stores
 notes:
   - O(store) is the witness here.
 seealso:

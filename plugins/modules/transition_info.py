@@ -28,8 +28,6 @@ options:
     description:
       - Return this transition only.
     type: str
-requirements:
-  - boto3 >= 1.36 (Python package), for V(s3://) stores
 notes:
   - O(store) is the witness here.
 seealso:

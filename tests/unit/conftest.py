@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".work" / "ansible"
 
+# As tools/run sets them, for a pytest that was started otherwise.
+os.environ.setdefault("ANSIBLE_HOME", str(ROOT / ".work" / "ansible-home"))
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(ROOT / ".work" / "hypothesis"))
 subprocess.run([ROOT / "tools" / "link-collection"], check=True)
 if str(COLLECTIONS) not in sys.path:
     sys.path.insert(0, str(COLLECTIONS))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import sys
 from collections.abc import Iterator
@@ -178,12 +179,9 @@ def documentation(path: Path, variable: str) -> Any:
 
 def fragment(reference: str, part: str) -> Any:
     """The options or attributes that a documentation fragment of ours brings."""
-    path = ROOT / "plugins" / "doc_fragments" / f"{reference.split('.')[2]}.py"
-    section = (reference.split(".")[3:] or ["documentation"])[0].upper()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == section:
-            return (yaml.safe_load(ast.literal_eval(node.value)) or {}).get(part) or {}
-    raise AssertionError(f"{reference} is no documentation fragment")
+    _namespace, _collection, plugin, *section = reference.split(".")
+    found = importlib.import_module(f"{OURS}.doc_fragments.{plugin}").ModuleDocFragment
+    return yaml.safe_load(getattr(found, (section or ["documentation"])[0].upper())).get(part) or {}
 
 
 def with_fragments(described: dict[str, Any], part: str) -> dict[str, Any]:

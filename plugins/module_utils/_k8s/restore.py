@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -153,15 +151,15 @@ def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
     if params["isolate"]:
         shut = bubble.Bubble(str(params["run"]), application, params["suspend_cronjobs"])
     registry = without_empty(params["registry"])
-    login = _login(registry)
-    images = image_names.ImageNames.of(registry or None, params["images"] or [], login is not None)
+    auths = pull_secret.logins(registry)
+    images = image_names.ImageNames.of(registry or None, params["images"] or [], bool(auths))
     labels = {kinds.ROLE: kinds.PULL_SECRET, kinds.MANAGED_BY: kinds.MANAGER}
     return plan.Wishes(
         point=str(params["point"] or found),
         application=application,
         namespaces=mapping.NamespaceMapping(names),
         images=images,
-        pull_secret=pull_secret.pull_secret("", image_names.PULL_SECRET, login, labels) if login else None,
+        pull_secret=pull_secret.pull_secret("", image_names.PULL_SECRET, auths, labels) if auths else None,
         storage_classes={str(old): str(new) for old, new in (params["storage_classes"] or {}).items()},
         include_kinds=params["include_kinds"] or (),
         exclude_kinds=params["exclude_kinds"] or (),
@@ -175,30 +173,6 @@ def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
 
 def _texts(values: Mapping[str, Any] | None) -> dict[str, str]:
     return {str(name): str(value) for name, value in (values or {}).items()}
-
-
-def _login(registry: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The registry with a user name and password, given or from the auth file; ``None``: pulled without a login."""
-    if not registry:
-        return None
-    if registry.get("username"):
-        return dict(registry)
-    if not registry.get("auth_file"):
-        return None
-    host = str(registry["name"]).split("/", 1)[0]
-    try:
-        document = json.loads(Path(registry["auth_file"]).read_text(encoding="utf-8"))
-        entry = (document.get("auths") or {}).get(host) or {}
-        pair = base64.b64decode(entry["auth"]).decode() if entry.get("auth") else ""
-    except (OSError, ValueError, AttributeError):
-        raise InvalidInput(
-            "read",
-            f"auth file {registry['auth_file']}",
-            "it is not a readable file of registry logins",
-            "See registry.auth_file.",
-        ) from None
-    username, colon, password = pair.partition(":")
-    return {**registry, "username": username, "password": password} if colon else None
 
 
 # -- results ----------------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def snapshot(request: Request) -> dict[str, Any]:
             error.result = {**result, "changed": False, **error.result}
             raise
     result["snapshot"] = {
-        "repository": repository.id,
+        "repository": repository.identify(),
         "id": backup.snapshot,
         "tree": backup.tree,
         "host": host,

@@ -68,7 +68,8 @@ def meaning(code: int) -> Exit:
     return TABLE.get(code, FAILED)
 
 
-# Words of restic, of its S3 client and of Go's network code. Matched against the last message only.
+# Words of restic, of its S3 client, of object stores and of Go's network code, in any case: the same errno is "no space
+# left on device" from a kernel and "No space left on device" from a gateway. Matched against the last message only.
 _SIGNS: tuple[tuple[tuple[str, ...], type[MusterError], str, str], ...] = (
     (
         ("bucket does not exist", "NoSuchBucket"),
@@ -135,7 +136,8 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[MusterError], str, str], ...] = (
             "context deadline exceeded",
             "TLS handshake timeout",
             "503 Service Unavailable",
-            "EOF",
+            "unexpected EOF",
+            ": EOF",
         ),
         Unavailable,
         "the repository's server does not answer",
@@ -147,10 +149,10 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[MusterError], str, str], ...] = (
 def problem(action: str, target: str, code: int, message: str) -> MusterError:
     """The error for a restic command that ended with ``code`` after saying ``message`` last."""
     known = meaning(code)
-    text = first_line(message)
+    text, said = first_line(message), message.lower()
     if known.code in (1, 10, 130):
         for words, error, reason, hint in _SIGNS:
-            if any(word in message for word in words):
+            if any(word.lower() in said for word in words):
                 detail = f"{reason} ({text})" if text else reason
                 return error(action, target, detail, hint)
     if known is FAILED:

@@ -30,8 +30,8 @@ def repository(request: Request) -> dict[str, Any]:
             return {"changed": True, "id": None, "msg": f"Would make {opened.target}"}
         opened.init()
         made = True
-    opened.ready()
+    identity = opened.identify()
     if request.params.get("check_data") is not None and not request.check_mode:
         opened.check(read_data=request.params["check_data"] or None)
     said = "Made" if made else "Found"
-    return {"changed": made, "id": opened.id, "msg": f"{said} {opened.target}, id {opened.id[:10]}"}
+    return {"changed": made, "id": identity, "msg": f"{said} {opened.target}, id {identity[:10]}"}

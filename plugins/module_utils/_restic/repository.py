@@ -137,9 +137,8 @@ class Repository:
         """Find out within seconds why it cannot be reached or read, where that is so."""
         s3_probe.probe(self.url, self.environment(), self.region, self.ca_cert)
 
-    @property
-    def id(self) -> str:
-        """The repository's id; read (and compared with the pinned one) once.
+    def identify(self) -> str:
+        """Open the repository, once, and return its id, which must be the pinned one where one was pinned.
 
         Raises :class:`NotFound` (no repository, no bucket), ``Denied`` (password, key), ``Unavailable`` or, where
         another id was pinned, :class:`Refused`.
@@ -148,10 +147,15 @@ class Repository:
             if self._identity is None:
                 self.probe()
                 self._identity = self._read_id()
-            identity = self._identity
-        if self.pinned:
-            self.check_identity(self.pinned)
-        return identity
+        if self.pinned and self._identity != self.pinned:
+            raise Refused(
+                "use",
+                self.target,
+                f"its id is {self._identity}, expected was {self.pinned}",
+                "Another repository is at this address. Correct the URL, or the pinned id if it was replaced "
+                "on purpose.",
+            )
+        return self._identity
 
     def _read_id(self) -> str:
         ended = self._run(["cat", "config", "--no-lock"], "open", timeout=_QUICK)
@@ -161,25 +165,6 @@ class Repository:
                 "use", self.target, f"its format version is {config.get('version')}", "Create one with version 2."
             )
         return str(config["id"])
-
-    def check_identity(self, pinned: str) -> None:
-        """Raise :class:`Refused` where the repository is not the one whose id was noted down."""
-        if self._identity is None:
-            with self._lock:
-                self.probe()
-                self._identity = self._read_id()
-        if self._identity != pinned:
-            raise Refused(
-                "use",
-                self.target,
-                f"its id is {self._identity}, expected was {pinned}",
-                "Another repository is at this address. Correct the URL, or the pinned id if it was replaced "
-                "on purpose.",
-            )
-
-    def ready(self) -> None:
-        """Make sure, once, that the repository opens and is the one that was pinned."""
-        _opened = self.id
 
     def exists(self) -> bool:
         """Whether a repository is there. Everything but a plain "no repository" is raised."""
@@ -221,7 +206,7 @@ class Repository:
         restic runs inside the directory, so that the snapshot does not depend on where it lies, and ``group_by``
         finds the parent by host alone. Raises :class:`Incomplete` where a file could not be read.
         """
-        self.ready()
+        self.identify()
         arguments = ["backup", "--host", host, "--group-by", group_by, "--retry-lock", RETRY_LOCK]
         arguments += [part for tag in tags for part in ("--tag", _tag(tag))]
         ended = self._run(
@@ -250,7 +235,7 @@ class Repository:
             arguments += ["--host", host]
         if tags:
             arguments += ["--tag", ",".join(_tag(tag) for tag in tags)]
-        self.ready()
+        self.identify()
         ended = self._run([*arguments, *ids], "list snapshots of", timeout=_QUICK)
         document = ended.document if isinstance(ended.document, list) else []
         return sorted((_snapshot(entry) for entry in document), key=lambda snapshot: snapshot.time)
@@ -278,7 +263,7 @@ class Repository:
         timeout: float | None = None,
     ) -> Restored:
         """Restore a snapshot (or ``SNAPSHOT:/path`` in it) into a directory; ``verify`` reads it all back."""
-        self.ready()
+        self.identify()
         arguments = ["restore", snapshot, "--target", str(target_dir), "--retry-lock", RETRY_LOCK]
         if verify:
             arguments.append("--verify")

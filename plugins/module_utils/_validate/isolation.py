@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import pull_secret
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins, pull_secret
 from ansible_collections.muster.container_dr.plugins.module_utils._validate.check import Finding, Result
 
 _LABEL = "container-dr.muster.dev"
@@ -61,7 +61,8 @@ def probe(
         f"{_LABEL}/role": "probe",
         f"{_LABEL}/run": run,
     }
-    secret = pull_secret(namespace, name, registry, labels) if registry else None
+    auths = logins(registry)
+    secret = pull_secret(namespace, name, auths, labels) if auths else None
     pod_path = object_path("v1", "pods", namespace)
     secret_path = object_path("v1", "secrets", namespace)
     try:

@@ -219,7 +219,8 @@ class _Facts:
         try:
             _check(claim)
             wanted = self._methods.get(claim.storage_class or "", "auto")
-            if wanted != "live" and claim.driver and (wanted == "snapshot" or self._can_snapshot(claim.driver)):
+            # A live copy of a database is torn: where snapshots are the driver's way, it takes somebody's word.
+            if wanted != "live" and claim.driver:
                 return replace(plan, method="snapshot", snapshot_class=self._snapshot_class(claim))
             if wanted == "snapshot":
                 raise InvalidInput(
@@ -235,10 +236,6 @@ class _Facts:
         except MusterError as error:
             return replace(plan, problem=error)
         return plan
-
-    def _can_snapshot(self, driver: str) -> bool:
-        """Drivers for which somebody made a class. One that has none cannot be told from one that can not."""
-        return bool(self._snapshot_classes().get(driver)) or driver in self._explicit
 
     def _snapshot_classes(self) -> dict[str, list[JSON]]:
         if self._classes is None:
@@ -277,7 +274,8 @@ class _Facts:
                 "snapshot",
                 f"volume {claim.label}",
                 f"no VolumeSnapshotClass is for its driver {driver}",
-                "Create one, or set methods for its storage class to live.",
+                f"Create one. If the driver can not make snapshots, set the method of storage class "
+                f"{claim.storage_class or 'of this volume'} to live: its data is then read while it is in use.",
             )
         raise InvalidInput(
             "snapshot",

@@ -80,7 +80,7 @@ class _Export:
 
     def run(self) -> JSON:
         # Before anything is frozen: a repository that cannot take the data is found out here.
-        self._repository.ready()
+        self._repository.identify()
         if self._phase == "move":
             return self._run_move([Cut.read(document) for document in self._request.params.get("cuts") or []])
         survey = claims.survey(

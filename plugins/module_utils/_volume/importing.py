@@ -84,7 +84,7 @@ class _Import:
         self._run = naming.new_run()
 
     def run(self) -> JSON:
-        self._repository.ready()
+        self._repository.identify()
         targets = self._plan()
         self._refuse(targets)
         if self._request.check_mode:

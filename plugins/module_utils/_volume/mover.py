@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins, pull_secret
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
 
@@ -270,9 +270,8 @@ def secrets(mover: Mover, settings: Settings, repository: Repository, owner: JSO
     if settings.registry:
         made.append(
             {
+                **pull_secret(mover.namespace, f"{mover.name}-pull", logins(settings.registry), mover.labels),
                 **_owned(mover, owner, "Secret", f"{mover.name}-pull"),
-                "type": "kubernetes.io/dockerconfigjson",
-                "data": {".dockerconfigjson": _encode(_docker_config(settings.registry, settings.image))},
             }
         )
     values = {"password": repository.secrets["RESTIC_PASSWORD"]}
@@ -353,24 +352,6 @@ def _owned(mover: Mover, owner: JSON, kind: str, name: str, api_version: str = "
             "ownerReferences": [reference],
         },
     }
-
-
-def _docker_config(registry: Mapping[str, Any], image: str) -> str:
-    server = str(registry.get("name") or image).split("/", 1)[0]
-    if registry.get("username"):
-        login = f"{registry['username']}:{registry.get('password') or ''}"
-        return json.dumps({"auths": {server: {"auth": base64.b64encode(login.encode()).decode()}}})
-    if registry.get("auth_file"):
-        try:
-            document = json.loads(Path(str(registry["auth_file"])).expanduser().read_text(encoding="utf-8"))
-            auths = document.get("auths", {})
-        except (OSError, ValueError, AttributeError):
-            raise InvalidInput(
-                "read", f"auth_file {registry['auth_file']}", "it cannot be read as a login file", "Log in again."
-            ) from None
-        # Only the login that the mover's image needs goes into the cluster.
-        return json.dumps({"auths": {key: value for key, value in auths.items() if key.split("/", 1)[0] == server}})
-    return json.dumps({"auths": {}})
 
 
 def _encode(text: str) -> str:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
@@ -37,6 +37,10 @@ _BAD_STARTS = (
     "CreateContainerError",
 )
 _BAD_START_SECONDS = 45.0
+
+
+class ReportLost(Incomplete):
+    """A mover ended well, and its pod was gone before its report was read."""
 
 
 class Advance(Protocol):
@@ -66,6 +70,23 @@ def run(
     advance: Advance | None = None,
 ) -> Report:
     """Run one mover to its end and remove it, whatever happened. Returns only where restic ended with 0."""
+    try:
+        return _run_once(cluster, mover, settings, repository, action, target, advance)
+    except ReportLost:
+        # Its work is done and is found again, so that doing it once more takes little. The data on a claim is its own.
+        again = replace(mover, only_if_empty=False)
+        return _run_once(cluster, again, settings, repository, action, target, advance)
+
+
+def _run_once(
+    cluster: Cluster,
+    mover: parts.Mover,
+    settings: parts.Settings,
+    repository: Repository,
+    action: str,
+    target: str,
+    advance: Advance | None,
+) -> Report:
     jobs = object_path("batch/v1", "jobs", mover.namespace)
     owner = cluster.create(jobs, parts.job(mover, settings, repository))
     try:
@@ -159,7 +180,7 @@ class _Follower:
                     report = read_report(0, str(terminated.get("message") or ""))
                     if report.summary:
                         return report
-            raise Incomplete(
+            raise ReportLost(
                 self._action, self._target, "the mover ended and its report is lost with its pod", "Run it again."
             )
         failed = conditions.get("Failed") or conditions.get("FailureTarget")

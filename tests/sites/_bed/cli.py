@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import cache, engine, faults, gobuild, reset, stores, upkeep
+from . import cache, cluster, engine, faults, gobuild, reset, stores, upkeep
 from .engine import Engine
 from .places import Bed
-from .steps import BedError, say, step
+from .steps import BedError, interrupted, say, step
 
 EPILOG = """\
 places: east, west, witness. parts of a place: node, registry, s3 (the witness: s3).
@@ -51,6 +51,9 @@ def parser() -> argparse.ArgumentParser:
     verb("partition", "drop all packets between a site and its peers", site=True).add_argument(
         "peers", metavar="PEER", nargs="*"
     )
+    rotten = verb("rot", "flip one bit of an object in a place's S3", site=True)
+    rotten.add_argument("object", metavar="BUCKET/KEY")
+    rotten.add_argument("--byte", type=int, default=0, help="the position of the byte; 0 unless said")
     verb("heal", "undo all faults")
     verb("reset", "empty a place: objects, images, buckets", site=True)
     verb("firewall", "switch the enforcement of network policies", site=True).add_argument(
@@ -62,8 +65,8 @@ def parser() -> argparse.ArgumentParser:
     push = verb("push", "push an image of the engine to a site's registry; prints its name by digest", site=True)
     push.add_argument("image", metavar="IMAGE")
     push.add_argument("reference", metavar="REPOSITORY:TAG")
-    verb("build", "build the programs of a group below tests/sites/go; prints their folder").add_argument(
-        "group", choices=sorted(gobuild.GROUPS)
+    verb("build", "build the CSI driver, or a group below tests/sites/go; prints the folder").add_argument(
+        "group", choices=["csi-driver", *sorted(gobuild.GROUPS)]
     )
     return top
 
@@ -100,7 +103,10 @@ def act(bed: Bed, options: argparse.Namespace) -> int:
         say(cache.clean(bed))
         return 0
     if options.verb == "build":
-        with step(f"build {options.group}", bed.logs, quiet=True):
+        if options.group == "csi-driver":
+            print(cluster.driver(bed).parent)
+            return 0
+        with step(f"build {options.group}", bed.logs, quiet=gobuild.folder_of(bed, options.group).exists()):
             print(gobuild.build(bed, options.group))
         return 0
     host = found(bed)
@@ -111,6 +117,8 @@ def act(bed: Bed, options: argparse.Namespace) -> int:
         reset.reset(bed, host, options.site)
     elif options.verb == "partition":
         faults.partition(bed, host, options.site, options.peers)
+    elif options.verb == "rot":
+        faults.rot(bed, host, options.site, options.object, options.byte)
     elif options.verb == "firewall":
         faults.firewall(bed, host, options.site, options.state == "on")
     elif options.verb == "push":
@@ -140,12 +148,20 @@ def tell(bed: Bed, options: argparse.Namespace) -> int:
     return 0 if well else 1
 
 
+def places_of_others(bed: Bed) -> dict[str, str]:
+    """Environment that keeps the programs which the bed runs from writing into the home folder."""
+    return {"KUBECACHEDIR": str(bed.checkout / ".work/kube-cache"), "PIP_CACHE_DIR": str(bed.cache / "pip")}
+
+
 def main(words: list[str]) -> int:
     """Run a verb. Exit codes: 0 done, 1 no (probe, status), 2 wrong usage, 3 failed, 130 interrupted."""
     options = parser().parse_args(words)
     bed = Bed(Path(__file__).resolve().parents[3])
     os.umask(0o022)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that half-made files are removed
+    os.environ.update(places_of_others(bed))
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+            signal.signal(number, interrupted)  # so that half-made files are removed
     try:
         if options.verb in ("status", "facts", "probe"):
             return tell(bed, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -211,6 +212,27 @@ def partition(bed: Bed, engine: Engine, site: str, names: list[str]) -> None:
     say(f"{site}: cut off from {', '.join(names) or 'everything'}")
 
 
+def rot(bed: Bed, engine: Engine, site: str, name: str, position: int) -> None:
+    """Flip one bit of an object in a site's S3, behind the gateway's back, as a dying disk does; heal flips it back."""
+    (target,) = targets(bed, engine, site, ["s3"])
+    if ["rot", site, name, str(position)] in settings.load(bed).faults:
+        raise BedError(f"Byte {position} of {name} is flipped already", "Run `bed heal`, which flips it back.")
+    with step(f"rot {site}", bed.logs, quiet=True):
+        flip(engine, target, name, position)
+    record(bed, "rot", site, name, str(position))
+    say(f"{site}: bit 0 of byte {position} of {name} is flipped")
+
+
+def flip(engine: Engine, target: Target, name: str, position: int) -> None:
+    """Flip the lowest bit of one byte; a second flip is as if nothing had been."""
+    program = (
+        'my ($name, $at) = @ARGV; open(my $f, "+<", $name) or die "$name: $!\n"; binmode $f; seek($f, $at, 0); '
+        'read($f, my $byte, 1) == 1 or die "it ends before byte $at\n"; seek($f, $at, 0); '
+        'print $f chr(ord($byte) ^ 1); close($f) or die "$!\n"'
+    )
+    engine.docker("exec", target.container, "perl", "-e", program, f"/data/buckets/{name}", str(position))
+
+
 def reachable(bed: Bed, engine: Engine, source: str, goal: str) -> bool:
     """True when a connection can be opened from a place (`east`, `s3:west`, `control`) to another."""
     part, _, where = goal.partition(":")
@@ -251,6 +273,10 @@ def heal(bed: Bed, engine: Engine) -> None:
     for fault in settings.load(bed).faults:
         if fault[0] == "firewall-off" and any(t.site == fault[1] and t.part == "node" for t in present):
             firewall(bed, engine, fault[1], on=True)
+        if fault[0] == "rot" and any(t.site == fault[1] and t.part == "s3" for t in present):
+            (store,) = targets(bed, engine, fault[1], ["s3"])
+            with contextlib.suppress(CommandError):  # the object may have been deleted since
+                flip(engine, store, fault[2], int(fault[3]))
     kept = settings.load(bed)
     kept.faults = []
     settings.save(bed, kept)

@@ -1,4 +1,7 @@
-"""Programs built from Go modules. Each folder below tests/sites/go is a module that only pins versions and sums."""
+"""Programs built from Go modules. Each folder below tests/sites/go is a module that pins versions and sums.
+
+Most have no code of their own; where one has (CoreDNS), it chooses parts of what it pins.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ GROUPS = {
                              "kube-scheduler", "kube-proxy")),
     "kind": Group({"sigs.k8s.io/kind": "kind"}, {"sigs.k8s.io/kind": (".", "source")}),
     "etcd": Group({"go.etcd.io/etcd/server/v3": "etcd"}),
-    "coredns": Group({"github.com/coredns/coredns": "coredns"}),
+    "coredns": Group({"muster/sites/coredns": "coredns"}),
     "local-path": Group({"github.com/rancher/local-path-provisioner": "local-path-provisioner"}),
     "kube-router": Group({"github.com/cloudnativelabs/kube-router/v2/cmd/kube-router": "kube-router"}),
     "csi-sidecars": Group(
@@ -55,7 +58,7 @@ GROUPS = {
     "crane": Group({"github.com/google/go-containerregistry/cmd/crane": "crane"}),
     "restic": Group({"github.com/restic/restic/cmd/restic": "restic"}),
 }  # fmt: skip
-# Not needed by a running bed: built when asked for.
+# Not needed by a running bed: built when asked for, by csi/sanity-check.
 ON_DEMAND = {"csi-sanity"}
 
 
@@ -90,7 +93,7 @@ def made_from(bed: Bed, group: str) -> str:
     folder = bed.here / "go" / group
     recipe = GROUPS[group]
     return cache.key(
-        folder / "go.mod", folder / "go.sum", json.dumps([recipe.packages, recipe.files]),
+        *sorted(folder.glob("*.go")), folder / "go.mod", folder / "go.sum", json.dumps([recipe.packages, recipe.files]),
         linker_flags(bed, group), os.uname().machine,
     )  # fmt: skip
 
@@ -114,8 +117,13 @@ def missing(bed: Bed) -> list[str]:
 
 
 def environment(bed: Bed, source: Path) -> dict[str, str]:
-    """Go's environment: caches in the bed's cache folder, nothing of the user's settings that could change a build."""
+    """Go's environment: caches in the bed's cache folder, nothing of the user's settings that could change a build.
+
+    Go writes its counters below XDG_CONFIG_HOME; where modules come from (GOPROXY) stays what the user has set.
+    """
+    settings = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return {
+        "XDG_CONFIG_HOME": str(bed.cache / "go/config"), "GOENV": os.environ.get("GOENV") or str(settings / "go/env"),
         "GOCACHE": str(bed.cache / "go/build"), "GOMODCACHE": str(bed.cache / "go/mod"), "GOFLAGS": "-mod=readonly",
         "GOWORK": "off", "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GO111MODULE": "on", "PWD": str(source),
     }  # fmt: skip
@@ -126,7 +134,7 @@ def go(bed: Bed) -> str:
     found = shutil.which("go")
     least = max(_least(bed.here / "go" / group / "go.mod") for group in GROUPS)
     if found:
-        have = re.search(r"go(\d+)\.(\d+)", run([found, "env", "GOVERSION"], env={"GOTOOLCHAIN": "local"}))
+        have = re.search(r"go(\d+)\.(\d+)", run([found, "env", "GOVERSION"], env=environment(bed, bed.here)))
         if have and (int(have[1]), int(have[2])) >= least:
             return found
     home = bed.cache / "go/toolchain"
@@ -156,6 +164,13 @@ def forget(bed: Bed) -> None:
     """Remove Go's own caches: with all programs built, they are ten gigabytes that nobody needs."""
     for folder in ("build", "mod"):
         cache.remove(bed.cache / "go" / folder)
+
+
+def fetch(bed: Bed, group: str) -> None:
+    """Get the modules that a group is built from, unless it is built."""
+    if not folder_of(bed, group).exists():
+        source = bed.here / "go" / group
+        run([go(bed), "list", "-deps", *GROUPS[group].packages], cwd=source, env=environment(bed, source))
 
 
 def build(bed: Bed, group: str) -> Path:

@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 from . import archive, cache, gobuild
 from .engine import Engine
 from .places import Bed
-from .steps import BedError, note, pipe, run, step
+from .steps import BedError, note, pipe, run, started, step
 
 SLIM = "debian:bookworm-slim"
 SUITE = "bookworm"
@@ -93,7 +93,7 @@ def keep(bed: Bed, engine: Engine, title: str, wanted: list[str]) -> None:
 def pull(engine: Engine, name: str, patience: float = 10, timeout: float = 600) -> bool:
     """Pull an image; a registry that has not begun to answer within `patience` seconds is taken for not there."""
     note(f"$ docker pull {name}")
-    with subprocess.Popen(
+    with started(
         ["docker", "pull", name],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -195,7 +195,7 @@ def tree_of(engine: Engine, image: str, layer: archive.Layer, files: dict[str, P
         for source, target in taken:
             engine.docker("cp", f"{container}:{source}", target)
         export = ["docker", "export", container]
-        with subprocess.Popen(export, stdout=subprocess.PIPE, env={**os.environ, **engine.env}) as tree:
+        with started(export, stdout=subprocess.PIPE, env={**os.environ, **engine.env}) as tree:
             archive.compose(layer, cast("BinaryIO", tree.stdout), files)
         if tree.returncode != 0:
             raise BedError(f"{image} could not be read back from the engine")

@@ -14,6 +14,8 @@ REGISTRY_PORT = 5000
 S3_PORT = 7070
 API_PORT = 6443
 BUCKET = "muster"
+# A second bucket of every store, on a disk of its own that is soon full.
+CRAMPED, CRAMPED_BYTES = "cramped", 6 * 1024 * 1024
 USER = "muster"
 REGION = "us-east-1"
 # Different ranges at each site, as in life: what a restore keeps by mistake (a cluster IP) does not fit.

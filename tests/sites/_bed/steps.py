@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -13,13 +14,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 _log: contextvars.ContextVar[Path | None] = contextvars.ContextVar("log", default=None)
 _step: contextvars.ContextVar[str] = contextvars.ContextVar("step", default="")
 _print = threading.Lock()
 _began = time.monotonic()
+_running: set[subprocess.Popen[bytes]] = set()
+_ending = threading.Event()
+# Seconds that a program has to end by itself, and that one may take which tidies up after an interrupt
+GRACE = 10.0
 
 
 class BedError(Exception):
@@ -76,6 +81,52 @@ def note(text: str) -> None:
             out.write(text + "\n")
 
 
+@contextlib.contextmanager
+def started(argv: Sequence[str | Path], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A program with a session of its own. If the block fails, or the bed is interrupted, all that it started ends."""
+    process = subprocess.Popen([str(word) for word in argv], start_new_session=True, **options)
+    _running.add(process)
+    try:
+        with process:
+            try:
+                yield process
+            except BaseException:
+                _end([process])
+                raise
+    finally:
+        _running.discard(process)
+
+
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    left = list(processes)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        end = time.monotonic() + GRACE
+        left = [process for process in left if _signal(process, number)]
+        while left and time.monotonic() < end:
+            time.sleep(0.05)
+            left = [process for process in left if _signal(process, 0)]
+
+
+def _signal(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to a program and all that it started (0: none); False when nothing of it is left."""
+    process.poll()
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def interrupted(_number: int, _frame: object) -> None:
+    """Signal handler: end the programs that run in any thread, and say so to the main one.
+
+    What is started from now on tidies up, and has little time for it.
+    """
+    _ending.set()
+    threading.Thread(target=_end, args=(list(_running),)).start()
+    raise KeyboardInterrupt
+
+
 def run(
     argv: Sequence[str | Path],
     *,
@@ -93,24 +144,24 @@ def run(
     note("$ " + shlex.join(words))
     data = feed.encode() if isinstance(feed, str) else feed
     try:
-        done = subprocess.run(
+        with started(
             words,
-            input=data,
-            stdin=subprocess.DEVNULL if data is None else None,
-            capture_output=True,
+            stdin=subprocess.DEVNULL if data is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             cwd=cwd,
             env={**os.environ, **(env or {})},
-            timeout=timeout,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise BedError(f"{Path(words[0]).name} {' '.join(words[1:3])} took longer than {timeout:.0f} s") from None
+        ) as process:
+            limit = min(timeout or GRACE, GRACE) if _ending.is_set() else timeout
+            written, said = process.communicate(data, timeout=limit)
+    except subprocess.TimeoutExpired as error:
+        raise BedError(f"{Path(words[0]).name} {' '.join(words[1:3])} took longer than {error.timeout:.0f} s") from None
     except FileNotFoundError:
         raise BedError(f"The program {words[0]} is not on this machine") from None
-    out, err = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    note((out if len(out) < 20000 else out[:20000] + "…") + err + f"-> {done.returncode}")
-    if check and done.returncode != 0:
-        raise CommandError(words, done.returncode, err or out)
+    out, err = written.decode(errors="replace"), said.decode(errors="replace")
+    note((out if len(out) < 20000 else out[:20000] + "…") + err + f"-> {process.returncode}")
+    if check and process.returncode != 0:
+        raise CommandError(words, process.returncode, err or out)
     return out
 
 
@@ -128,10 +179,8 @@ def pipe(first: Sequence[str | Path], second: Sequence[str | Path], *, env: Mapp
     note(f"$ {shlex.join(map(str, first))} | {shlex.join(map(str, second))}")
     full = {**os.environ, **(env or {})}
     with (
-        subprocess.Popen([*map(str, first)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=full) as source,
-        subprocess.Popen(
-            [*map(str, second)], stdin=source.stdout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=full
-        ) as sink,
+        started(first, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=full) as source,
+        started(second, stdin=source.stdout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=full) as sink,
     ):
         assert source.stdout is not None and source.stderr is not None
         source.stdout.close()
@@ -146,9 +195,11 @@ def pipe(first: Sequence[str | Path], second: Sequence[str | Path], *, env: Mapp
 
 
 def wait_for(what: str, ready: Callable[[], bool], timeout: float, interval: float = 0.3) -> None:
-    """Ask until it is so. Raises BedError when it is not so in time."""
+    """Ask until it is so. Raises BedError when it is not so in time, or the bed is interrupted."""
     end = time.monotonic() + timeout
     while not ready():
+        if _ending.is_set():
+            raise BedError(f"{what} was not waited for, as the bed was interrupted")
         if time.monotonic() > end:
             raise BedError(f"{what} was not ready within {timeout:.0f} s")
         time.sleep(interval)

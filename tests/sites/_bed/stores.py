@@ -16,7 +16,7 @@ from pathlib import Path
 from . import gobuild
 from .authority import certificate, registry_login, s3_login, write
 from .engine import Engine
-from .places import BUCKET, REGISTRY_PORT, S3_PORT, WITNESS, Bed
+from .places import BUCKET, CRAMPED, CRAMPED_BYTES, REGISTRY_PORT, S3_PORT, WITNESS, Bed
 from .s3 import S3
 from .steps import BedError, note, run, step, wait_for
 
@@ -74,7 +74,8 @@ def start(bed: Bed, engine: Engine, site: str, part: str, services: str) -> None
         # action at a time makes conditional writes what they must be for the witness's locks.
         limit = "VGW_POSIX_CONCURRENCY=1\n" if site == WITNESS else ""
         write(env, f"ROOT_ACCESS_KEY={access}\nROOT_SECRET_KEY={secret}\nVGW_REGION={region}\n{limit}")
-        words += ["--env-file", str(env), services, "sh", "-c"]
+        words += ["--tmpfs", f"/data/buckets/{CRAMPED}:size={CRAMPED_BYTES}", "--env-file", str(env)]
+        words += [services, "sh", "-c"]
         # Versions lie beside the buckets, so that object lock can be tried. A killed gateway leaves no lock behind.
         words.append(
             "mkdir -p /data/buckets /data/versions && exec versitygw --port :7070 --cert /tls/tls.crt "

@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +49,11 @@ def up(bed: Bed, nodes: int | None = None) -> None:
     say("both sites and the witness are up: .work/sites/bed.json tells where everything is")
 
 
+def fetch(bed: Bed, group: str) -> None:
+    with step(f"fetch {group}", bed.logs, quiet=True):
+        gobuild.fetch(bed, group)
+
+
 @contextlib.contextmanager
 def builder(bed: Bed) -> Iterator[Callable[[], None]]:
     """Build the missing Go programs beside other work; the yielded function waits for them."""
@@ -56,9 +62,16 @@ def builder(bed: Bed) -> Iterator[Callable[[], None]]:
     def build() -> None:
         try:
             missing = gobuild.missing(bed)
-            for group in missing:
-                with step(f"build {group}", bed.logs):
-                    gobuild.build(bed, group)
+            # Downloads wait for the network, builds for the processor: the next group's modules come meanwhile.
+            ahead = ThreadPoolExecutor(1)
+            try:
+                coming = [ahead.submit(fetch, bed, group) for group in missing]
+                for group, fetched in zip(missing, coming, strict=True):
+                    with step(f"build {group}", bed.logs):
+                        fetched.result()
+                        gobuild.build(bed, group)
+            finally:
+                ahead.shutdown(cancel_futures=True)
             if missing:
                 gobuild.forget(bed)
         except BaseException as error:  # raised again by whoever waits

@@ -21,11 +21,13 @@ class FolderRepository:
     """Offers what the engine asks of :class:`_restic.repository.Repository` for whole folders."""
 
     place: Path
-    id: str = "f" * 64
     stored: list[Snapshot] = field(default_factory=list)
 
     def open(self, _options: Any) -> FolderRepository:
         return self
+
+    def identify(self) -> str:
+        return "f" * 64
 
     def backup_directory(self, path: Path, *, host: str, tags: Sequence[str], group_by: str) -> Backup:
         files = [file for file in sorted(path.rglob("*")) if file.is_file()]

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import ipaddress
+import subprocess
 
 import pytest
-from _bed import faults, settings
+from _bed import faults, reset, settings
 from _bed.engine import Engine
 from _bed.places import Network
 from _bed.steps import BedError
@@ -93,3 +94,45 @@ def test_faults_are_remembered_once(bed):
     faults.record(bed, "hang", "east")
     faults.record(bed, "hang", "east")
     assert settings.load(bed).faults == [["hang", "east"]]
+
+
+@pytest.fixture
+def rotten(bed, engine, tmp_path, monkeypatch):
+    """The bed, whose S3 is a folder here; and a file in it."""
+    file = tmp_path / "object"
+    file.write_bytes(b"abc")
+
+    def docker(_engine, verb, container, *words):
+        assert (verb, container) == ("exec", f"{bed.name}-east-s3")
+        *words, name, position = words
+        subprocess.run([*words, name.replace("/data/buckets/muster", str(tmp_path)), position], check=True)
+
+    monkeypatch.setattr(Engine, "docker", docker)
+    monkeypatch.setattr(Engine, "states", lambda *words: {f"{bed.name}-east-s3": "running"})
+    return bed, file
+
+
+def test_rot_is_one_bit_and_heal_flips_it_back(rotten, engine):
+    bed, file = rotten
+    faults.rot(bed, engine, "east", "muster/object", 1)
+    assert file.read_bytes() == b"acc"
+    with pytest.raises(BedError, match="flipped already"):
+        faults.rot(bed, engine, "east", "muster/object", 1)
+    faults.heal(bed, engine)
+    assert file.read_bytes() == b"abc"
+    assert settings.load(bed).faults == []
+
+
+def test_what_was_reset_is_not_flipped_back(rotten, engine, monkeypatch):
+    bed, _file = rotten
+    faults.rot(bed, engine, "east", "muster/object", 1)
+    faults.record(bed, "hang", "east")
+    monkeypatch.setattr(Engine, "docker", lambda *words: None)
+    monkeypatch.setattr(reset.stores, "object_store", lambda *words: FakeStore())
+    reset.empty_store(bed, engine, "east")
+    assert settings.load(bed).faults == [["hang", "east"]]
+
+
+class FakeStore:
+    def make_bucket(self, name):
+        assert name == "muster"

@@ -3,6 +3,8 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -72,6 +74,21 @@ def test_content_keys(tmp_path):
     assert cache.key("x", tmp_path) != cache.key("y", tmp_path)
 
 
+def test_the_drivers_key_is_that_of_its_program(bed):
+    folder = bed.here / "csi"
+    folder.mkdir(parents=True)
+    for name in ("go.mod", "go.sum", "main.go", "main_test.go"):
+        (folder / name).write_text("1")
+    first = cluster.driver_key(bed)
+    (folder / "main_test.go").write_text("2")
+    (folder / "README.md").write_text("2")
+    assert cluster.driver_key(bed) == first
+    for name in ("go.mod", "go.sum", "main.go"):
+        before = cluster.driver_key(bed)
+        (folder / name).write_text("2")
+        assert cluster.driver_key(bed) != before
+
+
 def test_older_builds_go_and_others_stay(tmp_path):
     for name in ("node-0123456789abcdef.tar.zst", "node-fedcba9876543210.tar.zst", "node-base-0123456789abcdef.tar",
                  "basic-0123456789abcdef.tar"):  # fmt: skip
@@ -88,6 +105,10 @@ def test_every_group_pins_its_programs(group):
     text = (folder / "go.mod").read_text()
     assert (folder / "go.sum").stat().st_size > 0
     for package in gobuild.GROUPS[group].packages:
+        if f"module {package}\n" in text:  # code of its own, which imports what is pinned
+            imported = set(re.findall(r'"(github.com/[^"]+)"', (folder / "main.go").read_text()))
+            assert imported and all(any(f"{module} v" in text for module in parents(one)) for one in imported)
+            continue
         assert any(f"{module} v" in text for module in parents(package)), f"{package} is not required"
         assert f"{package}\n" in text, f"{package} is not a tool of go.mod"
 
@@ -95,6 +116,14 @@ def test_every_group_pins_its_programs(group):
 def parents(package):
     words = package.split("/")
     return ["/".join(words[:n]) for n in range(len(words), 1, -1)]
+
+
+def test_code_of_its_own_is_part_of_a_groups_key(tmp_path):
+    shutil.copytree(REAL.here / "go" / "coredns", tmp_path / "tests/sites/go/coredns")
+    bed = Bed(tmp_path)
+    before = gobuild.made_from(bed, "coredns")
+    (tmp_path / "tests/sites/go/coredns/main.go").write_text("package main")
+    assert gobuild.made_from(bed, "coredns") != before
 
 
 def test_kubeadm_knows_its_version():
@@ -178,6 +207,19 @@ def test_kinds_docker_gives_nodes_their_addresses(tmp_path):
     assert said("run", "--name", "n-west", "image") == ["run", "--ip", "10.0.0.51", "--name", "n-west", "image"]
     assert said("run", "--name", "other", "image") == ["run", "--name", "other", "image"]
     assert said("ps", "-a") == ["ps", "-a"]
+
+
+def test_no_program_of_the_bed_writes_into_the_home_folder(bed, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MUSTER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("GOENV", raising=False)
+    places = cli.places_of_others(bed)
+    assert Path(places["KUBECACHEDIR"]).is_relative_to(bed.checkout / ".work")
+    go = gobuild.environment(bed, bed.here)
+    for place in (places["PIP_CACHE_DIR"], go["GOCACHE"], go["GOMODCACHE"], go["XDG_CONFIG_HOME"]):
+        assert Path(place).is_relative_to(bed.cache)
+    assert go["GOENV"] == str(tmp_path / "home/.config/go/env")  # only read: it may name a proxy
 
 
 def test_a_failed_command_tells_its_step_and_log(tmp_path):

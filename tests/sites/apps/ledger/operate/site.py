@@ -95,7 +95,7 @@ def run(
         done = subprocess.run(
             argv,
             input=stdin,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, "KUBECACHEDIR": str(CHECKOUT / ".work/kube-cache"), **(environment or {})},
             capture_output=True,
             text=True,
             timeout=timeout,

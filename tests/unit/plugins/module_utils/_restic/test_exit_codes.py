@@ -48,6 +48,8 @@ def test_codes(code: int, error: type[MusterError], words: str) -> None:
         ("Access Denied.", Denied, "denied access"),
         ("Fatal: ExpiredToken: gone", Denied, "have expired"),
         ("write /repo/data: no space left on device", Unavailable, "disk is full"),
+        ("client.PutObject: No space left on device.", Unavailable, "disk is full"),
+        ("Put https://s3/muster/data/7a: EOF", Unavailable, "does not answer"),
         ("tls: failed to verify certificate: x509: unknown authority", Unavailable, "not trusted"),
         ("dial tcp 10.0.0.1:443: connect: connection refused", Unavailable, "does not answer"),
         ("dial tcp: lookup s3: no such host", Unavailable, "does not answer"),

@@ -24,8 +24,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 
 ROOT = Path(__file__).resolve().parents[5]
-RESTIC = shutil.which("restic", path=f"{ROOT / '.work' / 'sites' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
-real = pytest.mark.skipif(RESTIC is None, reason="no restic on this machine; the scenarios always have one")
+RESTIC = os.environ.get("MUSTER_RESTIC") or shutil.which(
+    "restic", path=f"{ROOT / '.work' / 'sites' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+)
+real = pytest.mark.skipif(RESTIC is None, reason="no restic here; `make unit` builds one")
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ def test_from_nothing_to_restored_data(options: dict[str, Any], tmp_path: Path) 
         repository.snapshot("abcdef12")
     repository.check(read_data="100%")
     # Another process, the same repository: its id is the one that init returned.
-    assert Repository.open({**options, "id": identity}).id == identity
+    assert Repository.open({**options, "id": identity}).identify() == identity
 
 
 @real
@@ -66,7 +68,7 @@ def test_another_repository_and_another_password_are_refused(options: dict[str, 
     with pytest.raises(Refused, match="expected was"):
         Repository.open({**options, "id": "0" * 64}).snapshots()
     with pytest.raises(Denied, match="wrong password"):
-        Repository.open({**options, "password": "other"}).ready()
+        Repository.open({**options, "password": "other"}).identify()
 
 
 @real

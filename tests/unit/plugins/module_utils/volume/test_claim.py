@@ -83,15 +83,22 @@ def test_an_explicit_class_must_exist_for_the_driver(server: Storage) -> None:
     problem(server, NotFound, "foreign", "Classes of the driver: a", snapshot_classes={"csi.example.com": "foreign"})
 
 
-def test_without_a_class_a_volume_is_read_live(server: Storage) -> None:
+def test_without_a_class_a_csi_volume_is_never_read_live_unasked(server: Storage) -> None:
     server.add(*claim("data"))
+    problem(server, NotFound, "shop/data", "no VolumeSnapshotClass", "csi.example.com", "storage class fast to live")
+    assert only(server, methods={"fast": "live"}).method == "live"
+
+
+def test_a_volume_of_no_csi_driver_is_read_live(server: Storage) -> None:
+    server.add(*claim("data", driver=None))
     assert (only(server).method, only(server).problem) == ("live", None)
 
 
-def test_a_cluster_without_the_snapshot_api_is_read_live() -> None:
+def test_a_cluster_without_the_snapshot_api_has_no_class() -> None:
     server = Storage(snapshots=False)
     server.add(thing("Namespace", "shop", ""), *claim("data"))
-    assert (only(server).method, only(server).problem) == ("live", None)
+    problem(server, NotFound, "no VolumeSnapshotClass")
+    assert only(server, methods={"fast": "live"}).method == "live"
 
 
 def test_snapshots_that_were_asked_for_need_a_class_and_a_csi_driver(server: Storage) -> None:
@@ -124,9 +131,10 @@ def test_a_block_volume_is_a_problem(server: Storage) -> None:
 
 def test_a_pods_own_claim_can_only_be_read_from_a_snapshot(server: Storage) -> None:
     server.add(*claim("data", spec={"accessModes": ["ReadWriteOncePod"]}))
-    assert only(server).problem is None
+    live = {"methods": {"fast": "live"}}
+    assert only(server, **live).problem is None
     server.add(pod("web", "data"))
-    problem(server, Refused, "ReadWriteOncePod", "pod web", "VolumeSnapshotClass")
+    problem(server, Refused, "ReadWriteOncePod", "pod web", "VolumeSnapshotClass", **live)
     server.add(snapshot_class("snap"))
     assert (only(server).method, only(server).problem) == ("snapshot", None)
 

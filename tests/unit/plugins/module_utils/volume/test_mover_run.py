@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -174,6 +175,26 @@ def test_too_little_memory(server: Storage) -> None:
 def test_a_claim_that_is_not_empty(server: Storage) -> None:
     server.mover = lambda _job: [ended(parts.NOT_EMPTY, "error found data/precious")]
     fails(server, Refused, "holds data already", "(precious)", "existing")
+
+
+def test_a_report_that_was_lost_is_asked_for_once_more(server: Storage) -> None:
+    """Somebody deletes a pod just when restic is done: the Job is complete, and nobody knows what it did."""
+    jobs: list[dict[str, Any]] = []
+
+    def mover(job: dict[str, Any]) -> list[dict[str, Any]]:
+        jobs.append(job)
+        return [ended(0, SUMMARY if len(jobs) == 2 else "")]
+
+    server.mover = mover
+    only_if_empty = replace(MOVER, only_if_empty=True)
+    chosen = parts.Settings()
+    report = mover_run.run(LocalCluster(server), only_if_empty, chosen, REPOSITORY, "restore", "volume shop/data")
+    assert report.summary["snapshot_id"] == "abc"
+    variables = [job["spec"]["template"]["spec"]["containers"][0]["env"] for job in jobs]
+    # What the first one restored is no reason to refuse.
+    for word, env in zip(("yes", "no"), variables, strict=True):
+        assert {"name": "MUSTER_ONLY_IF_EMPTY", "value": word} in env
+    assert not server.left()
 
 
 @pytest.mark.parametrize("message", ["", "code 0\n", f"code 0\n{SUMMARY[:30]}"])

@@ -1,0 +1,82 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Jobs that read and write volumes."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DOCUMENTATION = r"""
+options:
+  mover:
+    description:
+      - How the short-lived Jobs run that read and write volumes.
+    type: dict
+    suboptions:
+      image:
+        description:
+          - Image with restic 0.18 or newer as C(restic) on the path and a POSIX shell. Name it by digest.
+        type: str
+        default: restic/restic:0.19.1
+      namespace:
+        description:
+          - Namespace of our own for movers that read snapshots, so that no tenant sees the repository's password.
+            It is made where it does not exist, and removed again if it was made here and is empty.
+        type: str
+        default: muster-container-dr
+      registry:
+        description:
+          - Login of the registry that holds O(mover.image), where it wants one.
+        type: dict
+        suboptions:
+          name:
+            description: Host, port and path prefix.
+            type: str
+            required: true
+          username:
+            description: User who logs in.
+            type: str
+          password:
+            description: Password or token of the user.
+            type: str
+          auth_file:
+            description: File with logins as C(docker login) and C(podman login) write it, used where no user is set.
+            type: path
+          ca_cert:
+            description: Not used for movers; the nodes must trust the registry.
+            type: path
+          validate_certs:
+            description: Not used for movers.
+            type: bool
+            default: true
+          plain_http:
+            description: Not used for movers.
+            type: bool
+            default: false
+      timeout:
+        description:
+          - How long one volume may take, as seconds or as V(4h).
+        type: str
+        default: 4h
+      start_timeout:
+        description:
+          - How long a mover's pod may take to start, as seconds or as V(5m).
+        type: str
+        default: 5m
+      stall_timeout:
+        description:
+          - How long a mover may say nothing, as seconds or as V(2m).
+        type: str
+        default: 2m
+      resources:
+        description:
+          - Resource requests and limits of the mover's container, as in a pod.
+        type: dict
+      pull_policy:
+        description:
+          - When the kubelet pulls O(mover.image).
+        type: str
+        choices: [Always, IfNotPresent, Never]
+"""

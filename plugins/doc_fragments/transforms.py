@@ -86,8 +86,8 @@ options:
     elements: str
   keep_finalizers:
     description:
-      - Finalizers, as globs, to restore. Others are held back and named. A controller that runs at the target adds its
-        finalizer again when it sees the object; without the controller the object could never be deleted.
+      - Finalizers, as globs, to restore beside those whose controller's API group is at the target. Others are held
+        back and named. Without its controller an object that has one can never be deleted; a bubble gets none at all.
     type: list
     elements: str
   restore_deleting:

@@ -13,10 +13,17 @@ author: Muster contributors (@muster-dr)
 description:
   - Reads the objects that M(muster.container_dr.k8s_snapshot) stored, computes for each of them what has to happen at
     the target and why, and does it in waves - definitions, namespaces, classes, accounts and configuration, claims,
-    permissions, services, workloads, custom resources, budgets, webhooks - the objects of a wave in parallel.
+    permissions, services, workloads, custom resources, quotas and budgets, webhooks - the objects of a wave in
+    parallel. An object follows those that it refers to and belongs to, also into a later wave.
+  - Before anything is written it looks for what the target would refuse - versions that it does not serve, missing
+    classes, full quotas, limit ranges, Pod Security levels, admission webhooks whose service is down, node ports that
+    are taken, fields that cannot be changed, missing permissions. Such objects are blocked, the others are restored.
   - What the old cluster owned is taken away (status, uids, cluster IPs, tokens, bindings of claims, generated labels of
-    Jobs). What users own stays. Owner references are linked to the new uids. Objects are written under the name of the
-    field manager that owned them, so that the next C(kubectl apply), Helm or Argo CD run finds its fields its own.
+    Jobs). What users own stays. Owner references are linked to the new uids. Finalizers stay where the API group of
+    their controller is at the target, else they are held back and named.
+  - Who owned which field when it was captured owns it again, so that the next C(kubectl apply), Helm, Argo CD or Flux
+    run neither conflicts nor loses the power to remove fields. Objects of one owner are written under its name in one
+    request; those of several need a second one, after which this collection owns nothing that others owned.
   - Not restored, and named with the reason, are Pods, ReplicaSets and Jobs whose controller is restored, finished Jobs
     and Pods, PersistentVolumes (claims get their data from M(muster.container_dr.volume_import)), VolumeSnapshots and
     generated tokens. A claim that is at the target already is never touched.
@@ -35,11 +42,12 @@ attributes:
   check_mode:
     support: full
     details:
-      - Computes the plan that a run executes. The server tries objects whose namespace exists without storing them.
+      - Computes the plan that a run executes, with the same code. The server tries all objects without storing them;
+        those of namespaces that do not exist yet in namespace C(default), see RV(objects[].sure).
   diff_mode:
-    support: none
+    support: full
     details:
-      - RV(objects) says what happens to each object and why.
+      - Shows RV(summary) and, for objects that are updated, the fields that change. Values of Secrets are masked.
   idempotent:
     support: full
 options:
@@ -97,15 +105,35 @@ options:
     elements: str
   existing:
     description:
-      - What to do with objects of the namespaces that are at the target already.
+      - What to do with objects that are at the target already and differ. Equal ones are never written.
       - V(fail) restores into empty or new namespaces only and otherwise refuses before anything is written. What an
-        earlier run of the same O(point) restored is kept and is no obstacle.
-      - V(keep) leaves them as they are, V(update) makes them equal to the captured ones, V(recreate) deletes and
-        creates those of them that cannot be updated. Claims are always kept. Objects of the whole cluster that exist
-        are changed only with V(update) and V(recreate), and never for a bubble.
+        earlier run of the same O(point) restored is kept and is no obstacle. Objects of the whole cluster are kept.
+      - V(keep) leaves them as they are, with a warning for each. Of a namespace only our own marks and what
+        O(namespace_labels) and O(namespace_annotations) ask for are written.
+      - V(update) makes them equal to the captured ones; fields, and of namespaces labels and annotations, that only
+        the target has go. Objects that are not in the point stay.
+      - V(merge) adds and overwrites what was captured and takes nothing away; lists are merged as the API's schema
+        says.
+      - V(recreate) updates, too, and deletes and creates those that cannot be updated. Never recreated are claims,
+        volumes, namespaces, definitions, and whatever claims would be deleted with; these are blocked.
+      - Claims are always kept. For a drill bubble objects of the whole cluster are never changed.
     type: str
-    choices: [fail, keep, update, recreate]
+    choices: [fail, keep, update, merge, recreate]
     default: fail
+  existing_kinds:
+    description:
+      - Policies, as in O(existing), for chosen kinds; globs such as C(secrets) or C(*.example.com) to policies. Of
+        several that match a kind the first one holds.
+      - With V(fail) for a kind nothing at all is written if an object of that kind is there and differs.
+    type: dict
+  ordered:
+    description:
+      - Order beyond what references and kinds demand. Globs for kinds (C(secrets), C(*.example.com)) or for objects as
+        they are named in the result (C(ledger/jobs.batch/migrate*)). What matches an entry waits until all that
+        matches earlier entries is written. This wins over references inside the objects.
+      - Namespaces and definitions always come first.
+    type: list
+    elements: str
   images:
     description:
       - The image list of the recovery point's document (C(name), C(digest), C(path), C(used_by)). With O(registry) the
@@ -315,6 +343,17 @@ counts:
   returned: always
   type: dict
   sample: {"blocked": 0, "create": 24, "failed": 0, "keep": 3, "recreate": 0, "skip": 2, "update": 1}
+summary:
+  description:
+    - The plan in few lines, however many objects there are - what is blocked first, then by action and reason.
+  returned: always
+  type: list
+  elements: str
+  sample:
+    - blocked 1
+    - "  ledger/persistentvolumeclaims/data: it needs 'fast' of storageclasses, which the target does not have"
+    - create 24
+    - "  24 objects in 1 namespaces (12 configmaps, 12 secrets): it is not there"
 objects:
   description: One entry per object, in the order of execution. In check mode the plan.
   returned: always
@@ -342,10 +381,22 @@ objects:
       elements: str
       returned: with O(state=present)
       sample: ["1 images taken from the target's registry"]
+    differs:
+      description: Where an object that is there differs; what is done about it is the action. Secrets are masked.
+      type: list
+      elements: str
+      returned: with O(state=present)
+      sample: ["spec.replicas: 3 -> 1"]
+    concerns:
+      description: What will go wrong although the object itself can be written.
+      type: list
+      elements: str
+      returned: with O(state=present)
+      sample: ["not all of its 3 pods will be admitted: quota q allows 10 pods, 9 are used, it needs 3"]
     sure:
       description:
-        - How the plan knows. V(dry_run) the server was asked, V(seen) by comparison, V(assumed) its namespace or its
-          API does not exist yet.
+        - How the plan knows. V(dry_run) the server was asked, V(seen) by comparison, V(schema) the server takes such
+          an object but its namespace does not exist yet or gets other labels, V(assumed) its API does not exist yet.
       type: str
       returned: with O(state=present)
       sample: seen
@@ -408,7 +459,13 @@ OPTIONS = (
             "namespace_mapping": {"type": "dict"},
             "include_kinds": {"type": "list", "elements": "str"},
             "exclude_kinds": {"type": "list", "elements": "str"},
-            "existing": {"type": "str", "choices": ["fail", "keep", "update", "recreate"], "default": "fail"},
+            "existing": {
+                "type": "str",
+                "choices": ["fail", "keep", "update", "merge", "recreate"],
+                "default": "fail",
+            },
+            "existing_kinds": {"type": "dict"},
+            "ordered": {"type": "list", "elements": "str"},
             "images": {"type": "list", "elements": "dict"},
             "namespace_annotations": {"type": "dict"},
             "namespace_labels": {"type": "dict"},

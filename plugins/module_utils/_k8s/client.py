@@ -244,7 +244,8 @@ class Cluster:
         headers = {"Accept": accept, "User-Agent": FIELD_MANAGER}
         payload = None
         if body is not None:
-            payload = json.dumps(body, separators=(",", ":")).encode()
+            # Text is JSON already, as when an object is passed on without a look inside.
+            payload = (body if isinstance(body, str) else json.dumps(body, separators=(",", ":"))).encode()
             headers["Content-Type"] = content_type
         waited = 0.0
         for attempt in itertools.count(1):

@@ -8,14 +8,28 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from itertools import groupby
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Conflict, MusterError, Unavailable
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Conflict,
+    Incomplete,
+    MusterError,
+    Unavailable,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import existing, kinds, objects, statuses
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
+    existing,
+    foresight,
+    kinds,
+    objects,
+    ownership,
+    statuses,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
+    JSON_PATCH,
     ApiError,
     ApiNotFound,
     Cluster,
@@ -28,6 +42,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step impo
 _ESTABLISHED_WITHIN = 60.0
 _GONE_WITHIN = 120.0
 _WEBHOOK_WITHIN = 90.0
+_ATTEMPTS = 6
+# The server will not have the object, now or later.
+_REFUSALS = frozenset({400, 403, 405, 413, 422})
+# As soon as they exist the server calls the service behind them.
+_NEED_BACKENDS = ("webhookconfigurations.admissionregistration.k8s.io", "apiservices.apiregistration.k8s.io")
 
 
 class _Execution:
@@ -40,6 +59,8 @@ class _Execution:
         self.lock = threading.Lock()
         # Old uid of a captured object to its new one at the target.
         self.uids: dict[str, str] = {}
+        # Those of them that anything belongs to.
+        self.owners = frozenset(str(owner.get("uid")) for step in plan.steps for owner in step.owners)
 
     def run(self) -> None:
         for step in self.plan.steps:
@@ -61,10 +82,13 @@ class _Execution:
             done += len(batch)
             self.progress.update("wave", wave.title, "running", done=done, total=total, unit="objects")
         if wave is Wave.DEFINITIONS:
-            for outcome in pool.each([step for step in steps if not step.failed], self._served, workers=self.workers):
+            made = [step for step in steps if step.action in WRITES and not step.failed]
+            for outcome in pool.each(made, self._served, workers=self.workers):
                 if outcome.error is not None:
                     self._failed(outcome.item, outcome.error)
-        failed = sum(step.failed for step in steps)
+        failed = sum(step.failed or step.action is Action.BLOCKED for step in steps)
+        if failed and wave in (Wave.DEFINITIONS, Wave.NAMESPACES):
+            foresight.consequences(self.plan.steps)
         self.progress.update(
             "wave", wave.title, "failed" if failed else "done", done=total - failed, total=total, unit="objects"
         )
@@ -76,14 +100,24 @@ class _Execution:
         if isinstance(error, Unavailable) and not isinstance(error, ApiError) and step.wave is not Wave.DEFINITIONS:
             # A server that is gone will not take the others either; the same command goes on from here.
             raise error
+        if isinstance(error, ApiError) and error.status in _REFUSALS and not step.changed:
+            # The same words and the same action as check mode gives it, which asked the server beforehand.
+            step.decide(Action.BLOCKED, error.reason, "dry_run")
+            step.msg = str(error)
+            return
         step.failed, step.msg = True, str(error)
 
     # -- one object -------------------------------------------------------------------------------------------
 
     def _write(self, step: Step) -> None:
-        if step.wave is Wave.WEBHOOKS:
+        if step.key.endswith(_NEED_BACKENDS):
             self._answered(step)
-        if step.action is Action.UPDATE:
+        if step.only_owners:
+            self._give_back(step, self.cluster.get(step.path))
+            step.changed, step.msg = True, "fields given back to their owners"
+        elif step.only_links:
+            self._relink(step)
+        elif step.action is Action.UPDATE:
             self._update(step)
         elif step.action is Action.RECREATE:
             self._recreate(step)
@@ -91,29 +125,59 @@ class _Execution:
             self._create(step)
 
     def _create(self, step: Step) -> None:
-        body = self._linked(step)
+        author = step.author
         try:
-            if step.author.applies:
-                answer = self.cluster.apply(step.path, body, manager=step.author.manager)
+            if author.applies:
+                answer = self._applied(step, self._linked(step))
+            elif author.whole and not (step.owners or step.has_status or step.source_uid in self.owners):
+                self._passed_on(step)
+                return
             else:
-                answer = self.cluster.create(step.collection, body, manager=step.author.manager)
+                answer = self.cluster.create(step.collection, self._linked(step), manager=author.manager)
         except ApiError as error:
             if error.cause != "AlreadyExists":
                 raise
             self._appeared(step)
             return
-        self._wrote(step, answer, "created")
+        step.changed, step.msg = True, "created"
+        self._born(step, answer)
+        answer = self._with_status(step, answer)
+        if not author.whole and not step.ours:
+            self._give_back(step, answer)
+
+    def _passed_on(self, step: Step) -> None:
+        """Create without parsing body or answer: for the many objects that nothing has to be known of."""
+        query = {"fieldManager": step.author.manager}
+        self.cluster.request("POST", step.collection, query=query, body=step.text, raw=True)
+        step.changed, step.msg = True, "created"
+
+    def _applied(self, step: Step, body: JSON) -> JSON:
+        """Create by applying just what the owner had applied; what the server adds by itself was nobody's before."""
+        mine = ownership.part(body, step.author.fields)
+        links = body["metadata"].get("ownerReferences")
+        if links:
+            mine["metadata"]["ownerReferences"] = links
+        answer = self.cluster.apply(step.path, mine, manager=step.author.manager)
+        if not existing.same_content(step.key, step.body, answer, keep_node_ports=True):
+            # Something had no owner and is no default: write it as well, under our name, and give all back.
+            step.live = answer
+            existing.write_current(self.cluster, step, body={**existing.replacement(step)})
+            answer = self.cluster.get(step.path)
+        self._give_back(step, answer)
+        return answer
 
     def _appeared(self, step: Step) -> None:
         """Somebody was faster: the service account controller with `default`, or a lost answer of our own."""
         live = self.cluster.get(step.path)
         step.live = live
-        if existing.same_content(step.key, step.obj or {}, live, keep_node_ports=True):
+        if existing.same_content(step.key, step.body, live, keep_node_ports=True):
             self._born(step, live)
             step.msg = "it was there already, equal"
+            if ownership.ours(live) and not step.ours:
+                self._give_back(step, live)
         elif step.key == "serviceaccounts" and step.identity.name == "default":
             self._update(step)
-        elif step.key == "services" and existing.same_content(step.key, step.obj or {}, live, keep_node_ports=False):
+        elif step.key == "services" and existing.same_content(step.key, step.body, live, keep_node_ports=False):
             self._born(step, live)
             step.msg = "it was there already, equal"
         else:
@@ -125,22 +189,33 @@ class _Execution:
             )
 
     def _update(self, step: Step) -> None:
+        before = (step.live or {})["metadata"].get("resourceVersion")
         if step.key == kinds.NAMESPACES:
-            body = step.body
-            wanted = {"labels": objects.labels_of(body), "annotations": objects.annotations_of(body)}
-            answer = self.cluster.patch(step.path, {"metadata": wanted})
+            answer = self.cluster.patch(step.path, {"metadata": existing.marks(step, self.plan.wishes)})
         else:
-            body = existing.replacement(step)
+            body = existing.update_body(step)
             links = self._links(step)
-            if links:
+            if links and not step.merges:
                 body["metadata"]["ownerReferences"] = links
-            answer = self.cluster.replace(step.path, body, manager=step.author.manager)
-        self._wrote(step, answer, "updated")
+            existing.write_current(self.cluster, step, body=body)
+            answer = self.cluster.get(step.path)
+        step.changed = answer["metadata"].get("resourceVersion") != before
+        answer = self._with_status(step, answer)
+        step.changed = answer["metadata"].get("resourceVersion") != before
+        step.msg = "updated" if step.changed else "nothing to change"
+        self._born(step, answer)
+        if not step.ours:
+            self._give_back(step, answer)
+
+    def _with_status(self, step: Step, answer: JSON) -> JSON:
+        if not step.has_status:
+            return answer
+        return statuses.put_back(self.cluster, step.path, step.body, answer, manager=step.author.manager)
 
     def _recreate(self, step: Step) -> None:
         uid = str((step.live or {})["metadata"]["uid"])
-        self.cluster.delete(step.path, uid=uid)
-        self.cluster.wait(
+        self.cluster.delete(step.path, uid=uid, propagation="Orphan" if step.orphans else "Background")
+        self._wait(
             step.path,
             lambda current: current is None or current["metadata"]["uid"] != uid,
             timeout=_GONE_WITHIN,
@@ -151,12 +226,49 @@ class _Execution:
         self._create(step)
         step.msg = "recreated"
 
-    def _wrote(self, step: Step, answer: JSON, done: str) -> None:
-        answer = statuses.put_back(self.cluster, step.path, step.obj or {}, answer, manager=step.author.manager)
-        before = (step.live or {}).get("metadata", {}).get("resourceVersion")
-        step.changed = answer["metadata"].get("resourceVersion") != before
-        step.msg = done if step.changed else "nothing to change"
+    def _relink(self, step: Step) -> None:
+        live = self.cluster.get(step.path)
+        links = self._links(step)
+        known = {link["uid"] for link in links}
+        names = {(link.get("kind"), link.get("name")) for link in links}
+        # Links of the same name to an older uid point to nothing any more.
+        others = [
+            link
+            for link in objects.owners(live)
+            if link["uid"] not in known and (link.get("kind"), link.get("name")) not in names
+        ]
+        metadata = {"ownerReferences": [*others, *links], "resourceVersion": live["metadata"]["resourceVersion"]}
+        answer = self.cluster.patch(step.path, {"metadata": metadata})
+        step.changed, step.msg = True, "linked to its owner"
         self._born(step, answer)
+        self._give_back(step, answer)
+
+    def _give_back(self, step: Step, live: JSON) -> None:
+        """Let the fields be owned by those who owned them when the object was captured."""
+        captured = step.managed_fields
+        for attempt in range(_ATTEMPTS):
+            entries = ownership.given_back(captured, live, keep_ours=step.key == kinds.NAMESPACES)
+            if entries is None:
+                return
+            try:
+                self.cluster.patch(step.path, ownership.change(entries, live), content_type=JSON_PATCH)
+                return
+            except ApiError as error:
+                # A controller has written its status meanwhile; the test of the version keeps its entry safe.
+                if error.status not in (409, 422) or attempt + 1 == _ATTEMPTS:
+                    raise
+                live = self.cluster.get(step.path)
+
+    def _wait(
+        self, path: str, ready: Callable[[JSON | None], bool], *, timeout: float, what: str, interval: float
+    ) -> None:
+        """Wait for one object; its absence is not the absence of the server, so the others go on."""
+        try:
+            self.cluster.wait(path, ready, timeout=timeout, what=what, interval=interval)
+        except Unavailable as error:
+            if str(error.action) != "wait for":
+                raise
+            raise Incomplete(error.action, error.target, error.reason, error.hint) from None
 
     def _born(self, step: Step, live: JSON) -> None:
         with self.lock:
@@ -171,16 +283,13 @@ class _Execution:
         return body
 
     def _links(self, step: Step) -> list[JSON]:
-        """The owners by their new uids; those that were not restored are dropped, or the object would be collected."""
+        """The owners by their new uids."""
         links = []
         for owner in step.owners:
             with self.lock:
                 uid = self.uids.get(str(owner.get("uid")))
-            if uid is None:
-                note = f"owner {owner.get('kind')} {owner.get('name')} is not restored"
-                if note not in step.transforms:
-                    step.transforms.append(note)
-            else:
+            # One that is not restored is dropped, as the plan says, or the object would be collected as garbage.
+            if uid is not None:
                 links.append({**owner, "uid": uid})
         return links
 
@@ -193,10 +302,10 @@ class _Execution:
             conditions = ((current or {}).get("status") or {}).get("conditions") or []
             return any(one.get("type") == "Established" and one.get("status") == "True" for one in conditions)
 
-        self.cluster.wait(
+        self._wait(
             step.path, established, timeout=_ESTABLISHED_WITHIN, what=f"{step.identity} to be established", interval=0.2
         )
-        spec = (step.obj or {})["spec"]
+        spec = step.body["spec"]
         for version in spec["versions"]:
             if not version.get("served"):
                 continue
@@ -213,7 +322,7 @@ class _Execution:
 
     def _answered(self, step: Step) -> None:
         """A webhook or API service whose backend does not answer would stop the cluster: wait for an endpoint."""
-        obj = step.obj or {}
+        obj = step.body
         services = {
             (str(service["namespace"]), str(service["name"]))
             for webhook in obj.get("webhooks") or []
@@ -227,7 +336,7 @@ class _Execution:
         for namespace, name in sorted(services):
             while namespace in restored and not self._endpoint(namespace, name):
                 if time.monotonic() > end:
-                    raise Unavailable(
+                    raise Incomplete(
                         "create",
                         str(step.identity),
                         f"service {namespace}/{name} behind it has no ready endpoint",

@@ -2,42 +2,43 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What the target already has: looked at first, by lists, and respected as the user says."""
+"""Objects that the target has already: compared with the wanted ones, and respected as the user says."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import Enum
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     bubble,
-    discovery,
+    difference,
     kinds,
     objects,
-    selection,
+    ownership,
     strip,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, ApiError, Cluster, Resource
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, ApiError, Cluster
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.policy import Existing, Policies
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import Action, Step
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.target import Target
 
-_CLASSES = (
-    "storageclasses.storage.k8s.io",
-    "priorityclasses.scheduling.k8s.io",
-    "runtimeclasses.node.k8s.io",
-    "ingressclasses.networking.k8s.io",
+# Deleting one takes along what is in it, or data.
+_NEVER_RECREATED = frozenset(
+    {
+        kinds.CRDS,
+        kinds.NAMESPACES,
+        kinds.PVCS,
+        kinds.PVS,
+        "apiservices.apiregistration.k8s.io",
+        "volumesnapshotcontents.snapshot.storage.k8s.io",
+    }
 )
-
-
-class Existing(str, Enum):
-    """What to do with objects that are at the target already."""
-
-    KEEP = "keep"
-    UPDATE = "update"
-    RECREATE = "recreate"
-    FAIL = "fail"
+# The server writes these itself; a namespace never loses them.
+_SERVERS_LABEL = "kubernetes.io/metadata.name"
+_ATTEMPTS = 4
+_GIVEN_BACK = "it is there and equal; its fields go back to their former owners"
 
 
 class Wishes(Protocol):
@@ -46,112 +47,19 @@ class Wishes(Protocol):
     @property
     def point(self) -> str: ...
     @property
-    def existing(self) -> Existing: ...
+    def existing(self) -> Policies: ...
     @property
     def bubble(self) -> bubble.Bubble | None: ...
+    @property
+    def namespace_annotations(self) -> Mapping[str, str]: ...
+    @property
+    def namespace_labels(self) -> Mapping[str, str]: ...
 
 
-class Target:
-    """The live objects of the kinds and namespaces that a restore is about."""
-
-    def __init__(self, cluster: Cluster, found: discovery.Discovery, *, workers: int) -> None:
-        self.cluster = cluster
-        self.found = found
-        self.workers = workers
-        self.namespaces: dict[str, JSON] = {}
-        self._live: dict[objects.Identity, JSON] = {}
-        self._classes: dict[str, set[str]] = {}
-
-    def look(self, wanted: Mapping[str, Resource], namespaces: set[str]) -> None:
-        """List the wanted kinds, in the namespaces that exist, and the classes that pods and claims may need."""
-        for name in sorted(namespaces):
-            live = self.cluster.find(f"/api/v1/namespaces/{name}")
-            if live is None:
-                continue
-            if live["metadata"].get("deletionTimestamp"):
-                raise Refused(
-                    "restore into",
-                    f"namespace {name}",
-                    "it is being deleted",
-                    "Wait until it is gone, or see what its finalizers wait for.",
-                )
-            self.namespaces[name] = live
-            self._live[objects.Identity("", kinds.NAMESPACES, name)] = live
-        resources = {key: resource for key, resource in wanted.items() if key != kinds.NAMESPACES}
-        for key in _CLASSES:
-            resource = self.found.find(key)
-            if resource is not None:
-                resources.setdefault(key, resource)
-        work: list[tuple[Resource, str | None]] = []
-        for resource in resources.values():
-            if self.found.find(resource.key) is None:
-                continue
-            work += (
-                [(resource, name) for name in sorted(self.namespaces)] if resource.namespaced else [(resource, None)]
-            )
-        for outcome in pool.each(work, self._list, workers=self.workers):
-            if outcome.error is not None:
-                raise outcome.error
-
-    def _list(self, place: tuple[Resource, str | None]) -> None:
-        resource, namespace = place
-        for obj in self.cluster.list(resource.path(namespace)):
-            self._live[objects.identity(resource.key, obj)] = obj
-            if resource.key in _CLASSES:
-                self._classes.setdefault(resource.key, set()).add(obj["metadata"]["name"])
-
-    def live(self, identity: objects.Identity) -> JSON | None:
-        return self._live.get(identity)
-
-    def class_names(self, key: str) -> list[str]:
-        return sorted(self._classes.get(key, ()))
-
-    def has_class(self, key: str, name: str) -> bool:
-        return name in self._classes.get(key, ())
-
-    def restored_before(self, namespace: str, point: str) -> bool:
-        """Whether an earlier run has already begun to restore this very point into the namespace."""
-        live = self.namespaces.get(namespace)
-        return live is not None and objects.annotations_of(live).get(kinds.POINT) == point
-
-    def strangers(self, namespace: str) -> list[str]:
-        """Objects in the namespace that neither a controller nor we have put there."""
-        resources = [
-            resource
-            for resource in self.found.preferred()
-            if resource.namespaced and "list" in resource.verbs and not kinds.matches(resource.key, kinds.LEFT_OUT)
-        ]
-
-        def look(resource: Resource) -> list[str]:
-            try:
-                found = list(self.cluster.list(resource.path(namespace)))
-            except ApiError as error:
-                if error.status in (403, 404, 405):
-                    return []
-                raise
-            return [str(objects.identity(resource.key, obj)) for obj in found if _stranger(resource.key, obj)]
-
-        names: list[str] = []
-        for outcome in pool.each(resources, look, workers=self.workers):
-            if outcome.error is not None:
-                raise outcome.error
-            names += outcome.value or []
-        return sorted(names)
-
-
-def _stranger(key: str, obj: JSON) -> bool:
-    if objects.identity(key, obj).name == "default" and key == "serviceaccounts":
-        return False
-    marks = {**objects.labels_of(obj), **objects.annotations_of(obj)}
-    if marks.get(kinds.MANAGED_BY) == kinds.MANAGER or any(name.startswith(kinds.PREFIX) for name in marks):
-        return False
-    return selection.left_out_by_nature(key, obj) is None
-
-
-def refuse_strangers(target: Target, namespaces: set[str], wishes: Wishes) -> None:
+def refuse_strangers(target: Target, wishes: Wishes) -> None:
     """Refuse, naming them, when there are things in the way. Nothing has been written yet."""
-    in_the_way: list[str] = []
-    for name in sorted(namespaces & target.namespaces.keys()):
+    suspicious = []
+    for name in sorted(target.namespaces):
         labels = objects.labels_of(target.namespaces[name])
         if wishes.bubble is not None:
             if labels.get(kinds.ROLE) == kinds.BUBBLE and labels.get(kinds.RUN) == wishes.bubble.run:
@@ -165,69 +73,179 @@ def refuse_strangers(target: Target, namespaces: set[str], wishes: Wishes) -> No
                 )
         elif labels.get(kinds.ROLE) == kinds.BUBBLE:
             raise Refused("restore into", f"namespace {name}", "it is a drill's bubble", "Remove the bubble first.")
-        elif wishes.existing is not Existing.FAIL or target.restored_before(name, wishes.point):
+        elif wishes.existing.default is not Existing.FAIL or target.restored_before(name, wishes.point):
             continue
-        in_the_way += target.strangers(name)
+        suspicious.append(name)
+    if not suspicious:
+        return
+
+    def relevant(key: str) -> bool:
+        return wishes.bubble is not None or wishes.existing(key) is Existing.FAIL
+
+    in_the_way = target.strangers(suspicious, relevant)
     if in_the_way:
-        shown = ", ".join(in_the_way[:10]) + (f" and {len(in_the_way) - 10} more" if len(in_the_way) > 10 else "")
-        hint = (
-            "Restore into a bubble namespace of its own."
-            if wishes.bubble
-            else ("Map it to another namespace, remove them, or choose existing: keep, update or recreate.")
-        )
-        raise Refused(
-            "restore into",
-            f"namespace {', '.join(sorted({name.partition('/')[0] for name in in_the_way}))}",
-            f"there are things in it already: {shown}",
-            hint,
-            result={"in_the_way": in_the_way},
-        )
+        raise in_the_way_of(in_the_way, wishes)
 
 
-def decide(step: Step, target: Target, wishes: Wishes, keep_node_ports: bool) -> None:
-    """Turn a step's `create` into what fits the object that is there, if one is."""
-    if step.action is not Action.CREATE or step.obj is None:
-        return
-    live = target.live(step.identity)
-    if live is None:
-        if step.resource is not None and (step.identity.namespace in target.namespaces or not step.identity.namespace):
-            step.sure = "seen"
-        return
-    step.live, step.sure = live, "seen"
-    if step.key == kinds.NAMESPACES:
-        _set(step, *_namespace(step.obj, live))
-    elif step.key == kinds.PVCS:
-        _set(step, Action.KEEP, "the claim is there; a volume is never replaced")
-    elif live["metadata"].get("deletionTimestamp"):
-        _set(step, Action.BLOCKED, "one of that name is being deleted; run again when it is gone")
-    elif step.ours:
-        same = same_content(step.key, step.obj, live, keep_node_ports)
-        _set(step, *((Action.KEEP, "it is there") if same else (Action.UPDATE, f"{step.reason}, and differs")))
-    elif not step.identity.namespace:
-        _set(step, *_shared(step, live, wishes, keep_node_ports))
-    else:
-        _set(step, *_own(step, live, wishes.existing, keep_node_ports))
+def in_the_way_of(names: list[str], wishes: Wishes) -> Refused:
+    """The error for objects that must not be touched."""
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    hint = (
+        "Restore into a bubble namespace of its own."
+        if wishes.bubble
+        else "Map it to another namespace, remove them, or choose existing: keep, update, merge or recreate."
+    )
+    spaces = sorted({name.partition("/")[0] for name in names if name.count("/") > 1})
+    return Refused(
+        "restore into",
+        f"namespace {', '.join(spaces)}" if spaces else "the cluster",
+        f"there are things in it already: {shown}",
+        hint,
+        result={"in_the_way": names},
+    )
 
 
-def _set(step: Step, action: Action, reason: str) -> None:
-    step.action, step.reason = action, reason
-
-
-def _namespace(wanted: JSON, live: JSON) -> tuple[Action, str]:
-    missing = [
-        name
-        for read in (objects.labels_of, objects.annotations_of)
-        for name, value in read(wanted).items()
-        if read(live).get(name) != value
+def refuse_differing(steps: Iterable[Step], wishes: Wishes) -> None:
+    """Refuse when objects of a kind for which `fail` was chosen are there and differ."""
+    names = [
+        str(step.identity)
+        for step in steps
+        if step.live is not None
+        and step.differs
+        and wishes.bubble is None
+        and wishes.existing.named(step.key) is Existing.FAIL
     ]
-    if missing:
-        return Action.UPDATE, f"it is there without {', '.join(sorted(missing))}"
-    return Action.KEEP, "it is there"
+    if names:
+        raise in_the_way_of(sorted(names), wishes)
 
 
-def _shared(step: Step, live: JSON, wishes: Wishes, keep_node_ports: bool) -> tuple[Action, str]:
+def decide(step: Step, live: JSON, target: Target, wishes: Wishes, keep_node_ports: bool) -> None:
+    """Turn a step's `create` into what fits the object that is there."""
+    step.live, step.sure = live, "seen"
+    wanted = step.body
+    policy = step.policy
+    if step.key == kinds.NAMESPACES:
+        _namespace(step, wanted, live, wishes)
+        return
+    if live["metadata"].get("deletionTimestamp"):
+        step.decide(Action.BLOCKED, "one of that name is being deleted; run again when it is gone")
+        return
+    # A status that comes back comes with a write; alone it is no difference.
+    wanted = objects.essence(wanted)
+    mine = strip.comparable(step.key, live, wanted, keep_node_ports=keep_node_ports)
+    same = mine == wanted
+    if not same:
+        step.differs = difference.words(step.key, mine, wanted)
+    if step.key == kinds.PVCS:
+        step.decide(Action.KEEP, "the claim is there; a volume is never replaced")
+    elif step.ours:
+        step.decide(*((Action.KEEP, "it is there") if same else (Action.UPDATE, f"{step.reason}, and differs")))
+    elif not step.identity.namespace:
+        step.decide(*_shared(same, live, policy, wishes))
+    elif same:
+        step.decide(Action.KEEP, "it is there and equal")
+    else:
+        before = target.restored_before(step.identity.namespace, wishes.point)
+        step.decide(*_own(step, policy, before))
+    step.merges = step.action is Action.UPDATE and policy is Existing.MERGE and not step.ours
+    if step.merges and contained(wanted, mine):
+        step.decide(Action.KEEP, "it is there with all that was captured")
+        step.differs = []
+    if not _kept_though_different(step):
+        settle(step)
+
+
+def settle(step: Step) -> None:
+    """For an object that stays: give its fields back where a run ended before doing so, and forget its content."""
+    live = step.live
+    if step.action is not Action.KEEP or live is None:
+        return
+    if not step.ours and ownership.ours(live) and _owed(step, live):
+        step.decide(Action.UPDATE, _GIVEN_BACK if not step.differs else _GIVEN_BACK.replace("and equal; ", ""))
+        step.only_owners = True
+    if step.key == kinds.NAMESPACES:
+        return
+    metadata = live["metadata"]
+    kept = ("name", "namespace", "uid", "resourceVersion", "ownerReferences")
+    step.live = {"metadata": {name: metadata[name] for name in kept if name in metadata}}
+
+
+def _owed(step: Step, live: JSON) -> bool:
+    """Whether fields that we own were somebody else's when the object was captured."""
+    return ownership.given_back(step.managed_fields, live, keep_ours=step.key == kinds.NAMESPACES) is not None
+
+
+def contained(wanted: object, live: object) -> bool:
+    """Whether merging changes nothing: all that is wanted is there, lists as they are."""
+    if isinstance(wanted, dict) and isinstance(live, dict):
+        return all(name in live and contained(value, live[name]) for name, value in wanted.items())
+    return wanted == live
+
+
+def _namespace(step: Step, wanted: JSON, live: JSON, wishes: Wishes) -> None:
+    """Labels and annotations are added, with `update` and `recreate` also taken away; with `keep` only ours count."""
+    missing = sorted(
+        name
+        for field, values in _wanted_marks(step, wanted, wishes).items()
+        for name, value in values.items()
+        if (live["metadata"].get(field) or {}).get(name) != value
+    )
+    extra = sorted(name for names in surplus(step, live).values() for name in names)
+    if missing or extra:
+        words = [f"without {', '.join(missing)}"] if missing else []
+        words += [f"with {', '.join(extra)}, which the point does not have"] if extra else []
+        step.decide(Action.UPDATE, f"it is there {' and '.join(words)}")
+    else:
+        step.decide(Action.KEEP, "it is there")
+    if step.policy is Existing.KEEP:
+        full = {field: wanted["metadata"].get(field) or {} for field in ("labels", "annotations")}
+        step.differs = sorted(
+            f"metadata.{field}.{name}: kept as it is"
+            for field, values in full.items()
+            for name, value in values.items()
+            if (live["metadata"].get(field) or {}).get(name) != value and name not in missing
+        )
+    settle(step)
+
+
+def _wanted_marks(step: Step, wanted: JSON, wishes: Wishes) -> dict[str, dict[str, str]]:
+    """The labels and annotations that a namespace which is there gets."""
+    metadata = wanted["metadata"]
+    marks = {field: dict(metadata.get(field) or {}) for field in ("labels", "annotations")}
+    if step.policy is not Existing.KEEP or wishes.bubble is not None:
+        return marks
+    asked = {"labels": wishes.namespace_labels, "annotations": wishes.namespace_annotations}
+    return {
+        field: {name: value for name, value in values.items() if name.startswith(kinds.PREFIX) or name in asked[field]}
+        for field, values in marks.items()
+    }
+
+
+def marks(step: Step, wishes: Wishes) -> JSON:
+    """The merge patch that gives a namespace what it lacks and takes what the policy takes."""
+    wanted = _wanted_marks(step, step.body, wishes)
+    gone = surplus(step, step.live or {"metadata": {}})
+    return {field: {**dict.fromkeys(gone[field]), **values} for field, values in wanted.items()}
+
+
+def surplus(step: Step, live: JSON) -> dict[str, list[str]]:
+    """Labels and annotations of a live namespace that go because the point does not have them."""
+    found: dict[str, list[str]] = {"labels": [], "annotations": []}
+    if step.policy not in (Existing.UPDATE, Existing.RECREATE):
+        return found
+    wanted = step.body["metadata"]
+    for field in found:
+        held = live["metadata"].get(field) or {}
+        found[field] = sorted(
+            name
+            for name in held
+            if name not in (wanted.get(field) or {}) and name != _SERVERS_LABEL and not name.startswith(kinds.PREFIX)
+        )
+    return found
+
+
+def _shared(same: bool, live: JSON, policy: Existing, wishes: Wishes) -> tuple[Action, str]:
     """An object of the whole cluster, which others may use too."""
-    same = same_content(step.key, step.obj or {}, live, keep_node_ports)
     labels = objects.labels_of(live)
     if wishes.bubble is not None:
         if same or labels.get(kinds.RUN) != wishes.bubble.run:
@@ -238,30 +256,31 @@ def _shared(step: Step, live: JSON, wishes: Wishes, keep_node_ports: bool) -> tu
         return Action.UPDATE, "a drill made it; it is taken over"
     if same:
         return Action.KEEP, "it is there and equal"
-    if wishes.existing is Existing.UPDATE or wishes.existing is Existing.RECREATE:
+    if policy is Existing.RECREATE:
+        return Action.RECREATE, "it differs"
+    if policy in (Existing.UPDATE, Existing.MERGE):
         return Action.UPDATE, "it differs"
     return Action.KEEP, "it is there and differs; others may use it"
 
 
-def _own(step: Step, live: JSON, policy: Existing, keep_node_ports: bool) -> tuple[Action, str]:
-    """An object in one of the restored namespaces."""
-    if same_content(step.key, step.obj or {}, live, keep_node_ports):
-        return Action.KEEP, "it is there and equal"
+def _own(step: Step, policy: Existing, restored_before: bool) -> tuple[Action, str]:
+    """An object in one of the restored namespaces that differs."""
     if step.key == "serviceaccounts" and step.identity.name == "default" and policy is not Existing.KEEP:
         return Action.UPDATE, "every namespace gets one; it differs"
-    if policy is Existing.UPDATE:
+    if policy in (Existing.UPDATE, Existing.MERGE):
         return Action.UPDATE, "it differs"
     if policy is Existing.RECREATE:
         return Action.RECREATE, "it differs"
     if policy is Existing.KEEP:
         return Action.KEEP, "it is there and differs; kept as it is"
-    return Action.KEEP, "it has changed since an earlier run restored it; kept as it is"
+    if restored_before:
+        return Action.KEEP, "it has changed since an earlier run restored it; kept as it is"
+    return Action.KEEP, "it is there and differs; it is not the application's"
 
 
 def same_content(key: str, wanted: JSON, live: JSON, keep_node_ports: bool) -> bool:
     """Whether the live object already is what the restore wants, the server's own fields aside."""
-    reduced = strip.comparable(key, live, wanted, keep_node_ports=keep_node_ports)
-    return objects.essence(reduced) == objects.essence(wanted)
+    return strip.comparable(key, live, wanted, keep_node_ports=keep_node_ports) == objects.essence(wanted)
 
 
 def replacement(step: Step) -> JSON:
@@ -269,11 +288,19 @@ def replacement(step: Step) -> JSON:
     body, live = step.body, step.live or {}
     metadata, held = body["metadata"], live["metadata"]
     metadata["resourceVersion"], metadata["uid"] = held["resourceVersion"], held["uid"]
-    for field in ("finalizers", "ownerReferences"):
-        if held.get(field):
-            metadata.setdefault(field, held[field])
+    finalizers = list(dict.fromkeys([*(held.get("finalizers") or []), *(metadata.get("finalizers") or [])]))
+    if finalizers:
+        metadata["finalizers"] = finalizers
+    if held.get("ownerReferences"):
+        metadata.setdefault("ownerReferences", held["ownerReferences"])
+    if held.get("generateName"):
+        metadata["generateName"] = held["generateName"]
+    for name in strip.SERVER_ANNOTATIONS:
+        value = (held.get("annotations") or {}).get(name)
+        if value is not None:
+            metadata.setdefault("annotations", {})[name] = value
     if "status" in live:
-        body["status"] = live["status"]
+        body.setdefault("status", live["status"])
     for field in _HELD_BY_SERVER.get(step.key, ()):
         value = (live.get("spec") or {}).get(field)
         if value is not None:
@@ -286,6 +313,8 @@ def replacement(step: Step) -> JSON:
         labels = objects.lookup(live, ("spec", "template", "metadata", "labels")) or {}
         template = body["spec"]["template"].setdefault("metadata", {})
         template["labels"] = {**labels, **(template.get("labels") or {})}
+        ours = {name: value for name, value in (held.get("labels") or {}).items() if name in strip.JOB_LABELS}
+        metadata["labels"] = {**ours, **(metadata.get("labels") or {})}
     return body
 
 
@@ -293,31 +322,94 @@ _HELD_BY_SERVER = {
     "services": ("clusterIP", "clusterIPs", "healthCheckNodePort"),
     "jobs.batch": ("selector",),
     "pods": ("nodeName", "priority", "preemptionPolicy", "serviceAccount"),
+    kinds.PVCS: ("volumeName",),
 }
 
 
-def ask_about_updates(cluster: Cluster, steps: list[Step], policy: Existing, workers: int) -> None:
-    """Let the server try each replacement without storing it: some change nothing, some are not allowed."""
+def write(cluster: Cluster, step: Step, body: JSON, *, dry_run: bool = False) -> JSON:
+    """Update an object that is there, by replacing it or by merging into it, and return the server's answer."""
+    if step.merges:
+        # As an applier that owns nothing yet: what the body does not name stays, lists are merged as the schema says.
+        return cluster.apply(step.path, body, dry_run=dry_run)
+    author = step.author
+    # Fields that an applier owns are written under our name and given back: an update must not look like an apply.
+    if author.applies or not author.whole:
+        return cluster.replace(step.path, body, dry_run=dry_run)
+    return cluster.replace(step.path, body, dry_run=dry_run, manager=author.manager)
+
+
+def update_body(step: Step) -> JSON:
+    """What :func:`write` sends for the step."""
+    return step.body if step.merges else replacement(step)
+
+
+def write_current(cluster: Cluster, step: Step, *, dry_run: bool = False, body: JSON | None = None) -> JSON | None:
+    """:func:`write`, again with a fresh look where a controller changed the object meanwhile; ``None``: no change."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            answer = write(cluster, step, body or update_body(step), dry_run=dry_run)
+            break
+        except ApiError as error:
+            if error.status != 409 or attempt + 1 == _ATTEMPTS:
+                raise
+            step.live, body = cluster.get(step.path), None
+    same = objects.essence(answer) == objects.essence(step.live or {})
+    return None if same else answer
+
+
+def ask_about_updates(cluster: Cluster, steps: list[Step], target: Target, workers: int) -> None:
+    """Let the server try each change without storing it: some change nothing, some are not allowed."""
     questions = [
         step
         for step in steps
-        if step.action in (Action.UPDATE, Action.RECREATE) and step.live is not None and step.key != kinds.NAMESPACES
+        if step.live is not None
+        and step.key != kinds.NAMESPACES
+        and "kind" in step.live
+        and (step.action in (Action.UPDATE, Action.RECREATE) or _kept_though_different(step))
     ]
 
     def ask(step: Step) -> None:
-        step.sure = "dry_run"
+        kept = step.action is Action.KEEP
         try:
-            answer = cluster.replace(step.path, replacement(step), dry_run=True)
+            answer = write_current(cluster, step, dry_run=True)
         except ApiError as error:
-            if error.status != 422 or policy is not Existing.RECREATE or not step.identity.namespace:
-                _set(step, Action.BLOCKED, f"it differs and cannot be updated: {error.reason}")
+            if kept:
+                settle(step)
+            else:
+                step.sure = "dry_run"
+                _refused(step, error, target)
             return
-        if objects.essence(answer) == objects.essence(step.live or {}):
-            _set(step, Action.KEEP, "it is there and equal for the server")
-        elif step.action is Action.RECREATE:
+        step.sure = "dry_run"
+        if answer is None:
+            step.decide(Action.KEEP, "it is there and equal for the server")
+            step.differs = []
+        if answer is None or kept:
+            settle(step)
+            return
+        live = step.live or {}
+        step.differs = difference.words(step.key, objects.essence(live), objects.essence(answer))
+        if step.action is Action.RECREATE:
             # What can be updated is not thrown away.
-            _set(step, Action.UPDATE, step.reason)
+            step.decide(Action.UPDATE, step.reason)
 
     for outcome in pool.each(questions, ask, workers=workers):
         if outcome.error is not None:
             raise outcome.error
+
+
+def _kept_though_different(step: Step) -> bool:
+    """The server may see equality where the texts differ, in fields that it adds itself; claims are left in peace."""
+    return bool(step.action is Action.KEEP and step.differs and step.key not in (kinds.PVCS, kinds.NAMESPACES))
+
+
+def _refused(step: Step, error: ApiError, target: Target) -> None:
+    reason = f"it differs and cannot be updated: {error.reason}"
+    if step.action is Action.RECREATE and error.status == 422:
+        if step.key in _NEVER_RECREATED:
+            step.decide(Action.BLOCKED, f"{reason} (objects of this kind are never recreated)")
+        elif target.keeps_claims(str((step.live or {})["metadata"]["uid"])):
+            step.decide(Action.BLOCKED, f"{reason} (recreating it would delete volume claims that belong to it)")
+        else:
+            step.reason = f"it differs and cannot be updated: {error.reason}"
+        return
+    step.decide(Action.BLOCKED, reason)

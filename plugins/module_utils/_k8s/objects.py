@@ -60,6 +60,10 @@ def controlled_by_built_in(obj: JSON) -> JSON | None:
     return owner if (group, owner.get("kind")) in kinds.BUILT_IN_CONTROLLERS else None
 
 
+def finalizers(obj: JSON) -> list[str]:
+    return list((obj.get("metadata") or {}).get("finalizers") or [])
+
+
 def lookup(obj: JSON, path: tuple[str, ...]) -> Any:
     """What lies at the path, or ``None``."""
     value: Any = obj
@@ -137,6 +141,11 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_asci
 def canonical(obj: JSON) -> str:
     """The one way in which an object is written: sorted keys, no spaces, one line."""
     return _CANONICAL.encode(obj)
+
+
+def canonical_list(entries: list[JSON]) -> str:
+    """Several objects in the same way."""
+    return json.dumps(entries, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def copied(obj: JSON) -> JSON:

@@ -45,7 +45,7 @@ _TITLES = {
     Wave.SERVICES: "services",
     Wave.WORKLOADS: "workloads",
     Wave.CUSTOM: "custom resources",
-    Wave.BUDGETS: "budgets and autoscalers",
+    Wave.BUDGETS: "quotas, budgets and autoscalers",
     Wave.WEBHOOKS: "webhooks and API services",
 }
 
@@ -63,7 +63,6 @@ _WAVES = {
     "secrets": Wave.ACCOUNTS,
     "configmaps": Wave.ACCOUNTS,
     "limitranges": Wave.ACCOUNTS,
-    "resourcequotas": Wave.ACCOUNTS,
     # Before the pods that they fence in.
     "networkpolicies.networking.k8s.io": Wave.ACCOUNTS,
     kinds.PVCS: Wave.CLAIMS,
@@ -73,6 +72,8 @@ _WAVES = {
     "clusterrolebindings.rbac.authorization.k8s.io": Wave.BINDINGS,
     "services": Wave.SERVICES,
     "poddisruptionbudgets.policy": Wave.BUDGETS,
+    # Until its controller has counted, a new quota refuses everything that it limits.
+    "resourcequotas": Wave.BUDGETS,
     "horizontalpodautoscalers.autoscaling": Wave.BUDGETS,
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": Wave.WEBHOOKS,
     "validatingwebhookconfigurations.admissionregistration.k8s.io": Wave.WEBHOOKS,

@@ -13,31 +13,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     bubble,
     definitions,
     discovery,
     existing,
+    foresight,
+    graph,
     image_names,
     kinds,
     mapping,
     objects,
     order,
+    ownership,
+    references,
     transform,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, ApiError, Cluster, Resource
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.layout import Captured
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import Action, Author, Step, former_author
-
-_STORAGE = "storageclasses.storage.k8s.io"
-_NEEDED = {
-    "priorityClassName": "priorityclasses.scheduling.k8s.io",
-    "runtimeClassName": "runtimeclasses.node.k8s.io",
-    "ingressClassName": "ingressclasses.networking.k8s.io",
-    "storageClassName": _STORAGE,
-}
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.policy import Existing, Policies
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import WRITES, Action, Step
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.target import Target
 
 
 @dataclass
@@ -52,7 +49,8 @@ class Wishes:
     rules: transform.Rules = field(default_factory=transform.Rules)
     include_kinds: Sequence[str] = ()
     exclude_kinds: Sequence[str] = ()
-    existing: existing.Existing = existing.Existing.FAIL
+    existing: Policies = field(default_factory=Policies)
+    ordered: Sequence[str] = ()
     bubble: bubble.Bubble | None = None
     namespace_annotations: Mapping[str, str] = field(default_factory=dict)
     namespace_labels: Mapping[str, str] = field(default_factory=dict)
@@ -70,6 +68,8 @@ class Plan:
     steps: list[Step]
     namespaces: dict[str, str]
     warnings: list[str]
+    wishes: Wishes
+    target: Target
 
 
 class _Planning:
@@ -77,25 +77,39 @@ class _Planning:
         self.cluster = cluster
         self.wishes = wishes
         self.workers = workers
-        self.found = discovery.read(cluster)
-        self.all = list(captured)
-        self.transformer = transform.Transformer(wishes, self.all, self._cluster_scoped)
-        self.captured = [one for one in self.all if wishes.wants(one.key)]
-        self.uids = frozenset(str(one.obj["metadata"].get("uid")) for one in self.captured)
-        self.coming = self._coming()
-        self.keep_node_ports = self.transformer.keep_node_ports
-        self.target = existing.Target(cluster, self.found, workers=workers)
+        self.found = discovery.read(cluster, workers=workers)
+        self.captured = captured
+        self.target = Target(cluster, self.found, workers=workers)
         self.warnings: list[str] = []
+        self.sources: set[str] = set()
+        self.captured_namespaces: dict[str, Captured] = {}
+        # Resources that the restored definitions will make.
+        self.coming: dict[str, list[Resource]] = {}
+        self.resources: dict[tuple[str, str], tuple[Resource | None, str]] = {}
+        self.uids = self._survey()
+        groups = {resource.group for resource in self.found.resources}
+        groups |= {resource.group for resources in self.coming.values() for resource in resources}
+        self.transformer = transform.Transformer(wishes, captured, self._cluster_scoped, groups)
+        self.keep_node_ports = self.transformer.keep_node_ports
 
-    def _coming(self) -> dict[str, list[Resource]]:
-        """Resources that the restored definitions will make."""
-        coming: dict[str, list[Resource]] = {}
+    def _survey(self) -> frozenset[str]:
+        """A first pass over the objects, which are too many to be kept: what the plan must know of all of them."""
+        uids = set()
         for one in self.captured:
+            identity = one.identity
+            if one.key == kinds.NAMESPACES:
+                self.captured_namespaces[self.wishes.namespaces.target(identity.name)] = one
+            if not self.wishes.wants(one.key):
+                continue
+            uids.add(str(one.obj["metadata"].get("uid")))
+            source = identity.name if one.key == kinds.NAMESPACES else identity.namespace
+            if source:
+                self.sources.add(source)
             if one.key == kinds.CRDS:
                 resources = discovery.of_crd(definitions.convert(one.key, one.obj) or one.obj)
                 if resources:
-                    coming[resources[0].key] = resources
-        return coming
+                    self.coming[resources[0].key] = resources
+        return frozenset(uids)
 
     def _cluster_scoped(self, key: str) -> dict[str, JSON]:
         """What the target has of a cluster-scoped kind, by name; nothing where it may not be looked at."""
@@ -110,31 +124,82 @@ class _Planning:
             raise
 
     def run(self) -> Plan:
-        steps = [self._step(one) for one in self.captured]
-        sources = sorted(
-            {one.identity.namespace for one in self.captured if one.identity.namespace}
-            | {one.identity.name for one in self.captured if one.key == kinds.NAMESPACES}
-        )
-        namespaces = {source: self.wishes.namespaces.target(source) for source in sources}
+        steps = [self._step(one) for one in self.captured if self.wishes.wants(one.key)]
+        namespaces = {source: self.wishes.namespaces.target(source) for source in sorted(self.sources)}
         steps += self._missing_namespaces(steps, set(namespaces.values()))
         self.warnings += self.transformer.finish()
         steps += self._ours(sorted(set(namespaces.values())))
         self._refuse_twins(steps)
-        writable = [step for step in steps if step.obj is not None]
-        self.target.look({step.key: step.resource for step in writable if step.resource}, set(namespaces.values()))
-        existing.refuse_strangers(self.target, set(namespaces.values()), self.wishes)
-        for step in writable:
-            existing.decide(step, self.target, self.wishes, self.keep_node_ports)
+        self.target.look_at_namespaces(namespaces.values())
+        existing.refuse_strangers(self.target, self.wishes)
+        writable = [step for step in steps if step.text is not None]
+        self._compare(writable)
+        self._links(writable)
+        existing.ask_about_updates(self.cluster, writable, self.target, self.workers)
+        existing.refuse_differing(writable, self.wishes)
+        self._relink_after_recreation(writable)
         self._lacking(writable)
-        existing.ask_about_updates(self.cluster, steps, self.wishes.existing, self.workers)
-        _depths(steps)
-        steps.sort(key=lambda step: (step.wave, step.depth, step.identity))
-        if self.wishes.images.unknown:
-            self.warnings.append(
-                "These images are not in the recovery point and stay as written: "
-                + ", ".join(sorted(self.wishes.images.unknown))
-            )
-        return Plan(steps, namespaces, self.warnings)
+        steps = graph.arrange(steps, self.wishes.ordered)
+        foresight.foresee(self.target, steps, workers=self.workers)
+        self._warn(steps)
+        return Plan(steps, namespaces, self.warnings, self.wishes, self.target)
+
+    def _compare(self, steps: list[Step]) -> None:
+        """Look at what is there and decide each step whose object is."""
+        by_identity = {step.identity: step for step in steps}
+        for name, live in self.target.namespaces.items():
+            step = by_identity.get(objects.Identity("", kinds.NAMESPACES, name))
+            if step is not None:
+                existing.decide(step, live, self.target, self.wishes, self.keep_node_ports)
+
+        def seen(identity: objects.Identity, live: JSON) -> None:
+            step = by_identity.get(identity)
+            if step is not None and step.action is Action.CREATE:
+                existing.decide(step, live, self.target, self.wishes, self.keep_node_ports)
+
+        self.target.look({step.key: step.resource for step in steps if step.resource}, seen)
+        for step in steps:
+            namespace = step.identity.namespace
+            if step.action is Action.CREATE and (not namespace or namespace in self.target.namespaces):
+                step.sure = "seen" if self.found.find(step.key) is not None else "assumed"
+
+    # -- owners ---------------------------------------------------------------------------------------------------
+
+    def _links(self, steps: list[Step]) -> None:
+        """An equal object that has lost the link to its owner differs; owners that are not there are named."""
+        by_uid = {step.source_uid: step for step in steps if step.source_uid}
+        for step in steps:
+            for owner in step.owners:
+                above = by_uid.get(str(owner.get("uid")))
+                if above is None:
+                    step.transforms.append(f"owner {owner.get('kind')} {owner.get('name')} is not restored: unlinked")
+                    continue
+                if step.live is None or above.live is None or step.action is not Action.KEEP:
+                    continue
+                uid = above.live["metadata"]["uid"]
+                if uid in {link.get("uid") for link in objects.owners(step.live)}:
+                    continue
+                step.differs.append(f"metadata.ownerReferences: {owner.get('kind')} {owner.get('name')} is missing")
+                if step.policy in (Existing.UPDATE, Existing.MERGE, Existing.RECREATE) and step.key != kinds.PVCS:
+                    step.decide(Action.UPDATE, "it is there without the link to its owner")
+                    step.only_links = True
+
+    def _relink_after_recreation(self, steps: list[Step]) -> None:
+        """A recreated owner has a new uid; what belongs to it would be collected as garbage."""
+        recreated = {step.source_uid for step in steps if step.action is Action.RECREATE and step.source_uid}
+        if not recreated:
+            return
+        with_others: set[str] = set()
+        for step in steps:
+            mine = {str(owner.get("uid")) for owner in step.owners} & recreated
+            with_others |= mine
+            if not mine:
+                continue
+            if step.action is Action.KEEP and step.live is not None:
+                step.decide(Action.UPDATE, "its owner is recreated; it is linked to the new one")
+                step.only_links = True
+        for step in steps:
+            step.orphans = step.source_uid in with_others
 
     # -- one object -------------------------------------------------------------------------------------------
 
@@ -147,25 +212,39 @@ class _Planning:
         if reason is not None:
             return Step(moved, Action.SKIP, reason, wave, sure="seen")
         converted = definitions.convert(key, one.obj)
-        obj = converted or objects.copied(one.obj)
-        resource, obstacle = self._resource(key, str(obj.get("apiVersion")))
+        obj = converted or one.obj
+        served = key, str(obj.get("apiVersion"))
+        if served not in self.resources:
+            self.resources[served] = self._resource(*served)
+        resource, obstacle = self.resources[served]
         if obstacle:
             return Step(moved, Action.BLOCKED, obstacle, wave, sure="seen")
+        metadata = obj["metadata"]
+        managed = metadata.get("managedFields") or []
+        source_uid, owners = str(metadata.get("uid") or ""), objects.owners(obj)
         notes = [definitions.NOTE] if converted else []
         notes += self.transformer.apply(key, obj)
         if key == kinds.NAMESPACES:
             self._namespace(obj)
+        if key == "serviceaccounts" and _bare_default(obj):
+            # Its controller is as fast as we are, so nobody could say who made it.
+            return Step(objects.identity(key, obj), Action.SKIP, "every namespace gets its own", wave, sure="seen")
         return Step(
             objects.identity(key, obj),
             Action.CREATE,
             "it is not there",
             wave,
-            obj=obj,
+            text=objects.canonical(obj),
             resource=resource,
-            source_uid=str(one.obj["metadata"].get("uid") or ""),
-            owners=objects.owners(one.obj),
+            source_uid=source_uid,
+            owners=owners,
+            references=references.of(key, obj),
             transforms=notes,
-            author=former_author(one.obj),
+            # A namespace gets annotations of ours as well, so it never has but one author.
+            author=ownership.Author(whole=False) if key == kinds.NAMESPACES else ownership.author(managed, obj),
+            managed=objects.canonical_list(managed),
+            policy=self.wishes.existing(key),
+            has_status="status" in obj,
         )
 
     def _resource(self, key: str, api_version: str) -> tuple[Resource | None, str]:
@@ -196,12 +275,11 @@ class _Planning:
     def _missing_namespaces(self, steps: list[Step], targets: set[str]) -> list[Step]:
         """Namespaces that are needed and were not chosen: as captured, else bare."""
         chosen = {step.identity.name for step in steps if step.key == kinds.NAMESPACES}
-        captured = {
-            self.wishes.namespaces.target(one.identity.name): one for one in self.all if one.key == kinds.NAMESPACES
-        }
         bare: JSON = {"apiVersion": "v1", "kind": "Namespace"}
         return [
-            self._step(captured.get(name) or Captured(kinds.NAMESPACES, {**bare, "metadata": {"name": name}}))
+            self._step(
+                self.captured_namespaces.get(name) or Captured(kinds.NAMESPACES, {**bare, "metadata": {"name": name}})
+            )
             for name in sorted(targets - chosen)
         ]
 
@@ -222,9 +300,8 @@ class _Planning:
                 Action.CREATE,
                 why,
                 order.Wave.ISOLATION,
-                obj=obj,
+                text=objects.canonical(obj),
                 resource=self.found.find(key),
-                author=Author(),
                 ours=True,
             )
             for key, obj, why in made
@@ -236,16 +313,18 @@ class _Planning:
         seen: dict[objects.Identity, Step] = {}
         ours = {step.identity for step in steps if step.ours}
         for step in list(steps):
-            if step.obj is None:
+            if step.text is None:
                 continue
             if step.identity in ours and not step.ours:
                 # A pull secret of an earlier failover, captured since: the new one takes its place.
-                step.action, step.reason, step.obj = Action.SKIP, "a new one of ours takes its place", None
+                step.decide(Action.SKIP, "a new one of ours takes its place", "seen")
+                step.text = None
                 continue
             other = seen.get(step.identity)
-            twin = transform.twin_reason(step.key, step.obj, other.obj or {}) if other else None
+            twin = transform.twin_reason(step.key, step.body, other.body) if other is not None else None
             if twin is not None:
-                step.action, step.reason, step.obj = Action.SKIP, twin, None
+                step.decide(Action.SKIP, twin, "seen")
+                step.text = None
                 continue
             if other is not None:
                 raise Refused(
@@ -258,83 +337,55 @@ class _Planning:
 
     def _lacking(self, steps: list[Step]) -> None:
         """Hold back what could never work because a class that it names is not at the target."""
-        coming = {(step.key, step.identity.name) for step in steps}
+        coming = {(step.key, step.identity.name) for step in steps if step.action is not Action.BLOCKED}
         for step in steps:
-            if step.action not in (Action.CREATE, Action.RECREATE) or step.obj is None:
+            if step.action not in WRITES or (step.action is Action.UPDATE and not step.differs):
                 continue
-            for field_name, key in self._needs(step):
-                if (key, field_name) in coming or self.target.has_class(key, field_name):
+            # A volume, and a claim that stays bound to one, need no class, only the name of one.
+            bound = step.key == kinds.PVS or any(one.key == kinds.PVS for one in step.references)
+            for reference in step.references:
+                key, name = reference.key, reference.name
+                if bound and key == references.STORAGE_CLASSES:
+                    continue
+                if key not in references.CLASSES or (key, name) in coming or name in self.target.classes(key):
                     continue
                 kind = key.partition(".")[0]
-                step.action, step.sure = Action.BLOCKED, "seen"
-                step.reason = f"it needs {field_name!r} of {kind}, which the target does not have"
-                if key == _STORAGE:
-                    step.reason += f" (there: {', '.join(self.target.class_names(key)) or 'none'}; map storage_classes)"
+                reason = f"it needs {name!r} of {kind}, which the target does not have"
+                there = ", ".join(sorted(self.target.classes(key))) or "none"
+                if key == references.STORAGE_CLASSES:
+                    reason += f" (there: {there}; map storage_classes)"
+                if kinds.built_in(step.key):
+                    step.decide(Action.BLOCKED, reason, "seen")
+                else:
+                    # Its operator may make the class, or do without.
+                    step.transforms.append(reason)
 
-    def _needs(self, step: Step) -> list[tuple[str, str]]:
-        obj: JSON = step.obj or {}
-        spec: JSON = obj.get("spec") or {}
-        places = {"ingresses.networking.k8s.io": "ingressClassName", kinds.PVCS: "storageClassName"}
-        # A claim that stays bound to its volume needs no class, only the name of one.
-        bound = step.key == kinds.PVCS and spec.get("volumeName")
-        named = [(spec.get(places[step.key]), places[step.key])] if step.key in places and not bound else []
-        pods = objects.pod_spec(step.key, obj) or {}
-        named += [(pods.get(name), name) for name in ("priorityClassName", "runtimeClassName")]
-        return [(str(name), _NEEDED[where]) for name, where in named if name]
+    def _warn(self, steps: list[Step]) -> None:
+        if self.wishes.images.unknown:
+            self.warnings.append(
+                "These images are not in the recovery point and stay as written: "
+                + ", ".join(sorted(self.wishes.images.unknown))
+            )
+        for step in steps:
+            if step.differs and step.action is Action.KEEP and not step.ours and self.wishes.bubble is None:
+                self.warnings.append(f"{step.identity} is there and differs; it is kept as it is.")
+
+
+def _bare_default(account: JSON) -> bool:
+    """Whether a service account is the default one of its namespace, with nothing of a user's in it."""
+    metadata = account["metadata"]
+    bare = account.keys() <= {"apiVersion", "kind", "metadata"} and metadata.keys() <= {"name", "namespace"}
+    return bare and metadata["name"] == "default"
 
 
 def _foreign(name: str) -> bool:
     return not name.startswith(kinds.PREFIX)
 
 
-def _depths(steps: list[Step]) -> None:
-    """Put every object after its owners: into the owner's wave if that is later, and one deeper there."""
-    by_uid = {step.source_uid: step for step in steps if step.source_uid}
-    for _round in range(8):
-        moved = False
-        for step in steps:
-            for owner in step.owners:
-                above = by_uid.get(str(owner.get("uid")))
-                if above is None or above is step or (step.wave, step.depth) > (above.wave, above.depth):
-                    continue
-                step.wave, step.depth = above.wave, above.depth + 1
-                moved = True
-        if not moved:
-            return
-
-
 def make(cluster: Cluster, captured: Iterable[Captured], wishes: Wishes, *, workers: int = 8) -> Plan:
-    """Compute the plan.
+    """Compute the plan. ``captured`` is gone through three times and may be changed the last time.
 
     Raises :class:`Refused`, before anything is written, when the target's namespaces hold things that the chosen
     policy must not touch, or when two objects would become one.
     """
     return _Planning(cluster, captured, wishes, workers).run()
-
-
-def ask_about_creates(cluster: Cluster, plan: Plan, *, workers: int = 8) -> None:
-    """Let the server judge the objects that would be created, as far as their namespace and API are there."""
-    there = {step.identity.name for step in plan.steps if step.key == kinds.NAMESPACES and step.live is not None}
-    served = {
-        step.key
-        for step in plan.steps
-        if step.resource is not None and (kinds.built_in(step.key) or step.live is not None)
-    }
-    questions = [
-        step
-        for step in plan.steps
-        if step.action is Action.CREATE
-        and step.key in served
-        and (not step.identity.namespace or step.identity.namespace in there)
-    ]
-
-    def ask(step: Step) -> None:
-        try:
-            cluster.create(step.collection, step.body, dry_run=True, manager=step.author.manager)
-        except ApiError as error:
-            step.action, step.reason = Action.BLOCKED, error.reason
-        step.sure = "dry_run"
-
-    for outcome in pool.each(questions, ask, workers=workers):
-        if outcome.error is not None:
-            raise outcome.error

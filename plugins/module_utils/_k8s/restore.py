@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
@@ -19,6 +22,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import without_empty
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     bubble,
+    dry_run,
     execute,
     image_names,
     kinds,
@@ -26,13 +30,14 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     mapping,
     plan,
     pull_secret,
+    report,
     snapshot,
     staging,
     step,
     transform_options,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, Cluster
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.existing import Existing
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.policy import Policies
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 
@@ -50,22 +55,24 @@ def restore(request: Request) -> dict[str, Any]:
         return _remove(request, cluster)
     # Before any work: a cluster that does not answer is the commonest trouble.
     cluster.version()
-    captured, found = _read(params)
-    wishes = _wishes(params, found)
-    made = plan.make(cluster, captured, wishes, workers=params["workers"])
+    with _reading(params) as point:
+        wishes = _wishes(params, point.snapshot)
+        made = plan.make(cluster, point, wishes, workers=params["workers"])
     for text in made.warnings:
         request.warn(text)
     if request.check_mode:
-        plan.ask_about_creates(cluster, made, workers=params["workers"])
-        return _result(made, wishes, planned=True)
+        dry_run.ask_about_creates(cluster, made, workers=params["workers"])
+        return _result(made, wishes, planned=True, diff=request.diff)
+    # What a run changes is shown as it was planned.
+    shown = {"diff": {"prepared": report.differences(made.steps)}} if request.diff else {}
     try:
         execute.execute(
             cluster, made, workers=params["workers"], fail_fast=params["fail_fast"], progress=request.progress
         )
     except MusterError as error:
-        error.result = {**_result(made, wishes, planned=False), **error.result}
+        error.result = {**_result(made, wishes, planned=False), **shown, **error.result}
         raise
-    result = _result(made, wishes, planned=False)
+    result = {**_result(made, wishes, planned=False), **shown}
     if result["status"] == "partial" and not params["allow_partial"]:
         raise _incomplete(made, wishes, result)
     return result
@@ -95,8 +102,20 @@ def _check_names(params: Mapping[str, Any]) -> None:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _read(params: Mapping[str, Any]) -> tuple[list[layout.Captured], str]:
-    """The captured objects, and the id of the snapshot that they are from."""
+@dataclass(frozen=True)
+class _Point:
+    """The captured objects, read from their files each time they are gone through, and the id of their snapshot."""
+
+    root: Path
+    snapshot: str
+
+    def __iter__(self) -> Iterator[layout.Captured]:
+        return layout.read(self.root)
+
+
+@contextlib.contextmanager
+def _reading(params: Mapping[str, Any]) -> Iterator[_Point]:
+    """The captured objects, in files that are gone after the block."""
     repository = Repository.open(params["repository"])
     wanted = str(params["snapshot"])
     candidates = repository.snapshots()
@@ -115,15 +134,15 @@ def _read(params: Mapping[str, Any]) -> tuple[list[layout.Captured], str]:
         target = stage / "restored"
         target.mkdir(mode=0o700)
         repository.restore(chosen.id, target)
-        captured = list(layout.read(snapshot.root_of(target)))
-    if not captured:
-        raise InvalidInput(
-            "restore",
-            f"snapshot {chosen.id[:8]}",
-            "it holds no captured objects",
-            "Give the snapshot of a point's objects.",
-        )
-    return captured, chosen.id
+        point = _Point(snapshot.root_of(target), chosen.id)
+        if next(iter(point), None) is None:
+            raise InvalidInput(
+                "restore",
+                f"snapshot {chosen.id[:8]}",
+                "it holds no captured objects",
+                "Give the snapshot of a point's objects.",
+            )
+        yield point
 
 
 def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
@@ -145,7 +164,8 @@ def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
         rules=transform_options.rules(params),
         include_kinds=params["include_kinds"] or (),
         exclude_kinds=params["exclude_kinds"] or (),
-        existing=Existing(params["existing"]),
+        existing=Policies.of(params["existing"], params["existing_kinds"] or {}),
+        ordered=[str(one) for one in params["ordered"] or ()],
         bubble=shut,
         namespace_annotations=_texts(params["namespace_annotations"]),
         namespace_labels=_texts(params["namespace_labels"]),
@@ -159,7 +179,7 @@ def _texts(values: Mapping[str, Any] | None) -> dict[str, str]:
 # -- results ----------------------------------------------------------------------------------------------------------
 
 
-def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool) -> dict[str, Any]:
+def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool, diff: bool = False) -> dict[str, Any]:
     entries = [one.result(planned=planned) for one in made.steps]
     counts = step.counts(made.steps)
     short = bool(counts["blocked"] or counts["failed"])
@@ -170,7 +190,9 @@ def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool) -> dict[str,
         "msg": f"{'Would restore' if planned else 'Restored'} {len(entries)} objects into {names}: {words}",
         "status": "partial" if short else "completed",
         "counts": counts,
+        "summary": report.summary(made.steps),
         "objects": entries,
+        **({"diff": {"prepared": report.differences(made.steps)}} if diff else {}),
         "namespaces": made.namespaces,
         "point": wishes.point,
     }
@@ -213,6 +235,7 @@ def _remove(request: Request, cluster: Cluster) -> dict[str, Any]:
         "msg": f"{'Would remove' if request.check_mode else 'Removed'} {len(found)} objects of the bubble of run {run}",
         "status": "completed",
         "counts": {"delete": len(found), "failed": 0},
+        "summary": [f"delete {len(found)}"] if found else [],
         "objects": entries,
         "namespaces": {},
         "point": None,

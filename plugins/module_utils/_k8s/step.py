@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,7 +14,10 @@ from enum import Enum
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import objects, order
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import FIELD_MANAGER, JSON, Resource
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, Resource
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.ownership import OURSELVES, Author
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.policy import Existing
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.references import Reference
 
 
 class Action(str, Enum):
@@ -30,34 +34,45 @@ class Action(str, Enum):
 WRITES = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE})
 
 
-@dataclass(frozen=True)
-class Author:
-    """The field manager under whose name an object is written; ``applies``: by server-side apply."""
-
-    manager: str = FIELD_MANAGER
-    applies: bool = False
-
-
 @dataclass
 class Step:
-    """A plan's entry. ``obj`` is what the target shall hold, ``live`` what it holds now.
+    """A plan's entry.
+
+    ``text`` is what the target shall hold, as JSON, because tens of thousands of parsed objects would need ten times
+    the memory; ``live`` what it holds now, of equal objects only the metadata. ``managed`` is the captured
+    ``managedFields`` as JSON.
 
     ``sure`` says where the plan's word comes from: ``dry_run`` (the server was asked), ``seen`` (by comparison with
-    what is there), ``assumed`` (its namespace or its API does not exist yet).
+    what is there), ``schema`` (the server takes such an object; its namespace does not exist yet), ``assumed`` (its
+    API does not exist yet either). ``concerns`` says in words what will go wrong after the object is written.
+
+    Of updates, ``merges`` are those that take nothing away, ``only_owners`` those of equal objects whose fields have
+    to be given back, ``only_links`` those that link to owners. When a step that ``orphans`` is recreated, what
+    belongs to it stays, because it is in the plan, too. One that ``has_status`` gets it back by a request of its own.
     """
 
     identity: objects.Identity
     action: Action
     reason: str
     wave: order.Wave
-    obj: JSON | None = None
+    text: str | None = None
     resource: Resource | None = None
     live: JSON | None = None
     source_uid: str = ""
     owners: list[JSON] = field(default_factory=list)
+    references: tuple[Reference, ...] = ()
     transforms: list[str] = field(default_factory=list)
-    author: Author = Author()
+    differs: list[str] = field(default_factory=list)
+    concerns: list[str] = field(default_factory=list)
+    author: Author = OURSELVES
+    managed: str = "[]"
+    policy: Existing = Existing.FAIL
     ours: bool = False
+    merges: bool = False
+    only_owners: bool = False
+    only_links: bool = False
+    orphans: bool = False
+    has_status: bool = False
     sure: str = "assumed"
     depth: int = 0
     changed: bool = False
@@ -84,10 +99,22 @@ class Step:
 
     @property
     def body(self) -> JSON:
-        """A copy of the desired object, to be sent."""
-        if self.obj is None:
+        """The desired object, new each time."""
+        if self.text is None:
             raise ValueError(f"{self.identity} is not to be written")
-        return objects.copied(self.obj)
+        obj: JSON = json.loads(self.text)
+        return obj
+
+    @property
+    def managed_fields(self) -> list[JSON]:
+        """Who owned which field when the object was captured."""
+        entries: list[JSON] = json.loads(self.managed)
+        return entries
+
+    def decide(self, action: Action, reason: str, sure: str | None = None) -> None:
+        self.action, self.reason = action, reason
+        if sure is not None:
+            self.sure = sure
 
     def result(self, *, planned: bool) -> dict[str, Any]:
         """The entry of the module's result."""
@@ -97,6 +124,8 @@ class Step:
             "action": self.action.value,
             "reason": self.reason,
             "transforms": self.transforms,
+            "differs": self.differs,
+            "concerns": self.concerns,
             "sure": self.sure,
             "changed": writes if planned else self.changed,
             "failed": self.failed,
@@ -107,31 +136,9 @@ class Step:
 
 def counts(steps: Iterable[Step]) -> dict[str, int]:
     """How many objects per action, every action named; ``failed`` counts writes that did not succeed."""
-    found = Counter(step.action for step in steps)
-    return {**{action.value: found.get(action, 0) for action in Action}, "failed": sum(step.failed for step in steps)}
-
-
-# Managers of the control plane: what they own is theirs again as soon as they see the object.
-_CONTROLLERS = frozenset(
-    {"kube-controller-manager", "kubelet", "kube-scheduler", "kube-apiserver", "cloud-controller-manager"}
-)
-
-
-def former_author(obj: JSON) -> Author:
-    """Who wrote the object before: the one sensible manager, or the one that owns its content; else ourselves."""
-    entries = [
-        entry
-        for entry in (obj.get("metadata") or {}).get("managedFields") or []
-        if not entry.get("subresource") and entry.get("manager") and entry["manager"] not in _CONTROLLERS
-    ]
-    content = [entry for entry in entries if _owns_content(entry)]
-    candidates = content or entries
-    if not candidates:
-        return Author()
-    applied = [entry for entry in candidates if entry.get("operation") == "Apply"]
-    chosen = (applied or candidates)[0]
-    return Author(str(chosen["manager"]), chosen.get("operation") == "Apply")
-
-
-def _owns_content(entry: JSON) -> bool:
-    return bool(entry.get("fieldsV1", {}).keys() - {"f:metadata", "f:status"})
+    found: Counter[Action] = Counter()
+    failed = 0
+    for step in steps:
+        found[step.action] += 1
+        failed += step.failed
+    return {**{action.value: found.get(action, 0) for action in Action}, "failed": failed}

@@ -13,6 +13,7 @@ from typing import Protocol
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     adjust,
     bubble,
+    finalizers,
     image_names,
     kinds,
     mapping,
@@ -72,10 +73,11 @@ class Wishes(Protocol):
 class Transformer:
     """Made once per restore from everything captured.
 
-    ``look`` is asked for the target's objects of few cluster-scoped kinds, and only where namespaces move.
+    ``look`` is asked for the target's objects of few cluster-scoped kinds, and only where namespaces move. ``groups``
+    are the API groups that the target serves or that the restore brings.
     """
 
-    def __init__(self, wishes: Wishes, captured: Iterable[Captured], look: Look) -> None:
+    def __init__(self, wishes: Wishes, captured: Iterable[Captured], look: Look, groups: Collection[str] = ()) -> None:
         self.wishes = wishes
         self.rules = wishes.rules
         self.names = wishes.namespaces
@@ -85,6 +87,7 @@ class Transformer:
         self.renames: dict[str, dict[str, str]] = {}
         self._asked: dict[str, dict[str, JSON]] = {}
         self._ask = look
+        self._groups = groups
         self._services: set[tuple[str, str]] = set()
         self._headless: set[tuple[str, str]] = set()
         self._volumes: set[str] = set()
@@ -121,7 +124,7 @@ class Transformer:
             ports = strip.NodePorts.CLEAR
         # In a bubble the drill would write to the storage of the original.
         volumes = frozenset(self._volumes) if rules.static_volumes and not shut else frozenset()
-        return strip.Keep(ports or strip.NodePorts.KEEP, rules.status, rules.finalizers, volumes, rules.deleting)
+        return strip.Keep(ports or strip.NodePorts.KEEP, rules.status, volumes, rules.deleting)
 
     def _service_names(self) -> ServiceNames | None:
         if not self.names.moving or not self.rules.service_names:
@@ -215,7 +218,9 @@ class Transformer:
     def apply(self, key: str, obj: JSON) -> list[str]:
         """Make the captured object, in place, what the target shall hold; says in words what was changed."""
         where = objects.identity(key, obj)
+        claims = objects.finalizers(obj)
         notes = strip.strip(key, obj, keep=self.keep)
+        notes += self._finalizers(key, obj, claims)
         notes += self.wishes.images.rewrite(key, obj)
         notes += self.rules.adjustments.apply(key, obj, where)
         copied = key in mapping.COPIED and self.names.touches(key, obj)
@@ -240,6 +245,15 @@ class Transformer:
     def finish(self) -> list[str]:
         """Once all objects are done: warnings. Raises :class:`InvalidInput` for transforms that failed."""
         return self.user.finish()
+
+    def _finalizers(self, key: str, obj: JSON, claims: list[str]) -> list[str]:
+        kept, held = finalizers.split(claims, key, self._groups, self.rules.finalizers)
+        if self.wishes.bubble is not None:
+            # Its controllers are not in the bubble, and the bubble has to go away again.
+            kept, held = [], kept + held
+        if kept:
+            obj["metadata"]["finalizers"] = kept
+        return [f"finalizers held back: {', '.join(held)}"] if held else []
 
     def _keep_conversion(self, obj: JSON, notes: list[str]) -> None:
         """A definition has one converter in a cluster: that of the original stays."""

@@ -6,7 +6,8 @@
 
 It keeps to what the real one does in the parts that it has: uids and resource versions, 404 for a namespace that is
 not there, 409 with AlreadyExists, no new resource version for a write that changes nothing, no status on create, a
-default service account per namespace, definitions that are served once they exist. It validates nothing.
+default service account per namespace, definitions that are served once they exist, and who owns which field (lists
+are atomic here). It validates nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +49,14 @@ BUILT_IN = [
     ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", False),
     ("storage.k8s.io", "v1", "storageclasses", "StorageClass", False),
     ("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False),
+    ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", True),
+    (
+        "admissionregistration.k8s.io",
+        "v1",
+        "validatingwebhookconfigurations",
+        "ValidatingWebhookConfiguration",
+        False,
+    ),
     ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False),
 ]
 
@@ -58,6 +67,7 @@ class ApiServer:
 
     ``reads`` records path and query of every GET. ``before_read`` is called with both and may change the state, or
     answer instead with a status and a reason. ``unannounced`` are groups that are served and missing in ``/apis``.
+    Writing an object of ``refused`` (``ledger/configmaps/a``) is forbidden, as by an admission webhook.
     """
 
     url: str = ""
@@ -65,6 +75,7 @@ class ApiServer:
     kinds: list[tuple[str, str, str, str, bool]] = field(default_factory=lambda: list(BUILT_IN))
     down: set[str] = field(default_factory=set)
     broken: dict[str, int] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
     writes: list[tuple[str, str]] = field(default_factory=list)
     managers: dict[str, str] = field(default_factory=dict)
     reads: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -241,6 +252,8 @@ class ApiServer:
                 return _status(409, "Conflict")
             self._delete(place)
             return 200, {"kind": "Status"}
+        if isinstance(body, list):
+            return self._patch(place, current, body, query)
         if method == "PUT":
             given = body["metadata"].get("resourceVersion")
             if given and given != current["metadata"]["resourceVersion"]:
@@ -250,13 +263,38 @@ class ApiServer:
             return self._write("PUT", place, body, query, 200)
         return self._write("PATCH", place, _merged(current, body), query, 200)
 
+    def _patch(
+        self, place: tuple[str, str, str], current: JSON, changes: list[JSON], query: dict[str, str]
+    ) -> tuple[int, JSON]:
+        """The only JSON patch that the engine sends: new owners of fields, if the version is still the same."""
+        given = {change["path"]: change["value"] for change in changes}
+        if given.pop("/metadata/resourceVersion") != current["metadata"]["resourceVersion"]:
+            return _status(409, "Conflict")
+        fields = [entry for entry in given.pop("/metadata/managedFields") if entry]
+        assert not given
+        metadata = {**current["metadata"], "managedFields": fields}
+        return self._write("PATCH", place, {**current, "metadata": metadata}, query, 200, owners_given=True)
+
     def _write(
-        self, method: str, place: tuple[str, str, str], body: JSON, query: dict[str, str], status: int
+        self,
+        method: str,
+        place: tuple[str, str, str],
+        body: JSON,
+        query: dict[str, str],
+        status: int,
+        owners_given: bool = False,
     ) -> tuple[int, JSON]:
         body = copy.deepcopy(body)
         before = self.objects.get(place)
+        if not owners_given:
+            entries = _owners(before, body, query)
+            body["metadata"].pop("managedFields", None)
+            if entries:
+                body["metadata"]["managedFields"] = entries
         if before is not None and _plain(before) == _plain(body):
             return 200, before
+        if "/".join(part for part in (place[1], place[0], place[2]) if part) in self.refused:
+            return _status(403, "Forbidden")
         if query.get("dryRun"):
             body["metadata"].setdefault("uid", "dry-run")
             return status, body
@@ -306,6 +344,63 @@ def _plain(obj: JSON) -> JSON:
         if name not in ("uid", "resourceVersion", "creationTimestamp")
     }
     return {**obj, "metadata": metadata}
+
+
+def _leaves(value: Any, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    if not isinstance(value, dict) or not value:
+        return {above: value}
+    found: dict[tuple[str, ...], Any] = {}
+    for name, inner in value.items():
+        if above or name not in ("apiVersion", "kind", "status"):
+            found.update(_leaves(inner, (*above, f"f:{name}")))
+    return found
+
+
+_SERVERS = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp", "managedFields")
+
+
+def _owned(obj: JSON) -> dict[tuple[str, ...], Any]:
+    metadata = {name: value for name, value in obj["metadata"].items() if name not in _SERVERS}
+    return _leaves({**obj, "metadata": metadata} if metadata else {**obj, "metadata": None})
+
+
+def _owners(before: JSON | None, after: JSON, query: dict[str, str]) -> list[JSON]:
+    """``managedFields`` after a write: what changed belongs to the writer, the rest to whom it belonged."""
+    old, new = _owned(before) if before else {}, _owned(after)
+    changed = {path for path, value in new.items() if path not in old or old[path] != value} - {("f:metadata",)}
+    writer = (query.get("fieldManager", ""), "Apply" if query.get("force") else "Update", after["apiVersion"])
+    held: dict[tuple[str, str, str], set[tuple[str, ...]]] = {}
+    for entry in (before or after)["metadata"].get("managedFields") or []:
+        owner = (entry["manager"], entry["operation"], entry.get("apiVersion", after["apiVersion"]))
+        held[owner] = {path for path in _members(entry["fieldsV1"]) if path not in changed}
+    if changed:
+        held.setdefault(writer, set()).update(changed)
+    return [
+        {
+            "manager": owner[0],
+            "operation": owner[1],
+            "apiVersion": owner[2],
+            "fieldsType": "FieldsV1",
+            "fieldsV1": _tree(paths),
+        }
+        for owner, paths in sorted(held.items())
+        if paths
+    ]
+
+
+def _members(fields: JSON, above: tuple[str, ...] = ()) -> set[tuple[str, ...]]:
+    if not fields:
+        return {above}
+    return {path for step, inner in fields.items() for path in _members(inner, (*above, step))}
+
+
+def _tree(paths: set[tuple[str, ...]]) -> JSON:
+    fields: JSON = {}
+    for path in sorted(paths):
+        node = fields
+        for step in path:
+            node = node.setdefault(step, {})
+    return fields
 
 
 def _merged(current: Any, change: Any) -> Any:

@@ -16,6 +16,7 @@ from ansible.module_utils.testing import patch_module_args
 from fakes.api_server import ApiServer, running
 from fakes.folder_repository import FolderRepository
 
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import execute
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import restore as restore_verb
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import snapshot as snapshot_verb
 from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
@@ -397,6 +398,142 @@ def test_update_makes_equal_and_recreate_replaces_what_cannot_be_updated(
     settings = target.get("configmaps", "ledger", "settings")
     assert settings is not None and settings["data"] == {"a": "1"}
     assert run(k8s_restore, target, existing="recreate", **options)["changed"] is False
+
+
+def policy_case(run: Runner, target: ApiServer, tree: str) -> dict[str, Any]:
+    """Restored once, then changed by others at the target."""
+    options = {"snapshot": tree, "point": POINT}
+    run(k8s_restore, target, **options)
+    settings, secret = target.get("configmaps", "ledger", "settings"), target.get("secrets", "ledger", "db")
+    assert settings is not None and secret is not None
+    settings["data"] = {"a": "other", "b": "extra"}
+    secret["data"] = {"password": "changed"}
+    target.writes.clear()
+    return options
+
+
+def test_keep_warns_of_each_object_that_differs_and_writes_nothing(run: Runner, target: ApiServer, tree: str) -> None:
+    options = policy_case(run, target, tree)
+    result = run(k8s_restore, target, existing="keep", **options)
+    assert not target.writes and result["changed"] is False and result["status"] == "completed"
+    warned = sorted(text.partition(" is there")[0] for text in map(words_of, result["warnings"]) if "differs" in text)
+    differing = {entry["name"] for entry in result["objects"] if entry["differs"]}
+    # Ansible keeps the warnings of earlier tests in the same process.
+    assert differing == {"ledger/configmaps/settings", "ledger/secrets/db"} and differing <= set(warned)
+
+
+def words_of(warning: Any) -> str:
+    """A warning's text in the results of ansible-core 2.19 and later."""
+    return str(warning["event"]["msg"] if isinstance(warning, dict) else warning)
+
+
+def test_merge_overwrites_and_adds_and_kinds_have_their_own_policy(run: Runner, target: ApiServer, tree: str) -> None:
+    options = policy_case(run, target, tree)
+    wanted = {"existing": "merge", "existing_kinds": {"secrets": "keep"}}
+    done = run(k8s_restore, target, **wanted, **options)
+    assert [place for _method, place in target.writes] == ["ledger/configmaps/settings"] * 2
+    settings = target.get("configmaps", "ledger", "settings")
+    assert settings is not None and settings["data"] == {"a": "1", "b": "extra"}
+    assert actions(done)["ledger/secrets/db"] == "keep"
+    assert run(k8s_restore, target, **wanted, **options)["changed"] is False
+
+
+def test_fail_for_one_kind_stops_everything(run: Runner, target: ApiServer, tree: str) -> None:
+    options = policy_case(run, target, tree)
+    result = run(k8s_restore, target, existing="update", existing_kinds={"secrets": "fail"}, **options)
+    assert result["failed"] and result["in_the_way"] == ["ledger/secrets/db"] and not target.writes
+    wrong = run(k8s_restore, target, existing_kinds={"secrets": "burn"}, **options)
+    assert wrong["failed"] and "'burn' is no such policy" in wrong["msg"]
+
+
+def test_a_run_that_ended_before_it_gave_fields_back_is_finished_by_the_next(
+    run: Runner, source: ApiServer, target: ApiServer, repository: FolderRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    fields = [
+        {"manager": "helm", "operation": "Update", "apiVersion": "v1", "fieldsV1": {"f:data": {"f:a": {}}}},
+        {"manager": "argo", "operation": "Apply", "apiVersion": "v1", "fieldsV1": {"f:data": {"f:b": {}}}},
+    ]
+    source.add(thing("ConfigMap", "two", data={"a": "1", "b": "2"}, metadata={"managedFields": fields}))
+    tree = capture(run, source)["snapshot"]["tree"]
+
+    def owners() -> set[str]:
+        live = target.get("configmaps", "ledger", "two")
+        return {entry["manager"] for entry in live["metadata"]["managedFields"]} if live else set()
+
+    for writes in range(1, 40):
+        target.die_after = writes
+        run(k8s_restore, target, snapshot=tree, point=POINT)
+        if owners() == {"muster.container_dr"}:
+            break
+    assert owners() == {"muster.container_dr"}
+    target.die_after = None
+    done = run(k8s_restore, target, snapshot=tree, point=POINT)
+    assert owners() == {"helm", "argo"} and actions(done)["ledger/configmaps/two"] == "update"
+    assert run(k8s_restore, target, snapshot=tree, point=POINT)["changed"] is False
+
+
+def test_a_webhook_without_a_backend_holds_up_only_itself(
+    run: Runner, source: ApiServer, target: ApiServer, repository: FolderRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute, "_WEBHOOK_WITHIN", 0.0)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    service = {"namespace": "ledger", "name": "api"}
+    hook = {"name": "w.example.com", "clientConfig": {"service": service}}
+    api = "admissionregistration.k8s.io/v1"
+    source.add(thing("ValidatingWebhookConfiguration", "checks", api, "", webhooks=[hook]))
+    tree = capture(run, source)["snapshot"]["tree"]
+    result = run(k8s_restore, target, snapshot=tree, point=POINT, allow_partial=True)
+    assert "failed" not in result and result["status"] == "partial"
+    failed = [entry for entry in result["objects"] if entry["failed"]]
+    assert len(failed) == 1 and "service ledger/api behind it has no ready endpoint" in failed[0]["msg"]
+
+
+def test_what_the_server_refuses_is_blocked_in_check_mode_and_in_the_run(
+    run: Runner, target: ApiServer, tree: str
+) -> None:
+    target.add(thing("Namespace", "ledger", namespace=""))
+    target.refused.add("ledger/configmaps/settings")
+    options = {"snapshot": tree, "point": POINT, "allow_partial": True}
+    planned, done = run(k8s_restore, target, check=True, **options), run(k8s_restore, target, **options)
+    assert actions(planned) == actions(done) and actions(done)["ledger/configmaps/settings"] == "blocked"
+    assert done["counts"]["failed"] == 0 and done["status"] == planned["status"] == "partial"
+    assert planned["summary"][:2] == ["blocked 1", "  ledger/configmaps/settings: Forbidden by the fake"]
+
+
+def test_what_is_in_a_refused_namespace_is_blocked_with_it(run: Runner, target: ApiServer, tree: str) -> None:
+    target.refused |= {
+        "namespaces/ledger",
+        "customresourcedefinitions.apiextensions.k8s.io/currencies.ledger.example.com",
+    }
+    options = {"snapshot": tree, "point": POINT, "allow_partial": True}
+    planned, done = run(k8s_restore, target, check=True, **options), run(k8s_restore, target, **options)
+    assert actions(planned) == actions(done) and done["counts"]["failed"] == 0
+    reasons = {entry["name"]: entry["reason"] for entry in done["objects"]}
+    assert reasons["ledger/secrets/db"] == "namespaces/ledger is not there and could not be made"
+    assert all(entry["action"] != "create" for entry in done["objects"] if entry["name"].startswith("ledger/"))
+
+
+def test_diff_mode_shows_what_an_update_changes_and_no_secret(run: Runner, target: ApiServer, tree: str) -> None:
+    options = policy_case(run, target, tree)
+    shown = run(k8s_restore, target, check=True, existing="update", _ansible_diff=True, **options)["diff"]["prepared"]
+    assert '~ ledger/configmaps/settings\n    data.a: "other" -> "1"\n    data.b: removed "extra"\n' in shown
+    assert "~ ledger/secrets/db\n    data.password: changed\n" in shown
+
+
+def test_finalizers_stay_where_their_controller_is_and_never_in_a_bubble(
+    run: Runner, source: ApiServer, target: ApiServer, repository: FolderRepository
+) -> None:
+    both = ["cleanup.ledger.example.com", "elsewhere.example.org/x", "kubernetes.io/pvc-protection"]
+    source.add(thing("ConfigMap", "held", metadata={"finalizers": both}))
+    tree = capture(run, source)["snapshot"]["tree"]
+    drill = {"namespace_mapping": {"ledger": "drill"}, "isolate": True, "run": "d"}
+    for options, namespace, kept in (({}, "ledger", both[:1]), (drill, "drill", None)):
+        result = run(k8s_restore, target, snapshot=tree, point=POINT, **options)
+        live = target.get("configmaps", namespace, "held")
+        assert live is not None and live["metadata"].get("finalizers") == kept
+        entry = next(one for one in result["objects"] if one["name"] == f"{namespace}/configmaps/held")
+        assert f"finalizers held back: {', '.join(both[:2] if kept is None else both[1:2])}" in entry["transforms"]
 
 
 def test_a_real_restore_takes_over_what_a_drill_made(run: Runner, target: ApiServer, tree: str) -> None:

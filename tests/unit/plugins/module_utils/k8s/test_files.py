@@ -13,7 +13,6 @@ import pytest
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import changes, layout, objects, staging
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import Author, former_author
 
 
 def line(name: str, **more: object) -> tuple[str, str]:
@@ -78,22 +77,3 @@ def test_managed_fields_are_reduced_to_who_owns_what() -> None:
     obj = {"metadata": {"managedFields": entries}}
     objects.reduce_managed_fields(obj)
     assert obj["metadata"]["managedFields"] == [{"manager": "k", "operation": "Update", "fieldsV1": {"f:spec": {}}}]
-
-
-@pytest.mark.parametrize(
-    ("entries", "author"),
-    [
-        ([], Author()),
-        ([{"manager": "kube-controller-manager", "operation": "Update", "fieldsV1": {"f:spec": {}}}], Author()),
-        ([{"manager": "helm", "operation": "Update", "fieldsV1": {"f:data": {}}}], Author("helm")),
-        (
-            [
-                {"manager": "annotator", "operation": "Update", "fieldsV1": {"f:metadata": {}}},
-                {"manager": "argo", "operation": "Apply", "fieldsV1": {"f:spec": {}}},
-            ],
-            Author("argo", applies=True),
-        ),
-    ],
-)
-def test_objects_return_to_their_author(entries: list[dict[str, object]], author: Author) -> None:
-    assert former_author({"metadata": {"managedFields": entries}}) == author

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import existing, objects, strip
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import existing, objects, plan, strip, transform
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import object_path
 
 LAST = "kubectl.kubernetes.io/last-applied-configuration"
@@ -109,7 +109,8 @@ def test_status_is_kept_for_chosen_kinds() -> None:
 def test_chosen_finalizers_are_kept_and_others_named() -> None:
     obj = thing(metadata={"finalizers": ["example.com/a", "foregroundDeletion", "other.io/b"]})
     live = copy.deepcopy(obj)
-    notes = strip.strip("configmaps", obj, keep=strip.Keep(finalizers=("example.com/*", "foreground*")))
+    wishes = plan.Wishes("p-1", rules=transform.Rules(finalizers=("example.com/*", "foreground*")))
+    notes = transform.Transformer(wishes, [], lambda _key: {}).apply("configmaps", obj)
     assert obj["metadata"]["finalizers"] == ["example.com/a"]
     assert notes == ["finalizers held back: other.io/b"]
     assert existing.same_content("configmaps", obj, live, True)

@@ -96,8 +96,9 @@ def test_two_namespaces_become_one_and_nothing_is_lost(server: ApiServer) -> Non
     reasons = sorted(step.reason for step in made.steps if step.action.value == "skip")
     assert reasons == [
         "an equal one is restored in its place",
-        "an equal one is restored in its place",
         "another namespace is mapped to it too; its labels team=pay are left out",
+        "every namespace gets its own",
+        "every namespace gets its own",
     ]
     with pytest.raises(Refused, match="x/configmaps/one"):
         make(server, objs("other"), {"a": "x", "b": "x"})
@@ -114,12 +115,12 @@ def test_a_static_volume_and_its_claim_need_no_class(server: ApiServer) -> None:
 
 
 def test_node_ports_of_a_copy(server: ApiServer) -> None:
-    spec = {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30001}]}
     for names, rules, kept in (
         ({"a": "b"}, {}, False),
         ({}, {}, True),
         ({"a": "b"}, {"node_ports": strip.NodePorts.KEEP}, True),
     ):
+        spec = {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30001}]}
         made = make(server, [("services", thing("Service", "s", spec=spec))], dict(names), **dict(rules))
         step = next(one for one in made.steps if one.key == "services")
         assert ("nodePort" in step.body["spec"]["ports"][0]) is kept

@@ -32,7 +32,7 @@ def test_what_the_server_owns_goes() -> None:
     )
     notes = strip.strip("persistentvolumeclaims", obj)
     assert obj == thing(metadata={"annotations": {"mine": "stays"}}, spec={"storageClassName": "csi"})
-    assert "finalizers held back: example.com/keep" in notes
+    assert notes == ["dataSource dropped: it belongs to the old cluster"]
 
 
 @pytest.mark.parametrize(("keep", "port"), [(True, {"port": 80, "nodePort": 30000}), (False, {"port": 80})])

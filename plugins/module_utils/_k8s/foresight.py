@@ -1,0 +1,208 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Find beforehand what the target would refuse, for the whole set of a restore's objects at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
+    admission,
+    existing,
+    kinds,
+    objects,
+    permissions,
+    pod_security,
+    quota,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, ApiError
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import WRITES, Action, Step
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.target import Target
+
+
+class _Foresight:
+    def __init__(self, target: Target, steps: list[Step], workers: int) -> None:
+        self.target = target
+        self.steps = steps
+        self.workers = workers
+
+    def run(self) -> None:
+        permissions.block_denied(self.target.cluster, self.steps, workers=self.workers)
+        self._node_ports()
+        labels = self._namespace_labels()
+        self._webhooks(labels)
+        self._pods(labels)
+        self._quotas()
+        consequences(self.steps)
+
+    def _creating(self, *keys: str) -> Iterator[Step]:
+        for step in self.steps:
+            if step.action in (Action.CREATE, Action.RECREATE) and (not keys or step.key in keys):
+                yield step
+
+    def _namespace_labels(self) -> dict[str, dict[str, str]]:
+        """The labels that each namespace will have."""
+        found = {name: admission.namespace_labels(name, live) for name, live in self.target.namespaces.items()}
+        for step in self.steps:
+            if step.key == kinds.NAMESPACES and step.text is not None:
+                name = step.identity.name
+                gone = existing.surplus(step, step.live)["labels"] if step.live else []
+                kept = {label: value for label, value in found.get(name, {}).items() if label not in gone}
+                wanted = {} if step.action is Action.KEEP else admission.namespace_labels(name, step.body)
+                found[name] = {**kept, **wanted}
+        return found
+
+    # -- ports ----------------------------------------------------------------------------------------------------
+
+    def _node_ports(self) -> None:
+        wanted = {
+            step.identity: [
+                port["nodePort"] for port in (step.body.get("spec") or {}).get("ports") or [] if port.get("nodePort")
+            ]
+            for step in self.steps
+            if step.key == "services" and step.action in WRITES and not step.only_owners and not step.only_links
+        }
+        if not any(wanted.values()):
+            return
+        taken: dict[int, str] = {}
+        for obj in self._list("services"):
+            identity = objects.identity("services", obj)
+            for port in (obj.get("spec") or {}).get("ports") or []:
+                if port.get("nodePort") and identity not in wanted:
+                    taken[port["nodePort"]] = str(identity)
+        for step in self.steps:
+            for port in wanted.get(step.identity, []):
+                if port in taken:
+                    reason = (
+                        f"node port {port} is taken by {taken[port]} (map the namespace, and it is left to the server)"
+                    )
+                    step.decide(Action.BLOCKED, reason, "seen")
+                else:
+                    taken[port] = str(step.identity)
+
+    def _list(self, key: str, everywhere: bool = True) -> Iterator[JSON]:
+        """All objects of a kind, or as far as they may be seen."""
+        resource = self.target.found.find(key)
+        if resource is None:
+            return
+        places = [None] if everywhere else sorted(self.target.namespaces)
+        for place in places:
+            try:
+                yield from self.target.cluster.list(resource.path(place))
+            except ApiError:
+                continue
+
+    # -- admission ------------------------------------------------------------------------------------------------
+
+    def _webhooks(self, labels: dict[str, dict[str, str]]) -> None:
+        if not any(step.action in WRITES for step in self.steps):
+            return
+        coming = [(step.identity.namespace, step.identity.name) for step in self._creating("services")]
+        dead = admission.dead(self.target.cluster, coming)
+        for webhook in dead:
+            for step in self.steps:
+                if step.action not in WRITES or step.resource is None:
+                    continue
+                verb = "UPDATE" if step.action is Action.UPDATE else "CREATE"
+                space = step.identity.name if step.key == kinds.NAMESPACES else step.identity.namespace
+                if webhook.called_for(step.resource, step.body, labels.get(space, {}), verb):
+                    step.decide(
+                        Action.BLOCKED,
+                        f"admission webhook {webhook.name} of {webhook.configuration} must be asked and its service "
+                        f"{webhook.service} has no ready endpoint",
+                        "seen",
+                    )
+
+    def _pods(self, labels: dict[str, dict[str, str]]) -> None:
+        for step in self.steps:
+            if step.action not in WRITES or step.key not in kinds.POD_SPECS:
+                continue
+            own = labels.get(step.identity.namespace, {})
+            spec = objects.pod_spec(step.key, step.body)
+            found = pod_security.violations(spec, own) if spec is not None else []
+            if not found:
+                continue
+            words = f"Pod Security level {own[pod_security.ENFORCE]} of the namespace forbids {', '.join(found)}"
+            if step.key == "pods":
+                step.decide(Action.BLOCKED, words, "seen")
+            else:
+                step.concerns.append(f"its pods will be refused: {words}")
+
+    # -- quotas ---------------------------------------------------------------------------------------------------
+
+    def _quotas(self) -> None:
+        """Quotas of the point come after the objects, so only those that are there already refuse any."""
+        quotas: dict[str, dict[str, quota.Quota]] = {}
+        limits: dict[str, dict[str, JSON]] = {}
+        few = len(self.target.namespaces) <= _FEW
+        for obj in self._list(quota.QUOTAS, everywhere=not few):
+            made = quota.quota_of(obj)
+            if made is not None:
+                quotas.setdefault(str(obj["metadata"]["namespace"]), {})[made.name] = made
+        coming = [step.body for step in self.steps if step.key == quota.LIMITS and step.action in WRITES]
+        for obj in [*self._list(quota.LIMITS, everywhere=not few), *coming]:
+            limits.setdefault(str(obj["metadata"]["namespace"]), {})[str(obj["metadata"]["name"])] = obj
+        if not quotas and not limits:
+            return
+        for step in self._creating():
+            namespace = step.identity.namespace
+            if namespace in quotas or namespace in limits:
+                self._account(step, list(quotas.get(namespace, {}).values()), list(limits.get(namespace, {}).values()))
+
+    def _account(self, step: Step, quotas: list[quota.Quota], limits: list[JSON]) -> None:
+        body = step.body
+        outside = quota.outside_limits(step.key, body, limits)
+        if outside and step.key in ("pods", kinds.PVCS):
+            step.decide(Action.BLOCKED, outside, "seen")
+            return
+        if outside:
+            step.concerns.append(f"its pods will be refused: {outside}")
+        taken = quota.usage(step.key, body)
+        refusals = [words for one in quotas if (words := one.refuses(taken))]
+        if refusals:
+            step.decide(Action.BLOCKED, refusals[0], "seen")
+            return
+        for one in quotas:
+            one.take(taken)
+        pods = objects.pod_spec(step.key, body)
+        if pods is None or step.key in ("pods", "cronjobs.batch", "podtemplates"):
+            return
+        spec = body.get("spec") or {}
+        number = Decimal(int(spec.get("replicas", spec.get("parallelism", 1)) or 0))
+        makes = quota.pods_usage(pods, number)
+        for one in quotas:
+            words = one.refuses(makes)
+            if words:
+                step.concerns.append(f"not all of its {number} pods will be admitted: {words}")
+            one.take(makes)
+
+
+_FEW = 6
+
+
+def consequences(steps: Iterable[Step]) -> None:
+    """Block what cannot be because its namespace or its definition is held back or failed and is not there."""
+    lacking: dict[str, str] = {}
+    chosen = list(steps)
+    for step in chosen:
+        held = step.failed or step.action is Action.BLOCKED
+        if held and step.key in (kinds.NAMESPACES, kinds.CRDS) and step.live is None:
+            lacking[f"{step.key}/{step.identity.name}"] = str(step.identity)
+    if not lacking:
+        return
+    for step in chosen:
+        places = (f"{kinds.NAMESPACES}/{step.identity.namespace}", f"{kinds.CRDS}/{step.key}")
+        missing = next((lacking[place] for place in places if place in lacking), None)
+        if missing is not None and step.action in WRITES:
+            step.decide(Action.BLOCKED, f"{missing} is not there and could not be made")
+
+
+def foresee(target: Target, steps: list[Step], *, workers: int) -> None:
+    """Block the steps that could not succeed, and note what will go wrong after others did.
+
+    ``steps`` are in the order of execution: of objects that compete for a quota or a port the first ones get it.
+    """
+    _Foresight(target, steps, workers).run()

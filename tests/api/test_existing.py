@@ -1,0 +1,200 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a restore does with objects that are there already, against a real API server."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+
+from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+CANARY = base64.b64encode(b"canary-77c1").decode()
+
+
+def thing(kind: str, name: str, namespace: str, api_version: str = "v1", **more: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace, **more.pop("metadata", {})}
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **more}
+
+
+def role_binding(namespace: str, role: str) -> dict[str, Any]:
+    group = "rbac.authorization.k8s.io"
+    reference = {"apiGroup": group, "kind": "ClusterRole", "name": role}
+    return thing("RoleBinding", "binding", namespace, f"{group}/v1", roleRef=reference, subjects=[])
+
+
+def claim(namespace: str, size: str) -> dict[str, Any]:
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "resources": {"requests": {"storage": size}},
+        "storageClassName": "",
+    }
+    return thing("PersistentVolumeClaim", "claim", namespace, spec=spec)
+
+
+def pods(*names: str, **more: Any) -> dict[str, Any]:
+    containers = [{"name": name, "image": "nginx"} for name in names]
+    return {
+        "selector": {"matchLabels": {"app": "d"}},
+        "template": {"metadata": {"labels": {"app": "d"}}, "spec": {"containers": containers}},
+        **more,
+    }
+
+
+def fill(api: Any, namespace: str) -> None:
+    for obj in (
+        thing("ConfigMap", "equal", namespace, data={"a": "1"}),
+        thing("ConfigMap", "differs", namespace, data={"a": "1"}, metadata={"labels": {"team": "pay"}}),
+        thing("Secret", "secret", namespace, data={"password": CANARY}),
+        thing("Service", "service", namespace, spec={"ports": [{"port": 80}], "selector": {"app": "d"}}),
+        thing("Deployment", "d", namespace, "apps/v1", spec=pods("one")),
+        role_binding(namespace, "view"),
+        claim(namespace, "1Gi"),
+    ):
+        api.apply(obj)
+
+
+def change(api: Any, namespace: str) -> None:
+    """What happened at the target since."""
+    patch = ("patch", "-n", namespace, "--type=merge", "-p")
+    api(*patch, '{"data":{"a":"2","only-here":"x"},"metadata":{"labels":{"team":null,"own":"1"}}}', "cm", "differs")
+    api(*patch, '{"data":{"password":"eA=="}}', "secret", "secret")
+    api.apply(thing("Deployment", "d", namespace, "apps/v1", spec=pods("one", "sidecar", replicas=3)))
+    api("delete", "rolebinding", "binding", "-n", namespace)
+    api.apply(role_binding(namespace, "edit"))
+    api("create", "configmap", "stranger", "-n", namespace)
+
+
+@pytest.fixture
+def tree(run: Any, api: Any, namespace: str) -> str:
+    fill(api, namespace)
+    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    change(api, namespace)
+    return str(taken["snapshot"]["tree"])
+
+
+def versions(api: Any, namespace: str) -> dict[str, str]:
+    kinds = "configmaps,secrets,services,deployments,rolebindings,persistentvolumeclaims,namespaces"
+    objects = [*api.get(kinds.rpartition(",")[0], "-n", namespace)["items"], api.get("namespace", namespace)]
+    return {f"{one['kind']}/{one['metadata']['name']}": one["metadata"]["resourceVersion"] for one in objects}
+
+
+def actions(result: dict[str, Any]) -> dict[str, str]:
+    return {entry["name"].partition("/")[2]: entry["action"] for entry in result["objects"]}
+
+
+def both(run: Any, **options: Any) -> dict[str, Any]:
+    """Check mode, then the run, which does just what was said, then the run again, which does nothing."""
+    plan = run(k8s_restore, check=True, **options)
+    result = run(k8s_restore, **options)
+    assert actions(plan) == actions(result) and plan["changed"] == result["changed"]
+    assert "canary" not in str(plan) and CANARY not in str(plan)
+    again = run(k8s_restore, **options)
+    assert again["changed"] is False, [entry for entry in again["objects"] if entry["changed"]]
+    return dict(result)
+
+
+def test_keep_writes_nothing_and_warns_once_for_each_that_differs(
+    run: Any, api: Any, namespace: str, tree: str
+) -> None:
+    # Ansible drops warnings that the same process has given before, so those of the first run count.
+    first = run(k8s_restore, snapshot=tree, point="p", existing="keep")
+    before = versions(api, namespace)
+    result = both(run, snapshot=tree, point="p", existing="keep")
+    assert versions(api, namespace) == before and result["status"] == "completed"
+    texts = [str(one["event"]["msg"] if isinstance(one, dict) else one) for one in first["warnings"]]
+    warned = [text.partition(" is there")[0].partition("/")[2] for text in texts if " is there" in text]
+    assert sorted(warned) == [
+        "configmaps/differs",
+        "deployments.apps/d",
+        "rolebindings.rbac.authorization.k8s.io/binding",
+        "secrets/secret",
+    ]
+
+
+def test_update_makes_equal_and_writes_only_what_differs(run: Any, api: Any, namespace: str, tree: str) -> None:
+    before = versions(api, namespace)
+    result = both(run, snapshot=tree, point="p", existing="update", allow_partial=True)
+    after = versions(api, namespace)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed == {"ConfigMap/differs", "Secret/secret", "Deployment/d", f"Namespace/{namespace}"}
+    differs = api.get("configmap", "differs", "-n", namespace)
+    assert differs["data"] == {"a": "1"} and differs["metadata"]["labels"] == {"team": "pay"}
+    live = api.get("deployment", "d", "-n", namespace)
+    assert [one["name"] for one in live["spec"]["template"]["spec"]["containers"]] == ["one"]
+    assert live["spec"]["replicas"] == 1
+    entries = {entry["name"].partition("/")[2]: entry for entry in result["objects"]}
+    binding = entries["rolebindings.rbac.authorization.k8s.io/binding"]
+    assert binding["action"] == "blocked" and "cannot change roleRef" in binding["reason"]
+    assert result["status"] == "partial"
+    assert 'data.a: "2" -> "1"' in entries["configmaps/differs"]["differs"]
+    assert entries["secrets/secret"]["differs"] == ["data.password: changed"]
+
+
+def test_merge_adds_and_overwrites_and_removes_nothing(run: Any, api: Any, namespace: str, tree: str) -> None:
+    both(run, snapshot=tree, point="p", existing="merge", allow_partial=True)
+    differs = api.get("configmap", "differs", "-n", namespace)
+    assert differs["data"] == {"a": "1", "only-here": "x"}
+    assert differs["metadata"]["labels"] == {"team": "pay", "own": "1"}
+    live = api.get("deployment", "d", "-n", namespace)
+    assert [one["name"] for one in live["spec"]["template"]["spec"]["containers"]] == ["one", "sidecar"]
+
+
+def test_recreate_replaces_only_what_cannot_be_updated_and_no_claim(
+    run: Any, api: Any, namespace: str, tree: str
+) -> None:
+    binding, kept = (
+        api.get(kind, name, "-n", namespace) for kind, name in (("rolebinding", "binding"), ("pvc", "claim"))
+    )
+    deployment = api.get("deployment", "d", "-n", namespace)
+    result = both(run, snapshot=tree, point="p", existing="recreate")
+    assert [name for name, action in actions(result).items() if action == "recreate"] == [
+        "rolebindings.rbac.authorization.k8s.io/binding"
+    ]
+    assert api.get("rolebinding", "binding", "-n", namespace)["metadata"]["uid"] != binding["metadata"]["uid"]
+    assert api.get("rolebinding", "binding", "-n", namespace)["roleRef"]["name"] == "view"
+    assert api.get("pvc", "claim", "-n", namespace)["metadata"]["uid"] == kept["metadata"]["uid"]
+    assert api.get("deployment", "d", "-n", namespace)["metadata"]["uid"] == deployment["metadata"]["uid"]
+    assert result["status"] == "completed"
+
+
+def test_fail_writes_nothing_at_all(run: Any, api: Any, namespace: str, tree: str) -> None:
+    before = versions(api, namespace)
+    result = run(k8s_restore, snapshot=tree, point="p")
+    assert result["failed"] and "stranger" in result["msg"]
+    options = {"existing": "update", "existing_kinds": {"rolebindings.*": "fail", "secrets": "keep"}}
+    result = run(k8s_restore, snapshot=tree, point="p", **options)
+    assert result["failed"] and result["in_the_way"] == [f"{namespace}/rolebindings.rbac.authorization.k8s.io/binding"]
+    assert versions(api, namespace) == before
+
+
+def test_kinds_have_policies_of_their_own(run: Any, api: Any, namespace: str, tree: str) -> None:
+    options = {"existing": "keep", "existing_kinds": {"configmaps": "merge", "rolebindings": "recreate"}}
+    result = both(run, snapshot=tree, point="p", **options)
+    found = actions(result)
+    assert found["configmaps/differs"] == "update" and found["secrets/secret"] == "keep"
+    assert found["rolebindings.rbac.authorization.k8s.io/binding"] == "recreate"
+
+
+def test_what_belongs_to_a_recreated_owner_is_linked_again(run: Any, api: Any, namespace: str) -> None:
+    api.apply(role_binding(namespace, "view"))
+    owner = api.get("rolebinding", "binding", "-n", namespace)
+    reference = {key: owner[key] for key in ("apiVersion", "kind")}
+    reference |= {"name": "binding", "uid": owner["metadata"]["uid"]}
+    for name in ("equal", "differs"):
+        api.apply(thing("ConfigMap", name, namespace, data={"a": "1"}, metadata={"ownerReferences": [reference]}))
+    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    api("delete", "rolebinding", "binding", "-n", namespace, "--cascade=orphan")
+    api.apply(role_binding(namespace, "edit"))
+    api("patch", "cm", "differs", "-n", namespace, "--type=merge", "-p", '{"data":{"a":"2"}}')
+    both(run, snapshot=taken["snapshot"]["tree"], point="p", existing="recreate")
+    uid = api.get("rolebinding", "binding", "-n", namespace)["metadata"]["uid"]
+    for name in ("equal", "differs"):
+        live = api.get("configmap", name, "-n", namespace)
+        assert [link["uid"] for link in live["metadata"]["ownerReferences"]] == [uid]
+        assert live["data"] == {"a": "1"}

@@ -1,0 +1,212 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run mode does exactly what check mode said, against a real API server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+MANY = 150
+
+
+def thing(kind: str, name: str, namespace: str = "", api_version: str = "v1", **more: Any) -> dict[str, Any]:
+    metadata = {"name": name, **more.pop("metadata", {})}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **more}
+
+
+def workload(name: str, namespace: str, **pod: Any) -> dict[str, Any]:
+    labels = {"app": name}
+    spec = {"containers": [{"name": "c", "image": "nginx"}], **pod}
+    template = {"metadata": {"labels": labels}, "spec": spec}
+    return thing(
+        "Deployment", name, namespace, "apps/v1", spec={"selector": {"matchLabels": labels}, "template": template}
+    )
+
+
+def pod(name: str, namespace: str, **spec: Any) -> dict[str, Any]:
+    return thing("Pod", name, namespace, spec={"containers": [{"name": "c", "image": "nginx"}], **spec})
+
+
+def fill(api: Any, namespace: str) -> None:
+    networking = "networking.k8s.io/v1"
+    rule = {
+        "http": {
+            "paths": [
+                {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "s", "port": {"number": 80}}}}
+            ]
+        }
+    }
+    objects = [
+        *(thing("ConfigMap", f"cm-{number:03}", namespace, data={"n": str(number)}) for number in range(MANY)),
+        *(thing("Secret", f"secret-{number:03}", namespace, stringData={"n": "x"}) for number in range(MANY)),
+        thing("Service", "s", namespace, spec={"ports": [{"port": 80}]}),
+        thing("Service", "ports", namespace, spec={"type": "NodePort", "ports": [{"port": 80}]}),
+        thing("ServiceAccount", "account", namespace),
+        workload("plain", namespace, serviceAccountName="account"),
+        workload("host", namespace, hostNetwork=True),
+        workload("watched", namespace),
+        pod("fine", namespace),
+        pod("host", namespace, hostPID=True),
+        thing("Ingress", "web", namespace, networking, spec={"ingressClassName": "nowhere", "rules": [rule]}),
+        thing(
+            "PersistentVolumeClaim",
+            "claim",
+            namespace,
+            spec={
+                "accessModes": ["ReadWriteOnce"],
+                "storageClassName": "nowhere",
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        ),
+        thing("LimitRange", "limits", namespace, spec={"limits": [{"type": "Pod", "max": {"cpu": "4"}}]}),
+    ]
+    api("create", "-f", "-", stdin={"apiVersion": "v1", "kind": "List", "items": objects})
+
+
+@pytest.fixture
+def tree(run: Any, api: Any, namespace: str) -> str:
+    fill(api, namespace)
+    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    return str(taken["snapshot"]["tree"])
+
+
+@pytest.fixture
+def hostile(api: Any, namespace: str) -> Iterator[str]:
+    """A namespace with a quota, a security level, a dead webhook and things of its own."""
+    name = f"{namespace}-target"
+    api("create", "namespace", name)
+    api("label", "namespace", name, "pod-security.kubernetes.io/enforce=baseline", f"{name}=yes")
+    api.apply(thing("ResourceQuota", "few", name, spec={"hard": {"secrets": "100"}}))
+    # The counting controller does not run here.
+    status = {"status": {"hard": {"secrets": "100"}, "used": {"secrets": "40"}}}
+    api("patch", "resourcequota", "few", "-n", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
+    api.apply(thing("ConfigMap", "cm-000", name, data={"n": "other"}))
+    api.apply(thing("ConfigMap", "cm-001", name, data={"n": "1"}))
+    hook = {
+        "name": "dead.example.com",
+        "clientConfig": {"service": {"namespace": "default", "name": "nobody"}},
+        "rules": [{"operations": ["*"], "apiGroups": [""], "apiVersions": ["*"], "resources": ["serviceaccounts"]}],
+        "namespaceSelector": {"matchLabels": {name: "yes"}},
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+    }
+    group = "admissionregistration.k8s.io/v1"
+    api.apply(thing("ValidatingWebhookConfiguration", name, api_version=group, webhooks=[hook]))
+    yield name
+    api("delete", "validatingwebhookconfiguration", name)
+    api("delete", "namespace", name, "--wait=false")
+
+
+def outcome(result: dict[str, Any]) -> dict[str, tuple[str, bool]]:
+    return {entry["name"]: (entry["action"], entry["changed"]) for entry in result["objects"]}
+
+
+@pytest.mark.parametrize("policy", ["update", "keep", "recreate", "merge"])
+def test_a_large_mixed_set_ends_as_planned(
+    run: Any, api: Any, namespace: str, tree: str, hostile: str, policy: str
+) -> None:
+    options = {
+        "snapshot": tree,
+        "point": "p",
+        "namespace_mapping": {namespace: hostile},
+        "existing": policy,
+        "allow_partial": True,
+    }
+    plan = run(k8s_restore, check=True, diff=True, **options)
+    result = run(k8s_restore, **options)
+    assert outcome(plan) == outcome(result) and plan["counts"] == result["counts"]
+    assert result["counts"]["failed"] == 0 and result["status"] == plan["status"] == "partial"
+    blocked = {one["name"].partition("/")[2]: one["reason"] for one in result["objects"] if one["action"] == "blocked"}
+    assert sum(name.startswith("secrets/") for name in blocked) == MANY - 60
+    assert "quota few allows 100 secrets" in blocked["secrets/secret-149"]
+    # With these policies the namespace loses the labels that the point does not have, and with them what they did.
+    bare = policy in ("update", "recreate")
+    assert bare or "hostPID" in blocked["pods/host"]
+    assert "'nowhere' of storageclasses" in blocked["persistentvolumeclaims/claim"]
+    assert "'nowhere' of ingressclasses" in blocked["ingresses.networking.k8s.io/web"]
+    assert bare or "nobody has no ready endpoint" in blocked["serviceaccounts/account"]
+    entries = {one["name"].partition("/")[2]: one for one in plan["objects"]}
+    assert bare or "hostNetwork" in str(entries["deployments.apps/host"]["concerns"])
+    assert plan["summary"][0].startswith("blocked ") and len(plan["summary"]) < 60
+    assert plan["diff"]["prepared"].startswith("blocked ")
+    created = [one for one in plan["objects"] if one["action"] == "create"]
+    assert {one["sure"] for one in created} == {"schema" if bare else "dry_run"}
+    again = run(k8s_restore, **options)
+    assert again["changed"] is False and outcome(again).keys() == outcome(result).keys()
+
+
+def test_a_new_namespace_is_planned_as_well(run: Any, api: Any, namespace: str, tree: str) -> None:
+    name = f"{namespace}-new"
+    options = {
+        "snapshot": tree,
+        "namespace_mapping": {namespace: name},
+        "namespace_labels": {"pod-security.kubernetes.io/enforce": "baseline"},
+        "allow_partial": True,
+    }
+    try:
+        plan = run(k8s_restore, check=True, **options)
+        assert not api("get", "namespace", name, "--ignore-not-found")
+        result = run(k8s_restore, **options)
+        assert outcome(plan) == outcome(result)
+        assert result["counts"]["blocked"] == 4
+        assert {one["sure"] for one in plan["objects"] if one["action"] == "create"} == {"schema", "dry_run"}
+    finally:
+        api("delete", "namespace", name, "--ignore-not-found", "--wait=false")
+
+
+def test_node_ports_that_are_taken_are_found(run: Any, api: Any, namespace: str, tree: str) -> None:
+    port = api.get("service", "ports", "-n", namespace)["spec"]["ports"][0]["nodePort"]
+    api("delete", "service", "ports", "-n", namespace)
+    other = f"{namespace}-other"
+    api("create", "namespace", other)
+    api.apply(thing("Service", "mine", other, spec={"type": "NodePort", "ports": [{"port": 80, "nodePort": port}]}))
+    try:
+        options = {"snapshot": tree, "existing": "keep", "include_kinds": ["services"], "allow_partial": True}
+        plan = run(k8s_restore, check=True, **options)
+        entries = {one["name"].partition("/")[2]: one for one in plan["objects"]}
+        assert f"node port {port} is taken by {other}/services/mine" in entries["services/ports"]["reason"]
+        assert outcome(plan) == outcome(run(k8s_restore, **options))
+    finally:
+        api("delete", "namespace", other, "--wait=false")
+
+
+def test_missing_permissions_are_found(run: Any, api: Any, namespace: str, tree: str) -> None:
+    target = f"{namespace}-new"
+    api("create", "namespace", target)
+    group = "rbac.authorization.k8s.io/v1"
+    rules = [
+        {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list"]},
+        {"apiGroups": [""], "resources": ["namespaces", "configmaps"], "verbs": ["*"]},
+    ]
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": target}
+    api.apply(thing("ClusterRole", target, api_version=group, rules=rules))
+    subjects = [{"kind": "User", "name": target}]
+    api.apply(thing("ClusterRoleBinding", target, api_version=group, roleRef=role, subjects=subjects))
+    try:
+        options = {
+            "snapshot": tree,
+            "namespace_mapping": {namespace: target},
+            "impersonate_user": target,
+            "allow_partial": True,
+        }
+        plan = run(k8s_restore, check=True, **options)
+        result = run(k8s_restore, **options)
+        assert outcome(plan) == outcome(result)
+        entries = {one["name"].partition("/")[2]: one for one in plan["objects"]}
+        words = f"the identity in use may not create secrets in namespace {target}"
+        assert entries["secrets/secret-000"]["reason"] == words
+        assert entries["configmaps/cm-000"]["action"] == "create"
+    finally:
+        for kind in ("clusterrole", "clusterrolebinding", "namespace"):
+            api("delete", kind, target, "--wait=false")

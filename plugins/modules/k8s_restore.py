@@ -110,8 +110,9 @@ options:
         earlier run of the same O(point) restored is kept and is no obstacle. Objects of the whole cluster are kept.
       - V(keep) leaves them as they are, with a warning for each. Of a namespace only our own marks and what
         O(namespace_labels) and O(namespace_annotations) ask for are written.
-      - V(update) makes them equal to the captured ones; fields, and of namespaces labels and annotations, that only
-        the target has go. Objects that are not in the point stay.
+      - V(update) makes them equal to the captured ones; fields that only the target has go. Objects that are not in
+        the point stay. So do labels and annotations that only the target's namespaces have, Pod Security levels for
+        example, with V(recreate) too; they go only where O(existing_kinds) gives C(namespaces) one of these policies.
       - V(merge) adds and overwrites what was captured and takes nothing away; lists are merged as the API's schema
         says.
       - V(recreate) updates, too, and deletes and creates those that cannot be updated. Never recreated are claims,

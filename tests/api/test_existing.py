@@ -136,6 +136,18 @@ def test_update_makes_equal_and_writes_only_what_differs(run: Any, api: Any, nam
     assert entries["secrets/secret"]["differs"] == ["data.password: changed"]
 
 
+def test_update_leaves_a_namespace_what_only_the_target_put_there(
+    run: Any, api: Any, namespace: str, tree: str
+) -> None:
+    level = "pod-security.kubernetes.io/enforce"
+    api("label", "namespace", namespace, f"{level}=restricted")
+    both(run, snapshot=tree, point="p", existing="update", allow_partial=True)
+    assert api.get("namespace", namespace)["metadata"]["labels"][level] == "restricted"
+    options = {"existing": "update", "existing_kinds": {"namespaces": "update"}, "allow_partial": True}
+    both(run, snapshot=tree, point="p", **options)
+    assert level not in api.get("namespace", namespace)["metadata"]["labels"]
+
+
 def test_merge_adds_and_overwrites_and_removes_nothing(run: Any, api: Any, namespace: str, tree: str) -> None:
     both(run, snapshot=tree, point="p", existing="merge", allow_partial=True)
     differs = api.get("configmap", "differs", "-n", namespace)

@@ -26,7 +26,10 @@ class Existing(str, Enum):
 
 @dataclass(frozen=True)
 class Policies:
-    """``default`` for all kinds but those that a glob names; of several globs that match, the first one holds."""
+    """``default`` for all kinds but those that a glob names; of several globs that match, the first one holds.
+
+    Namespaces lose nothing to a default, only to a policy that is theirs.
+    """
 
     default: Existing = Existing.FAIL
     by_kind: tuple[tuple[str, Existing], ...] = ()
@@ -52,4 +55,8 @@ class Policies:
         return None
 
     def __call__(self, key: str) -> Existing:
-        return self.named(key) or self.default
+        policy = self.named(key) or self.default
+        if key == kinds.NAMESPACES and policy in (Existing.UPDATE, Existing.RECREATE) and self.named(key) is None:
+            # Whoever runs the target puts labels there, Pod Security levels for example, that the point cannot know.
+            return Existing.MERGE
+        return policy

@@ -400,6 +400,25 @@ def test_update_makes_equal_and_recreate_replaces_what_cannot_be_updated(
     assert run(k8s_restore, target, existing="recreate", **options)["changed"] is False
 
 
+@pytest.mark.parametrize("existing", ["update", "recreate"])
+def test_marks_that_others_put_on_a_namespace_go_only_by_a_policy_for_namespaces(
+    run: Runner, target: ApiServer, tree: str, existing: str
+) -> None:
+    options = {"snapshot": tree, "point": POINT}
+    run(k8s_restore, target, **options)
+    live = target.get("namespaces", "", "ledger")
+    assert live is not None
+    level = "pod-security.kubernetes.io/enforce"
+    live["metadata"]["labels"][level] = "restricted"
+    live["metadata"]["annotations"]["team.example.com/contact"] = "platform"
+    assert run(k8s_restore, target, existing=existing, **options)["changed"] is False
+    for policy, stays in (("merge", True), (existing, False)):
+        run(k8s_restore, target, existing=existing, existing_kinds={"namespaces": policy}, **options)
+        live = target.get("namespaces", "", "ledger")
+        assert live is not None and (level in live["metadata"]["labels"]) is stays
+        assert ("team.example.com/contact" in live["metadata"]["annotations"]) is stays
+
+
 def policy_case(run: Runner, target: ApiServer, tree: str) -> dict[str, Any]:
     """Restored once, then changed by others at the target."""
     options = {"snapshot": tree, "point": POINT}

@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import transform_options
+from ansible_collections.muster.container_dr.plugins.modules import k8s_restore
+
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "ansible_collections.muster.container_dr.plugins"
 UTILS = f"{OURS}.module_utils."
@@ -162,6 +165,23 @@ def test_the_readme_of_a_role_names_its_variables(role: Path) -> None:
     text = (role / "README.md").read_text(encoding="utf-8")
     options = load(role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
     assert not [key for key in options if f"`{key}`" not in text]
+
+
+@pytest.mark.parametrize("role", ["restore", "failover", "drill"])
+def test_the_options_of_a_restore_reach_the_module(role: str) -> None:
+    """Role variables are checked against the same types, and none is forgotten on the way."""
+    passed = set(load(ROOT / "roles/restore/tasks/main.yml")[1]["module_defaults"]["muster.container_dr.k8s_restore"])
+    own = {"existing_kinds", "exclude_kinds", "ordered"}
+    # Classes are the site's.
+    assert passed == (transform_options.OPTIONS.arguments.keys() | own) - {"storage_classes"}
+    specs = load(ROOT / "roles" / role / "meta" / "argument_specs.yml")["argument_specs"]["main"]["options"]
+    options = specs[f"{role}_options"]["options"]
+    assert options.keys() == passed
+    for key, spec in options.items():
+        wanted = k8s_restore.OPTIONS.arguments[key]
+        assert (spec["type"], spec.get("elements")) == (wanted["type"], wanted.get("elements")), key
+    text = (ROOT / "roles" / role / "README.md").read_text(encoding="utf-8")
+    assert not [key for key in passed if f"`{key}`" not in text]
 
 
 def test_the_readme_names_every_module_and_playbook() -> None:

@@ -127,7 +127,10 @@ class _Planning:
         steps = [self._step(one) for one in self.captured if self.wishes.wants(one.key)]
         namespaces = {source: self.wishes.namespaces.target(source) for source in sorted(self.sources)}
         steps += self._missing_namespaces(steps, set(namespaces.values()))
-        self.warnings += self.transformer.finish()
+        unused = self.transformer.finish()
+        if not self.wishes.include_kinds:
+            # Of some kinds only, many are for others.
+            self.warnings += unused
         steps += self._ours(sorted(set(namespaces.values())))
         self._refuse_twins(steps)
         self.target.look_at_namespaces(namespaces.values())

@@ -39,8 +39,8 @@ drill: venv sites ## Watch the main job: back up, replicate, lose a site, prove 
 	@$(RUN) tests/sites/drill
 
 .PHONY: test
-test: ## Run lint, the unit tests and the Molecule scenarios
-	@tools/steps lint unit molecule
+test: ## Run lint, the unit tests, those against a real API server, and the Molecule scenarios
+	@tools/steps lint unit api molecule
 
 .PHONY: lint
 lint: venv system ## Run every static check
@@ -74,6 +74,10 @@ sanity: venv ## Run ansible-test sanity
 .PHONY: unit
 unit: venv system ## Run the unit tests, in parallel, and print their coverage (ONLY=path for a part of them)
 	@MUSTER_RESTIC=$(RESTIC) $(RUN) pytest --numprocesses auto --cov --cov-report=term $(ONLY)
+
+.PHONY: api
+api: venv system ## Run the tests of objects against a real API server, which the test bed builds (no container engine)
+	@$(RUN) pytest $(or $(filter tests/api%,$(ONLY)),tests/api)
 
 .PHONY: test-lowest
 test-lowest: system ## Run the unit tests with the oldest packages that requirements.txt allows

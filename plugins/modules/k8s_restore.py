@@ -31,6 +31,8 @@ description:
     same command goes on where it ended. A second run of the same restore writes nothing.
   - With O(isolate) the objects are restored as a drill bubble that can neither reach nor be reached from outside.
     With O(state=absent) the bubble is removed again.
+  - The identity in use must be allowed to write whatever is restored; C(docs/rbac/restore.yml) in the collection is a
+    cluster role that is enough for any application. What is not allowed is blocked and named beforehand.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster

@@ -112,15 +112,19 @@ def outcome(result: dict[str, Any]) -> dict[str, tuple[str, bool]]:
     return {entry["name"]: (entry["action"], entry["changed"]) for entry in result["objects"]}
 
 
-@pytest.mark.parametrize("policy", ["update", "keep", "recreate", "merge"])
+@pytest.mark.parametrize(
+    ("policy", "bare"), [("update", False), ("update", True), ("keep", False), ("recreate", True), ("merge", False)]
+)
 def test_a_large_mixed_set_ends_as_planned(
-    run: Any, api: Any, namespace: str, tree: str, hostile: str, policy: str
+    run: Any, api: Any, namespace: str, tree: str, hostile: str, policy: str, bare: bool
 ) -> None:
+    # Bare: the namespace loses the labels that the point does not have, and with them what they did.
     options = {
         "snapshot": tree,
         "point": "p",
         "namespace_mapping": {namespace: hostile},
         "existing": policy,
+        "existing_kinds": {"namespaces": policy} if bare else {},
         "allow_partial": True,
     }
     plan = run(k8s_restore, check=True, diff=True, **options)
@@ -130,8 +134,6 @@ def test_a_large_mixed_set_ends_as_planned(
     blocked = {one["name"].partition("/")[2]: one["reason"] for one in result["objects"] if one["action"] == "blocked"}
     assert sum(name.startswith("secrets/") for name in blocked) == MANY - 60
     assert "quota few allows 100 secrets" in blocked["secrets/secret-149"]
-    # With these policies the namespace loses the labels that the point does not have, and with them what they did.
-    bare = policy in ("update", "recreate")
     assert bare or "hostPID" in blocked["pods/host"]
     assert "'nowhere' of storageclasses" in blocked["persistentvolumeclaims/claim"]
     assert "'nowhere' of ingressclasses" in blocked["ingresses.networking.k8s.io/web"]

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +17,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import de
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
 
-KUBECONFIG = os.environ.get("MUSTER_API_KUBECONFIG", "")
 Runner = Callable[..., dict[str, Any]]
 POD = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}
 
@@ -332,7 +330,7 @@ def test_autoscalers_and_budgets_sleep_and_wake_as_they_were(api: Any, namespace
 
     before = state()
     kept: list[str] = []
-    cluster = Cluster.connect({"kubeconfig": KUBECONFIG})
+    cluster = Cluster.connect({"kubeconfig": api.server.kubeconfig})
     fighters, warnings = suspension.find(cluster, [namespace])
     assert len(fighters) == 4 and warnings == []
     record = suspension.record_of(cluster, fighters, "run-1")

@@ -116,17 +116,18 @@ class _Graph:
         low: dict[int, int] = {}
         stack: list[int] = []
         on_stack: set[int] = set()
+        # Empty again after each start.
+        work: list[tuple[int, Iterator[int]]] = []
+
+        def enter(node: int) -> None:
+            number[node] = low[node] = len(number)
+            stack.append(node)
+            on_stack.add(node)
+            work.append((node, iter(self.before(node))))
+
         for start in sorted(self.firm.keys() | self.soft.keys()):
             if start in number:
                 continue
-            work: list[tuple[int, Iterator[int]]] = []
-
-            def enter(node: int, work: list[tuple[int, Iterator[int]]] = work) -> None:
-                number[node] = low[node] = len(number)
-                stack.append(node)
-                on_stack.add(node)
-                work.append((node, iter(self.before(node))))
-
             enter(start)
             while work:
                 node, rest = work[-1]

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -37,15 +37,20 @@ border-top:1px solid var(--line);overflow-wrap:anywhere}
 th{color:var(--soft);font-weight:600;border-top:0;white-space:nowrap}
 td.n,th.n{text-align:right;white-space:nowrap}.tag{color:#fff;border-radius:4px;padding:0 .4rem;font-size:.8rem;
 font-weight:700}code{font:.85em ui-monospace,SFMono-Regular,Menlo,monospace;overflow-wrap:anywhere}
-pre{background:var(--wash);padding:.6rem;border-radius:8px;overflow-x:auto}svg{width:100%;height:auto;display:block}
-svg text{font:12px system-ui,sans-serif;fill:var(--ink)}svg .t{fill:var(--soft)}.step{border-left:4px solid var(--fail);
+pre{background:var(--wash);padding:.6rem;border-radius:8px;overflow-x:auto}
+.bar{display:grid;grid-template-columns:minmax(0,12rem) minmax(0,1fr) 6rem;gap:0 .75rem;align-items:center;
+margin:.35rem 0;font-size:.92rem}.bar span{overflow-wrap:anywhere}.bar span:last-child{color:var(--soft)}
+.bar svg{width:100%;height:1rem;display:block;background:var(--wash);border-radius:3px}
+.step{border-left:4px solid var(--fail);
 padding:.1rem .8rem;margin:.6rem 0}
-@media(max-width:38rem){table,tbody,tr,td{display:block}thead{display:none}
+@media(max-width:38rem){.bar{grid-template-columns:minmax(0,1fr) auto}.bar svg{grid-row:2;grid-column:1/3}
+table,tbody,tr,td{display:block}thead{display:none}
 tr{border-top:1px solid var(--line);padding:.4rem 0}
 td{border:0;padding:.1rem 0}td.n{text-align:left}td[data-l]:before{content:attr(data-l) ": ";color:var(--soft)}}
 @media print{body{background:#fff}header,section{break-inside:avoid}}
 """
-_WIDTH, _LABEL, _ROW = 720, 190, 26
+# The least part of a chart's width that can be seen
+_THIN = 0.004
 
 
 def page(report: Mapping[str, Any]) -> bytes:
@@ -154,18 +159,16 @@ def _loss(report: Mapping[str, Any]) -> str:
         return ""
     longest = max(1.0, *(volume["loss_seconds"] for volume in volumes))
     target = (report.get("rpo") or {}).get("target_seconds")
-    scale = (_WIDTH - _LABEL - 90) / max(longest, 1.0)
-    rows = []
-    for index, volume in enumerate(volumes):
-        top = index * _ROW
-        width = max(volume["loss_seconds"] * scale, 2)
-        over = target is not None and volume["loss_seconds"] > target
-        color = "--fail" if over else "--bar"
-        rows.append(
-            f'<text x="0" y="{top + 17}">{_e(_short(volume["name"]))}</text>'
-            f'<rect x="{_LABEL}" y="{top + 5}" width="{width:.1f}" height="16" rx="3" fill="var({color})"/>'
-            f'<text class="t" x="{_LABEL + width + 6:.1f}" y="{top + 17}">{_e(length(volume["loss_seconds"]))}</text>'
+    rows = [
+        _bar(
+            volume["name"],
+            0,
+            volume["loss_seconds"] / longest,
+            length(volume["loss_seconds"]),
+            bad=target is not None and volume["loss_seconds"] > target,
         )
+        for volume in volumes
+    ]
     told = report.get("rpo") or {}
     proof = (
         f"<p>The application's own data is whole up to <b>{_moment(report['data_until'])}</b>, "
@@ -176,7 +179,7 @@ def _loss(report: Mapping[str, Any]) -> str:
     return (
         f"<section><h2>What would be lost</h2><p>Counted from the instant each volume's data equals to the loss at "
         f"<b>{_moment(report['incident'])}</b>.</p>{proof}"
-        f"{_svg(len(volumes) * _ROW, 'Data loss per volume', rows)}</section>"
+        f"{''.join(rows)}</section>"
     )
 
 
@@ -186,30 +189,31 @@ def _timeline(report: Mapping[str, Any]) -> str:
         return ""
     begin = clock.parse(report["started"]).timestamp()
     end = max(clock.parse(phase["ended"]).timestamp() for phase in phases)
-    scale = (_WIDTH - _LABEL - 90) / max(end - begin, 1.0)
-    rows = []
-    for index, phase in enumerate(phases):
-        top = index * _ROW
-        left = _LABEL + (clock.parse(phase["started"]).timestamp() - begin) * scale
-        width = max(phase["seconds"] * scale, 2)
-        color = "--bar" if phase["ok"] else "--fail"
-        rows.append(
-            f'<text x="0" y="{top + 17}">{_e(_short(phase["name"]))}</text>'
-            f'<rect x="{left:.1f}" y="{top + 5}" width="{width:.1f}" height="16" rx="3" fill="var({color})"/>'
-            f'<text class="t" x="{left + width + 6:.1f}" y="{top + 17}">{_e(length(phase["seconds"]))}</text>'
+    whole = max(end - begin, 1.0)
+    rows = [
+        _bar(
+            phase["name"],
+            (clock.parse(phase["started"]).timestamp() - begin) / whole,
+            phase["seconds"] / whole,
+            length(phase["seconds"]),
+            bad=not phase["ok"],
         )
+        for phase in phases
+    ]
     missing = report["not_measured"]
     note = f'<p class="soft">Not measured: {_e(", ".join(missing))}.</p>' if missing else ""
-    return f"<section><h2>How long it took</h2>{_svg(len(phases) * _ROW, 'Phases', rows)}{note}</section>"
+    return f"<section><h2>How long it took</h2>{''.join(rows)}{note}</section>"
 
 
-def _svg(height: int, label: str, rows: Iterable[str]) -> str:
-    return f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{_e(label)}">{"".join(rows)}</svg>'
-
-
-def _short(text: object) -> str:
-    value = str(text)
-    return value if len(value) <= 27 else value[:12] + "\u2026" + value[-14:]
+def _bar(name: object, left: float, width: float, told: str, *, bad: bool) -> str:
+    """A row of a chart; ``left`` and ``width`` are parts of its width. Text stays text, so that a phone can show it."""
+    seen = min(max(width, _THIN), 1.0)
+    start = min(left, 1.0 - seen)
+    shape = (
+        f'<rect x="{100 * start:.2f}" width="{100 * seen:.2f}" height="1" fill="var({"--fail" if bad else "--bar"})"/>'
+    )
+    drawn = f'<svg viewBox="0 0 100 1" preserveAspectRatio="none" aria-hidden="true">{shape}</svg>'
+    return f'<div class="bar"><span>{_e(name)}</span>{drawn}<span>{_e(told)}</span></div>'
 
 
 def _table(title: str, heads: Sequence[tuple[str, bool]], rows: Sequence[Sequence[str]]) -> str:

@@ -117,6 +117,21 @@ def test_the_page_escapes_every_name_and_asks_nothing_of_the_network():
     assert "url(" not in text
 
 
+def test_charts_name_all_in_full_and_stay_inside():
+    made = make([check()])
+    name = "a-namespace-with-a-long-name/" + "claim-" * 20
+    made["volumes"][0]["name"] = name
+    # Over before it could be seen, at the very end
+    made["phases"].append(
+        {**made["phases"][-1], "name": "last", "started": made["phases"][-1]["ended"], "seconds": 0.0}
+    )
+    text = page(made).decode()
+    assert f"<span>{name}</span>" in text
+    bars = [(float(left), float(width)) for left, width in re.findall(r'<rect x="([\d.]+)" width="([\d.]+)"', text)]
+    assert len(bars) == len(made["volumes"]) + len(made["phases"])
+    assert all(left >= 0 and width > 0 and left + width <= 100.01 for left, width in bars)
+
+
 def test_failed_checks_come_with_their_next_step():
     text = page(make([check(result="fail", next_step="pull the lever")], "fail")).decode()
     assert "pull the lever" in text

@@ -86,6 +86,8 @@ test-lowest: system ## Run the unit tests with the oldest packages that requirem
 
 .PHONY: molecule
 molecule: venv sites ## Run the Molecule scenarios on the two sites
+	@# What Molecule remembers of a run that was broken off would let it skip the preparation of this one.
+	@rm -rf .work/ansible-home/tmp/molecule.*
 	@$(RUN) molecule test --all
 
 .PHONY: build

@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, label_selector, objects
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
     ApiError,
@@ -32,11 +32,11 @@ class Webhook:
 
     def called_for(self, resource: Resource, obj: JSON, labels: Mapping[str, str], verb: str = "CREATE") -> bool:
         """Whether the object is subject to it; ``labels`` are those of its namespace, or its own if it is one."""
-        if (resource.namespaced or resource.key == kinds.NAMESPACES) and not _selected(
+        if (resource.namespaced or resource.key == kinds.NAMESPACES) and not label_selector.takes(
             self.spec.get("namespaceSelector"), labels
         ):
             return False
-        if not _selected(self.spec.get("objectSelector"), objects.labels_of(obj)):
+        if not label_selector.takes(self.spec.get("objectSelector"), objects.labels_of(obj)):
             return False
         # Conditions in CEL are the server's to judge: with them nothing is known.
         if self.spec.get("matchConditions"):
@@ -55,22 +55,16 @@ def _rule(rule: JSON, resource: Resource, verb: str) -> bool:
     )
 
 
-def _selected(selector: JSON | None, labels: Mapping[str, str]) -> bool:
-    for name, value in ((selector or {}).get("matchLabels") or {}).items():
-        if labels.get(name) != value:
-            return False
-    for expression in (selector or {}).get("matchExpressions") or []:
-        name, operator = expression.get("key"), expression.get("operator")
-        values = expression.get("values") or []
-        met = {
-            "In": labels.get(name) in values,
-            "NotIn": labels.get(name) not in values,
-            "Exists": name in labels,
-            "DoesNotExist": name not in labels,
-        }
-        if not met.get(str(operator), False):
-            return False
-    return True
+def _webhooks(cluster: Cluster) -> Iterator[tuple[str, JSON]]:
+    """Every webhook of the target with its configuration's name; none where it may not be asked."""
+    for kind in _KINDS:
+        try:
+            configurations = list(cluster.list(object_path("admissionregistration.k8s.io/v1", kind)))
+        except ApiError:
+            continue
+        for configuration in configurations:
+            for webhook in configuration.get("webhooks") or []:
+                yield str(configuration["metadata"]["name"]), webhook
 
 
 def dead(cluster: Cluster, coming: Iterable[tuple[str, str]]) -> list[Webhook]:
@@ -80,33 +74,30 @@ def dead(cluster: Cluster, coming: Iterable[tuple[str, str]]) -> list[Webhook]:
     """
     found: list[Webhook] = []
     expected = set(coming)
-    for kind in _KINDS:
-        try:
-            configurations = list(cluster.list(object_path("admissionregistration.k8s.io/v1", kind)))
-        except ApiError:
+    for configuration, webhook in _webhooks(cluster):
+        service = objects.lookup(webhook, ("clientConfig", "service"))
+        if webhook.get("failurePolicy") == "Ignore" or not isinstance(service, dict):
             continue
-        for configuration in configurations:
-            for webhook in configuration.get("webhooks") or []:
-                service = objects.lookup(webhook, ("clientConfig", "service"))
-                if webhook.get("failurePolicy") == "Ignore" or not isinstance(service, dict):
-                    continue
-                place = (str(service.get("namespace")), str(service.get("name")))
-                if place not in expected and not _answers(cluster, *place):
-                    name = str(configuration["metadata"]["name"])
-                    found.append(Webhook(name, str(webhook.get("name")), "/".join(place), webhook))
+        place = (str(service.get("namespace")), str(service.get("name")))
+        if place not in expected and not _answers(cluster, *place):
+            found.append(Webhook(configuration, str(webhook.get("name")), "/".join(place), webhook))
     return found
 
 
 def _answers(cluster: Cluster, namespace: str, name: str) -> bool:
-    path = object_path("discovery.k8s.io/v1", "endpointslices", namespace)
     try:
-        slices = list(cluster.list(path, {"labelSelector": f"kubernetes.io/service-name={name}"}))
+        return ready(cluster, namespace, name)
     except ApiError:
         # Not allowed to look: nothing is known, and nothing is claimed.
         return True
+
+
+def ready(cluster: Cluster, namespace: str, name: str) -> bool:
+    """Whether a service has a ready endpoint. Raises :class:`ApiError` where the server does not say."""
+    path = object_path("discovery.k8s.io/v1", "endpointslices", namespace)
     return any(
         (endpoint.get("conditions") or {}).get("ready", True)
-        for piece in slices
+        for piece in cluster.list(path, {"labelSelector": f"kubernetes.io/service-name={name}"})
         for endpoint in piece.get("endpoints") or []
     )
 
@@ -119,14 +110,8 @@ def namespace_labels(name: str, obj: JSON) -> dict[str, str]:
 def selecting_labels(cluster: Cluster) -> set[str]:
     """The labels of namespaces by which the target's webhooks are called or not."""
     found: set[str] = set()
-    for kind in _KINDS:
-        try:
-            configurations = list(cluster.list(object_path("admissionregistration.k8s.io/v1", kind)))
-        except ApiError:
-            continue
-        for configuration in configurations:
-            for webhook in configuration.get("webhooks") or []:
-                selector = webhook.get("namespaceSelector") or {}
-                found |= (selector.get("matchLabels") or {}).keys()
-                found |= {str(one.get("key")) for one in selector.get("matchExpressions") or []}
+    for _configuration, webhook in _webhooks(cluster):
+        selector = webhook.get("namespaceSelector") or {}
+        found |= (selector.get("matchLabels") or {}).keys()
+        found |= {str(one.get("key")) for one in selector.get("matchExpressions") or []}
     return found

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import discovery, kinds, objects
@@ -47,7 +47,7 @@ class Bubble:
     @property
     def labels(self) -> dict[str, str]:
         """What every namespace and every cluster-scoped object of the drill carries."""
-        return {kinds.ROLE: kinds.BUBBLE, kinds.RUN: self.run}
+        return {marks.ROLE: marks.BUBBLE, marks.RUN: self.run}
 
     def skip_reason(self, key: str) -> str | None:
         """Why a kind stays out of a bubble."""
@@ -72,7 +72,7 @@ class Bubble:
             _pods(spec, notes)
             template = objects.pod_metadata(key, obj) or obj["metadata"]
             # Our own labels open the bubble's policy for movers; nobody else may carry them.
-            for name in [name for name in template.get("labels") or {} if name.startswith(kinds.PREFIX)]:
+            for name in [name for name in template.get("labels") or {} if name.startswith(marks.PREFIX)]:
                 del template["labels"][name]
                 notes.append(f"label {name} dropped")
         return notes
@@ -103,7 +103,7 @@ class Bubble:
             return peer
         selector = peer["namespaceSelector"] or {}
         notes.append("egress to other namespaces narrowed to the bubble")
-        labels = {**(selector.get("matchLabels") or {}), kinds.RUN: self.run}
+        labels = {**(selector.get("matchLabels") or {}), marks.RUN: self.run}
         return {**peer, "namespaceSelector": {**selector, "matchLabels": labels}}
 
     def inside(self) -> JSON:
@@ -130,11 +130,11 @@ class Bubble:
             "metadata": {
                 "name": POLICY,
                 "namespace": namespace,
-                "labels": {kinds.MANAGED_BY: kinds.MANAGER, **self.labels},
+                "labels": {marks.MANAGED_BY: marks.MANAGER, **self.labels},
             },
             "spec": {
                 "podSelector": {
-                    "matchExpressions": [{"key": kinds.ROLE, "operator": "NotIn", "values": [kinds.MOVER]}]
+                    "matchExpressions": [{"key": marks.ROLE, "operator": "NotIn", "values": [marks.MOVING]}]
                 },
                 "policyTypes": ["Egress"],
                 "egress": [{"to": [self.inside()]}, dns],
@@ -200,7 +200,7 @@ def remains(cluster: Cluster, run: str, *, workers: int = 8) -> list[Remains]:
 
     CustomResourceDefinitions are never among it: removing one removes every custom resource of the cluster.
     """
-    selector = f"{kinds.ROLE}={kinds.BUBBLE},{kinds.RUN}={run}"
+    selector = f"{marks.ROLE}={marks.BUBBLE},{marks.RUN}={run}"
     candidates = [
         resource
         for resource in discovery.discover(cluster)

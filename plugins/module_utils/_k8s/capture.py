@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError, NotFound
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress, Silent, State
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
@@ -32,6 +32,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     selection,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
+    FEW_NAMESPACES,
     JSON,
     METADATA_ONLY,
     PAGE,
@@ -43,9 +44,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
     Resource,
 )
 
-# Up to here every namespace is asked by itself; above, one list over the whole cluster is cheaper, unless the
-# application is a small part of it.
-_FEW = 6
+# One list over the whole cluster is not cheaper where the application is less than this part of its namespaces.
 _SMALL_PART = 30
 # How often a list is begun again whose version the server has forgotten.
 _RESTARTS = 3
@@ -228,7 +227,7 @@ class _Capturing:
         return [resource.path(namespace) for namespace in sorted(self.namespaces)]
 
     def _whole(self) -> bool:
-        return self.wide and len(self.namespaces) > _FEW
+        return self.wide and len(self.namespaces) > FEW_NAMESPACES
 
     def _family(self, family: list[Resource], found: discovery.Discovery) -> None:
         """Kinds of one name, one after the other: two groups may serve the same objects, and the first has them."""
@@ -521,7 +520,7 @@ class _Capturing:
 
 
 def _epoch(obj: JSON) -> tuple[str, str]:
-    return obj["metadata"]["name"], str(objects.annotations_of(obj).get(kinds.EPOCH, "1"))
+    return obj["metadata"]["name"], str(objects.annotations_of(obj).get(marks.EPOCH, "1"))
 
 
 def _families(resources: list[Resource]) -> list[list[Resource]]:

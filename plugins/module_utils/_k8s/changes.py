@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import layout, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, layout, objects
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
 
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # A diff is for reading: beyond this, counts say more.
 _SHOWN = 200
 _SHOWN_BYTES = 512 * 1024
@@ -167,7 +166,7 @@ def masked_pair(key: str, before: JSON | None, after: JSON | None) -> tuple[JSON
             _mask([_part(one, field_name) for one in pair], None)
         _mask([_part((one or {}).get("metadata"), "annotations") for one in pair], None)
     else:
-        _mask([_part((one or {}).get("metadata"), "annotations") for one in pair], _LAST_APPLIED)
+        _mask([_part((one or {}).get("metadata"), "annotations") for one in pair], kinds.LAST_APPLIED)
     return pair[0], pair[1]
 
 

@@ -48,6 +48,8 @@ JSON = dict[str, Any]
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 PAGE = 1000
+# Up to here every namespace is asked by itself; above, one list over the whole cluster is cheaper.
+FEW_NAMESPACES = 6
 FIELD_MANAGER = "muster.container_dr"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"

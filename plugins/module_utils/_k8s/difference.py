@@ -10,27 +10,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
 
-MASK = "(masked)"
 _SHOWN = 40
 _LONGEST = 120
-_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+# Tools keep copies of a Secret's data in its annotations.
+_SECRET = ("data", "stringData", "metadata.annotations")
 _ABSENT = object()
-
-
-def masked(key: str, obj: JSON) -> JSON:
-    """The object as it may be shown: without what Secrets hold, also where kubectl keeps a copy of it."""
-    shown = dict(obj)
-    if key == "secrets":
-        for field in ("data", "stringData"):
-            if isinstance(shown.get(field), dict):
-                shown[field] = dict.fromkeys(shown[field], MASK)
-    metadata = shown.get("metadata") or {}
-    annotations = metadata.get("annotations") or {}
-    if key == "secrets" and _APPLIED in annotations:
-        shown["metadata"] = {**metadata, "annotations": {**annotations, _APPLIED: MASK}}
-    return shown
 
 
 def words(key: str, before: JSON, after: JSON) -> list[str]:
@@ -39,8 +26,7 @@ def words(key: str, before: JSON, after: JSON) -> list[str]:
     lines = []
     found = list(_fields(before, after, ""))
     for path, old, new in found[:_SHOWN]:
-        hide = path.startswith(("data", "stringData")) if secret else False
-        hide = hide or path.endswith(_APPLIED)
+        hide = path.startswith(_SECRET) if secret else path.endswith(kinds.LAST_APPLIED)
         if old is _ABSENT:
             lines.append(f"{path}: added" + ("" if hide else f" {_value(new)}"))
         elif new is _ABSENT:

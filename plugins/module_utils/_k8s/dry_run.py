@@ -70,7 +70,7 @@ def _changing(cluster: Cluster, plan: Plan) -> set[str]:
     for step in plan.steps:
         if step.key == kinds.NAMESPACES and step.action is Action.UPDATE and step.live is not None:
             before = objects.labels_of(step.live)
-            given = existing.marks(step, plan.wishes)["labels"]
+            given = existing.namespace_patch(step, plan.wishes)["labels"]
             changed[step.identity.name] = {name for name, value in given.items() if before.get(name) != value}
     if not any(changed.values()):
         return set()

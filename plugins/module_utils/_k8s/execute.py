@@ -20,6 +20,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
+    admission,
     existing,
     foresight,
     kinds,
@@ -191,7 +192,7 @@ class _Execution:
     def _update(self, step: Step) -> None:
         before = (step.live or {})["metadata"].get("resourceVersion")
         if step.key == kinds.NAMESPACES:
-            answer = self.cluster.patch(step.path, {"metadata": existing.marks(step, self.plan.wishes)})
+            answer = self.cluster.patch(step.path, {"metadata": existing.namespace_patch(step, self.plan.wishes)})
         else:
             body = existing.update_body(step)
             links = self._links(step)
@@ -199,7 +200,6 @@ class _Execution:
                 body["metadata"]["ownerReferences"] = links
             existing.write_current(self.cluster, step, body=body)
             answer = self.cluster.get(step.path)
-        step.changed = answer["metadata"].get("resourceVersion") != before
         answer = self._with_status(step, answer)
         step.changed = answer["metadata"].get("resourceVersion") != before
         step.msg = "updated" if step.changed else "nothing to change"
@@ -334,7 +334,7 @@ class _Execution:
         restored = set(self.plan.namespaces.values())
         end = time.monotonic() + _WEBHOOK_WITHIN
         for namespace, name in sorted(services):
-            while namespace in restored and not self._endpoint(namespace, name):
+            while namespace in restored and not admission.ready(self.cluster, namespace, name):
                 if time.monotonic() > end:
                     raise Incomplete(
                         "create",
@@ -343,14 +343,6 @@ class _Execution:
                         "Mend the service and run the same again.",
                     )
                 time.sleep(1.0)
-
-    def _endpoint(self, namespace: str, name: str) -> bool:
-        path = object_path("discovery.k8s.io/v1", "endpointslices", namespace)
-        for piece in self.cluster.list(path, {"labelSelector": f"kubernetes.io/service-name={name}"}):
-            for endpoint in piece.get("endpoints") or []:
-                if (endpoint.get("conditions") or {}).get("ready", True):
-                    return True
-        return False
 
 
 def execute(cluster: Cluster, plan: Plan, *, workers: int, fail_fast: bool, progress: Progress) -> None:

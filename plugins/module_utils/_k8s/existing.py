@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     bubble,
@@ -62,16 +62,16 @@ def refuse_strangers(target: Target, wishes: Wishes) -> None:
     for name in sorted(target.namespaces):
         labels = objects.labels_of(target.namespaces[name])
         if wishes.bubble is not None:
-            if labels.get(kinds.ROLE) == kinds.BUBBLE and labels.get(kinds.RUN) == wishes.bubble.run:
+            if labels.get(marks.ROLE) == marks.BUBBLE and labels.get(marks.RUN) == wishes.bubble.run:
                 continue
-            if labels.get(kinds.ROLE) == kinds.BUBBLE:
+            if labels.get(marks.ROLE) == marks.BUBBLE:
                 raise Refused(
                     "restore into",
                     f"namespace {name}",
-                    f"it is the bubble of another run, {labels.get(kinds.RUN)}",
+                    f"it is the bubble of another run, {labels.get(marks.RUN)}",
                     "Remove that one first, or choose another namespace.",
                 )
-        elif labels.get(kinds.ROLE) == kinds.BUBBLE:
+        elif labels.get(marks.ROLE) == marks.BUBBLE:
             raise Refused("restore into", f"namespace {name}", "it is a drill's bubble", "Remove the bubble first.")
         elif wishes.existing.default is not Existing.FAIL or target.restored_before(name, wishes.point):
             continue
@@ -211,17 +211,17 @@ def _namespace(step: Step, wanted: JSON, live: JSON, wishes: Wishes) -> None:
 def _wanted_marks(step: Step, wanted: JSON, wishes: Wishes) -> dict[str, dict[str, str]]:
     """The labels and annotations that a namespace which is there gets."""
     metadata = wanted["metadata"]
-    marks = {field: dict(metadata.get(field) or {}) for field in ("labels", "annotations")}
+    given = {field: dict(metadata.get(field) or {}) for field in ("labels", "annotations")}
     if step.policy is not Existing.KEEP or wishes.bubble is not None:
-        return marks
+        return given
     asked = {"labels": wishes.namespace_labels, "annotations": wishes.namespace_annotations}
     return {
-        field: {name: value for name, value in values.items() if name.startswith(kinds.PREFIX) or name in asked[field]}
-        for field, values in marks.items()
+        field: {name: value for name, value in values.items() if name.startswith(marks.PREFIX) or name in asked[field]}
+        for field, values in given.items()
     }
 
 
-def marks(step: Step, wishes: Wishes) -> JSON:
+def namespace_patch(step: Step, wishes: Wishes) -> JSON:
     """The merge patch that gives a namespace what it lacks and takes what the policy takes."""
     wanted = _wanted_marks(step, step.body, wishes)
     gone = surplus(step, step.live or {"metadata": {}})
@@ -239,7 +239,7 @@ def surplus(step: Step, live: JSON) -> dict[str, list[str]]:
         found[field] = sorted(
             name
             for name in held
-            if name not in (wanted.get(field) or {}) and name != _SERVERS_LABEL and not name.startswith(kinds.PREFIX)
+            if name not in (wanted.get(field) or {}) and name != _SERVERS_LABEL and not name.startswith(marks.PREFIX)
         )
     return found
 
@@ -248,10 +248,10 @@ def _shared(same: bool, live: JSON, policy: Existing, wishes: Wishes) -> tuple[A
     """An object of the whole cluster, which others may use too."""
     labels = objects.labels_of(live)
     if wishes.bubble is not None:
-        if same or labels.get(kinds.RUN) != wishes.bubble.run:
+        if same or labels.get(marks.RUN) != wishes.bubble.run:
             return Action.KEEP, "the cluster has it; a drill changes nothing of it"
         return Action.UPDATE, "it is this drill's and differs"
-    if labels.get(kinds.ROLE) == kinds.BUBBLE:
+    if labels.get(marks.ROLE) == marks.BUBBLE:
         # Else the end of the drill would take it away from the application.
         return Action.UPDATE, "a drill made it; it is taken over"
     if same:
@@ -410,6 +410,6 @@ def _refused(step: Step, error: ApiError, target: Target) -> None:
         elif target.keeps_claims(str((step.live or {})["metadata"]["uid"])):
             step.decide(Action.BLOCKED, f"{reason} (recreating it would delete volume claims that belong to it)")
         else:
-            step.reason = f"it differs and cannot be updated: {error.reason}"
+            step.reason = reason
         return
     step.decide(Action.BLOCKED, reason)

@@ -18,7 +18,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     pod_security,
     quota,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, ApiError
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import FEW_NAMESPACES, JSON, ApiError
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import WRITES, Action, Step
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.target import Target
 
@@ -137,7 +137,7 @@ class _Foresight:
         """Quotas of the point come after the objects, so only those that are there already refuse any."""
         quotas: dict[str, dict[str, quota.Quota]] = {}
         limits: dict[str, dict[str, JSON]] = {}
-        few = len(self.target.namespaces) <= _FEW
+        few = len(self.target.namespaces) <= FEW_NAMESPACES
         for obj in self._list(quota.QUOTAS, everywhere=not few):
             made = quota.quota_of(obj)
             if made is not None:
@@ -178,9 +178,6 @@ class _Foresight:
             if words:
                 step.concerns.append(f"not all of its {number} pods will be admitted: {words}")
             one.take(makes)
-
-
-_FEW = 6
 
 
 def consequences(steps: Iterable[Step]) -> None:

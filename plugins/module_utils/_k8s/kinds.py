@@ -2,29 +2,20 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What is known about kinds: which say nothing about an application, which hold pods, which names are ours."""
+"""What is known about kinds: which say nothing about an application, which hold pods."""
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-PREFIX = "container-dr.muster.dev/"
-APPLICATION = PREFIX + "application"
-EPOCH = PREFIX + "epoch"
-EXCLUDE = PREFIX + "exclude"
-POINT = PREFIX + "point"
-ROLE = PREFIX + "role"
-RUN = PREFIX + "run"
-MANAGED_BY = "app.kubernetes.io/managed-by"
-MANAGER = "muster.container_dr"
-OUR_NAMESPACE = "muster-container-dr"
-BUBBLE = "bubble"
-PULL_SECRET = "pull-secret"
-MOVER = "mover"
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
+
+# Where kubectl keeps a copy of what was applied last, secret data included.
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 VELERO_EXCLUDE = "velero.io/exclude-from-backup"
 
 # Namespaces of the cluster itself; a glob never takes them, their exact name does.
-CLUSTER_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", OUR_NAMESPACE})
+CLUSTER_NAMESPACES = frozenset({"kube-system", "kube-public", "kube-node-lease", marks.NAMESPACE})
 
 # Written by the cluster about itself: nobody looks at them when a place is judged, or cleared.
 LEFT_OUT = (

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_SETS = re.compile(r"(?P<key>\S+)\s+(?P<operator>in|notin)\s*\((?P<values>[^()]*)\)")
-_PAIR = re.compile(r"(?P<key>[^\s!=]+)\s*(?P<operator>==|=|!=)\s*(?P<value>[^\s=!]*)")
-_NAME = re.compile(r"(?P<no>!?)\s*(?P<key>[^\s!=()]+)")
+_SETS = re.compile(r"(?P<key>[\w./-]+)\s+(?P<operator>in|notin)\s*\((?P<values>[^()]*)\)")
+_PAIR = re.compile(r"(?P<key>[\w./-]+)\s*(?P<operator>==|=|!=)\s*(?P<value>[\w.-]*)")
+_NAME = re.compile(r"(?P<no>!?)\s*(?P<key>[\w./-]+)")
 _OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "absent"}
 
 
@@ -45,6 +45,14 @@ def parse(given: Any) -> tuple[Requirement, ...]:
     if given.keys() <= {"matchLabels", "matchExpressions"}:
         return (*_equal(given.get("matchLabels") or {}), *map(_expression, given.get("matchExpressions") or ()))
     return _equal(given)
+
+
+def takes(given: Any, labels: Mapping[str, str]) -> bool:
+    """Whether a selector takes something with these labels; one that cannot be read takes nothing."""
+    try:
+        return all(one.holds(labels) for one in parse(given))
+    except ValueError:
+        return False
 
 
 def _equal(labels: Mapping[str, Any]) -> tuple[Requirement, ...]:

@@ -28,7 +28,6 @@ _NAME_LABEL = "kubernetes.io/metadata.name"
 _LONGEST = 253
 _ROLE_BINDINGS = ("rolebindings.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io")
 _ROLES = ("roles.rbac.authorization.k8s.io", "clusterroles.rbac.authorization.k8s.io")
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _WEBHOOKS = (
     "mutatingwebhookconfigurations.admissionregistration.k8s.io",
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
@@ -245,16 +244,16 @@ def _selected(obj: JSON) -> Iterator[str]:
 
 def forget_applied(obj: JSON) -> None:
     """Drop what kubectl remembers: for an object of another name it would be about the original."""
-    (obj["metadata"].get("annotations") or {}).pop(_LAST_APPLIED, None)
+    (obj["metadata"].get("annotations") or {}).pop(kinds.LAST_APPLIED, None)
 
 
 def rename_applied(obj: JSON) -> None:
     """Let what kubectl remembers be about the object's name and namespace, so that a later apply can remove fields."""
     notes = obj["metadata"].get("annotations") or {}
-    if _LAST_APPLIED not in notes:
+    if kinds.LAST_APPLIED not in notes:
         return
     try:
-        applied = json.loads(notes[_LAST_APPLIED])
+        applied = json.loads(notes[kinds.LAST_APPLIED])
         metadata = applied["metadata"]
         metadata["name"] = obj["metadata"]["name"]
         if obj["metadata"].get("namespace"):
@@ -262,7 +261,7 @@ def rename_applied(obj: JSON) -> None:
     except (ValueError, TypeError, KeyError):
         forget_applied(obj)
         return
-    notes[_LAST_APPLIED] = json.dumps(applied, separators=(",", ":")) + "\n"
+    notes[kinds.LAST_APPLIED] = json.dumps(applied, separators=(",", ":")) + "\n"
 
 
 def _shown(old: str, new: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     bubble,
@@ -267,12 +268,12 @@ class _Planning:
         labels = {name: value for name, value in (metadata.get("labels") or {}).items() if _foreign(name)}
         notes = {name: value for name, value in (metadata.get("annotations") or {}).items() if _foreign(name)}
         if wishes.application:
-            labels[kinds.APPLICATION] = wishes.application
+            labels[marks.APPLICATION] = wishes.application
         labels.update(wishes.namespace_labels)
         if wishes.bubble is not None:
             labels.update(wishes.bubble.labels)
         notes.update(wishes.namespace_annotations)
-        notes[kinds.POINT] = wishes.point
+        notes[marks.POINT] = wishes.point
         metadata["labels"], metadata["annotations"] = labels, notes
 
     def _missing_namespaces(self, steps: list[Step], targets: set[str]) -> list[Step]:
@@ -382,7 +383,7 @@ def _bare_default(account: JSON) -> bool:
 
 
 def _foreign(name: str) -> bool:
-    return not name.startswith(kinds.PREFIX)
+    return not name.startswith(marks.PREFIX)
 
 
 def make(cluster: Cluster, captured: Iterable[Captured], wishes: Wishes, *, workers: int = 8) -> Plan:

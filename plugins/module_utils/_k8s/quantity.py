@@ -30,3 +30,8 @@ def parse(value: Any) -> Decimal | None:
     if suffix[:1] in ("e", "E") and len(suffix) > 1 and suffix[1] != "i":
         return Decimal(number) * Decimal(10) ** int(suffix[1:])
     return Decimal(number) * _SUFFIXES[suffix]
+
+
+def size(value: Any) -> int:
+    """Whole bytes of a quantity such as ``10Gi``; 0 for nothing or nonsense."""
+    return int(parse(value) or 0)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, label_selector, objects
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
 
 _BINDINGS = "clusterrolebindings.rbac.authorization.k8s.io"
@@ -120,7 +120,9 @@ class References:
             done.add(name)
             rule = by_name[name].get("aggregationRule") or {}
             for selector in rule.get("clusterRoleSelectors") or []:
-                wanted.update(part for part, role in by_name.items() if _chosen(selector, objects.labels_of(role)))
+                wanted |= {
+                    part for part, role in by_name.items() if label_selector.takes(selector, objects.labels_of(role))
+                }
 
     def why(self, key: str, obj: JSON) -> str | None:
         """Why a cluster-scoped object belongs to the application, or ``None``; may note what it needs in turn."""
@@ -154,23 +156,6 @@ class References:
     def _add(self, key: str, name: Any) -> None:
         if name:
             self.names(key).add(str(name))
-
-
-def _chosen(selector: JSON, labels: dict[str, str]) -> bool:
-    """Whether a label selector of the API (``matchLabels``, ``matchExpressions``) takes these labels."""
-    if any(labels.get(name) != value for name, value in (selector.get("matchLabels") or {}).items()):
-        return False
-    for rule in selector.get("matchExpressions") or []:
-        name, values = rule.get("key"), rule.get("values") or []
-        there = {
-            "In": labels.get(name) in values,
-            "NotIn": labels.get(name) not in values,
-            "Exists": name in labels,
-            "DoesNotExist": name not in labels,
-        }
-        if not there.get(str(rule.get("operator")), False):
-            return False
-    return True
 
 
 def subject_namespace(subject: JSON) -> str | None:

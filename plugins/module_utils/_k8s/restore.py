@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Incomplete,
     InvalidInput,
@@ -25,7 +26,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     dry_run,
     execute,
     image_names,
-    kinds,
     layout,
     mapping,
     plan,
@@ -62,9 +62,10 @@ def restore(request: Request) -> dict[str, Any]:
         request.warn(text)
     if request.check_mode:
         dry_run.ask_about_creates(cluster, made, workers=params["workers"])
-        return _result(made, wishes, planned=True, diff=request.diff)
     # What a run changes is shown as it was planned.
     shown = {"diff": {"prepared": report.differences(made.steps)}} if request.diff else {}
+    if request.check_mode:
+        return {**_result(made, wishes, planned=True), **shown}
     try:
         execute.execute(
             cluster, made, workers=params["workers"], fail_fast=params["fail_fast"], progress=request.progress
@@ -154,7 +155,7 @@ def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
     registry = without_empty(params["registry"])
     auths = pull_secret.logins(registry)
     images = image_names.ImageNames.of(registry or None, params["images"] or [], bool(auths))
-    labels = {kinds.ROLE: kinds.PULL_SECRET, kinds.MANAGED_BY: kinds.MANAGER}
+    labels = {marks.ROLE: marks.PULL_SECRET, marks.MANAGED_BY: marks.MANAGER}
     return plan.Wishes(
         point=str(params["point"] or found),
         application=application,
@@ -179,7 +180,7 @@ def _texts(values: Mapping[str, Any] | None) -> dict[str, str]:
 # -- results ----------------------------------------------------------------------------------------------------------
 
 
-def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool, diff: bool = False) -> dict[str, Any]:
+def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool) -> dict[str, Any]:
     entries = [one.result(planned=planned) for one in made.steps]
     counts = step.counts(made.steps)
     short = bool(counts["blocked"] or counts["failed"])
@@ -192,7 +193,6 @@ def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool, diff: bool =
         "counts": counts,
         "summary": report.summary(made.steps),
         "objects": entries,
-        **({"diff": {"prepared": report.differences(made.steps)}} if diff else {}),
         "namespaces": made.namespaces,
         "point": wishes.point,
     }

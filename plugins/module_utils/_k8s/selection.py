@@ -6,54 +6,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, NotFound
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, label_selector, objects
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
-
-_REQUIREMENT = re.compile(
-    r"^\s*(?:(?P<absent>!)\s*(?P<no>[\w./-]+)"
-    r"|(?P<key>[\w./-]+)\s*(?:(?P<op>==|=|!=)\s*(?P<value>[\w.-]*)|\s+(?P<set>in|notin)\s*\((?P<values>[^)]*)\))?)\s*$"
-)
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """One part of a label selector: the key must (not) have one of the values; no values: must (not) be there."""
-
-    key: str
-    values: frozenset[str] | None
-    wanted: bool
-
-    def met(self, labels: Mapping[str, str]) -> bool:
-        if self.values is None:
-            return (self.key in labels) == self.wanted
-        return (labels.get(self.key) in self.values) == self.wanted
-
-
-def parse_selector(text: str) -> tuple[Requirement, ...]:
-    """Read ``app=ledger,tier in (a,b),!legacy``, kubectl's notation; all parts must be met."""
-    parts = []
-    for part in re.split(r",(?![^(]*\))", text):
-        match = _REQUIREMENT.match(part)
-        if not match:
-            raise InvalidInput("read", f"label selector {text!r}", f"{part!r} is no part of one", "Write app=ledger.")
-        if match["absent"]:
-            parts.append(Requirement(match["no"], None, wanted=False))
-        elif match["set"]:
-            values = frozenset(value.strip() for value in match["values"].split(","))
-            parts.append(Requirement(match["key"], values, wanted=match["set"] == "in"))
-        elif match["op"]:
-            parts.append(Requirement(match["key"], frozenset({match["value"]}), wanted=match["op"] != "!="))
-        else:
-            parts.append(Requirement(match["key"], None, wanted=True))
-    return tuple(parts)
-
 
 RELATED = "related"
 ALL = "all"
@@ -102,7 +63,7 @@ class Selection:
     application: str
     namespaces: tuple[str, ...]
     exclude_namespaces: tuple[str, ...] = ()
-    selectors: tuple[tuple[str, tuple[Requirement, ...]], ...] = ()
+    selectors: tuple[tuple[str, tuple[label_selector.Requirement, ...]], ...] = ()
     include_kinds: tuple[str, ...] = ()
     exclude_kinds: tuple[str, ...] = ()
     names: tuple[Place, ...] = ()
@@ -127,7 +88,7 @@ class Selection:
         if not name:
             raise InvalidInput("read", "the application", "it has no name", "Give application.name.")
         namespaces = _texts(application, "namespaces")
-        selectors = tuple((text, parse_selector(text)) for text in _texts(application, "selectors"))
+        selectors = tuple((text, _selector(text)) for text in _texts(application, "selectors"))
         whole = _flag(application, "whole_cluster")
         if whole and namespaces:
             raise InvalidInput(
@@ -184,7 +145,7 @@ class Selection:
         picked: set[str] = set()
         for pattern in self.namespaces:
             if self.whole_cluster:
-                found = {name for name in there if name != kinds.OUR_NAMESPACE}
+                found = {name for name in there if name != marks.NAMESPACE}
             elif pattern in there:
                 found = {pattern}
             else:
@@ -269,7 +230,7 @@ class Selection:
             return True
         labels = objects.labels_of(obj)
         return self._any(
-            "selectors", ((text, all(part.met(labels) for part in parts)) for text, parts in self.selectors)
+            "selectors", ((text, all(part.holds(labels) for part in parts)) for text, parts in self.selectors)
         )
 
     def owner(self, key: str, name: str) -> bool:
@@ -342,9 +303,9 @@ def excluded_by_mark(obj: JSON) -> str | None:
     labels, annotations = metadata.get("labels"), metadata.get("annotations")
     if labels and labels.get(kinds.VELERO_EXCLUDE) == "true":
         return f"label {kinds.VELERO_EXCLUDE}=true"
-    for where, marks in (("label", labels), ("annotation", annotations)):
-        if marks and str(marks.get(kinds.EXCLUDE, "false")).lower() != "false":
-            return f"{where} {kinds.EXCLUDE}"
+    for where, held in (("label", labels), ("annotation", annotations)):
+        if held and str(held.get(marks.EXCLUDE, "false")).lower() != "false":
+            return f"{where} {marks.EXCLUDE}"
     return None
 
 
@@ -389,8 +350,8 @@ def left_out_by_nature(key: str, obj: JSON, rules: Iterable[str] = kinds.RULES) 
         return "a controller keeps it for its service"
     if kinds.BOOTSTRAP in rules and _of_the_server(key, str(metadata.get("namespace") or ""), str(name), obj):
         return "the API server makes it"
-    ours = labels.get(kinds.MANAGED_BY) == kinds.MANAGER
-    if ours and key not in (kinds.PVCS, kinds.NAMESPACES) and labels.get(kinds.ROLE) != kinds.PULL_SECRET:
+    ours = labels.get(marks.MANAGED_BY) == marks.MANAGER
+    if ours and key not in (kinds.PVCS, kinds.NAMESPACES) and labels.get(marks.ROLE) != marks.PULL_SECRET:
         return "it is part of a run of muster.container_dr"
     return None
 
@@ -414,6 +375,13 @@ def _of_the_server(key: str, namespace: str, name: str, obj: JSON) -> bool:
     if (metadata.get("annotations") or {}).get("apf.kubernetes.io/autoupdate-spec") == "true":
         return True
     return any(mark in (metadata.get(where) or {}) for where, mark in _SERVER_MARKS)
+
+
+def _selector(text: str) -> tuple[label_selector.Requirement, ...]:
+    try:
+        return label_selector.parse(text)
+    except ValueError as error:
+        raise InvalidInput("read", f"label selector {text!r}", str(error), "Write app=ledger.") from None
 
 
 def _owner(text: str) -> Place:

@@ -12,9 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import capture as capturing
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import changes, kinds, selection, staging
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import changes, selection, staging
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
@@ -113,7 +114,7 @@ def _lowest_epoch(stamps: Iterable[tuple[str, str]], namespaces: Iterable[str]) 
             raise InvalidInput(
                 "read",
                 f"epoch of namespace {name}",
-                f"annotation {kinds.EPOCH} is {stamp!r}",
+                f"annotation {marks.EPOCH} is {stamp!r}",
                 "Set it to the number that transition_info gives for this site.",
             )
         found.add(int(stamp))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import discovery, kinds, objects, selection
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
+    FEW_NAMESPACES,
     JSON,
     ApiDenied,
     ApiError,
@@ -21,8 +22,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.references import CLASSES
 
-# Up to here every namespace is asked by itself; above, one list over the whole cluster is cheaper.
-_FEW = 6
 Seen = Callable[[objects.Identity, JSON], None]
 
 
@@ -54,7 +53,7 @@ class Target:
 
     def _namespaces(self, names: list[str]) -> Iterator[JSON]:
         path = "/api/v1/namespaces"
-        if len(names) > _FEW:
+        if len(names) > FEW_NAMESPACES:
             wanted = set(names)
             try:
                 yield from [obj for obj in self.cluster.list(path) if obj["metadata"]["name"] in wanted]
@@ -89,7 +88,7 @@ class Target:
         for resource in resources.values():
             if self.found.find(resource.key) is None:
                 continue
-            if not resource.namespaced or len(self.namespaces) > _FEW:
+            if not resource.namespaced or len(self.namespaces) > FEW_NAMESPACES:
                 work.append((resource, None))
             else:
                 work += [(resource, name) for name in sorted(self.namespaces)]
@@ -136,7 +135,7 @@ class Target:
     def restored_before(self, namespace: str, point: str) -> bool:
         """Whether an earlier run has already begun to restore this very point into the namespace."""
         live = self.namespaces.get(namespace)
-        return live is not None and objects.annotations_of(live).get(kinds.POINT) == point
+        return live is not None and objects.annotations_of(live).get(marks.POINT) == point
 
     def strangers(self, namespaces: Iterable[str], relevant: Callable[[str], bool]) -> list[str]:
         """Objects in the namespaces that neither a controller nor we have put there, of the kinds that matter."""
@@ -171,7 +170,7 @@ class Target:
 def _stranger(key: str, obj: JSON) -> bool:
     if objects.identity(key, obj).name == "default" and key == "serviceaccounts":
         return False
-    marks = {**objects.labels_of(obj), **objects.annotations_of(obj)}
-    if marks.get(kinds.MANAGED_BY) == kinds.MANAGER or any(name.startswith(kinds.PREFIX) for name in marks):
+    held = {**objects.labels_of(obj), **objects.annotations_of(obj)}
+    if held.get(marks.MANAGED_BY) == marks.MANAGER or any(name.startswith(marks.PREFIX) for name in held):
         return False
     return selection.left_out_by_nature(key, obj) is None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     adjust,
     bubble,
@@ -174,10 +175,10 @@ class Transformer:
 
     def _differs(self, one: Captured, live: JSON) -> bool:
         shut = self.wishes.bubble
-        if shut is not None and objects.labels_of(live).get(kinds.RUN) == shut.run:
+        if shut is not None and objects.labels_of(live).get(marks.RUN) == shut.run:
             return False
         live = objects.copied(live)
-        for name in [name for name in objects.labels_of(live) if name.startswith(kinds.PREFIX)]:
+        for name in [name for name in objects.labels_of(live) if name.startswith(marks.PREFIX)]:
             del live["metadata"]["labels"][name]
         wanted = objects.copied(one.obj)
         self.apply(one.key, wanted)
@@ -310,7 +311,7 @@ def twin_reason(key: str, obj: JSON, other: JSON) -> str | None:
         lost = [
             f"{name}={value}"
             for name, value in objects.labels_of(obj).items()
-            if objects.labels_of(other).get(name) != value and not name.startswith(kinds.PREFIX)
+            if objects.labels_of(other).get(name) != value and not name.startswith(marks.PREFIX)
         ]
         return "another namespace is mapped to it too" + (
             f"; its labels {', '.join(lost)} are left out" if lost else ""

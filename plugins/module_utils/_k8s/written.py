@@ -12,10 +12,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, objects
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
-
-_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 class Written:
@@ -28,7 +26,7 @@ class Written:
             if not entry.get("subresource")
         ]
         try:
-            applied = json.loads(objects.annotations_of(obj).get(_LAST_APPLIED) or "{}")
+            applied = json.loads(objects.annotations_of(obj).get(kinds.LAST_APPLIED) or "{}")
         except ValueError:
             applied = {}
         self._applied: JSON = applied if isinstance(applied, dict) else {}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, NotFound
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
@@ -43,7 +43,6 @@ _PLURAL = {
     "CronJob": "cronjobs",
 }
 _ENDED = ("Succeeded", "Failed")
-_OURS = "muster.container_dr"
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def _combine(
 
 
 def _is_ours(item: JSON) -> bool:
-    return bool((item["metadata"].get("labels") or {}).get("app.kubernetes.io/managed-by") == _OURS)
+    return bool((item["metadata"].get("labels") or {}).get(marks.MANAGED_BY) == marks.MANAGER)
 
 
 def _controller(item: JSON) -> tuple[str, str] | None:

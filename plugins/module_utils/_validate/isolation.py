@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins, pull_secret
 from ansible_collections.muster.container_dr.plugins.module_utils._validate.check import Finding, Result
 
-_LABEL = "container-dr.muster.dev"
 # bash opens a TCP connection by itself; nc is what smaller images have. Each line: target, then open or closed.
 _SCRIPT = r"""
 try() {
@@ -57,9 +57,9 @@ def probe(
     """
     name = f"muster-probe-{run.lower()[-20:]}".rstrip("-.")
     labels = {
-        "app.kubernetes.io/managed-by": "muster.container_dr",
-        f"{_LABEL}/role": "probe",
-        f"{_LABEL}/run": run,
+        marks.MANAGED_BY: marks.MANAGER,
+        marks.ROLE: "probe",
+        marks.RUN: run,
     }
     auths = logins(registry)
     secret = pull_secret(namespace, name, auths, labels) if auths else None
@@ -91,7 +91,7 @@ def namespace(cluster: Cluster, name: str) -> Iterator[None]:
     path = object_path("v1", "namespaces", name=name)
     made = cluster.find(path) is None
     if made:
-        labels = {"app.kubernetes.io/managed-by": "muster.container_dr"}
+        labels = {marks.MANAGED_BY: marks.MANAGER}
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
         cluster.create(object_path("v1", "namespaces"), body)
     try:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
@@ -26,7 +26,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._validate.chec
     verdict,
 )
 
-OUR_NAMESPACE = "muster-container-dr"
 _KINDS: Mapping[str, Callable[[Cluster, Mapping[str, Any], Mapping[str, str]], Finding]] = {
     "exec": data.command,
     "http": data.http,
@@ -117,8 +116,8 @@ def _isolation(
     common = {"image": options["image"], "registry": options.get("registry"), "run": options["run"]}
 
     def run_control() -> Finding:
-        with isolation.namespace(cluster, OUR_NAMESPACE):
-            control.update(isolation.probe(cluster, OUR_NAMESPACE, targets, unwanted="closed", **common))
+        with isolation.namespace(cluster, marks.NAMESPACE):
+            control.update(isolation.probe(cluster, marks.NAMESPACE, targets, unwanted="closed", **common))
         return isolation.controlled(control)
 
     def run_inside() -> Finding:

@@ -11,21 +11,21 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     InvalidInput,
     MusterError,
     NotFound,
     Refused,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, quantity
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
 
 JSON = dict[str, Any]
 SNAPSHOT_GROUP = "snapshot.storage.k8s.io"
 SNAPSHOT_API = f"{SNAPSHOT_GROUP}/v1"
 _DEFAULT_CLASS = f"{SNAPSHOT_GROUP}/is-default-class"
 _METHODS = ("auto", "snapshot", "live")
-_VELERO_EXCLUDE = "velero.io/exclude-from-backup"
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def survey(
 def users(cluster: Cluster, namespace: str, name: str) -> list[str]:
     """The pods, other than our movers, that use a claim now."""
     found = _users(list(cluster.list(object_path("v1", "pods", namespace))), name)
-    return [pod["metadata"]["name"] for pod in found if naming.MOVER not in (pod["metadata"].get("labels") or {})]
+    return [pod["metadata"]["name"] for pod in found if marks.MOVER not in (pod["metadata"].get("labels") or {})]
 
 
 def refresh(cluster: Cluster, claim: Claim) -> Claim:
@@ -154,8 +154,8 @@ def _excluded(namespace: str, document: JSON, rules: list[tuple[str, str, str]])
     for where, name, reason in rules:
         if fnmatchcase(namespace, where) and fnmatchcase(metadata["name"], name):
             return reason
-    if (metadata.get("labels") or {}).get(_VELERO_EXCLUDE) == "true":
-        return f"label {_VELERO_EXCLUDE}=true"
+    if (metadata.get("labels") or {}).get(kinds.VELERO_EXCLUDE) == "true":
+        return f"label {kinds.VELERO_EXCLUDE}=true"
     owners = [owner for owner in metadata.get("ownerReferences") or [] if owner.get("kind") == "Pod"]
     if owners:
         return f"ephemeral volume of pod {owners[0]['name']}; it ends with the pod"
@@ -198,7 +198,7 @@ class _Facts:
             phase=str(status.get("phase") or "Pending"),
             storage_class=spec.get("storageClassName"),
             driver=((volume or {}).get("spec", {}).get("csi") or {}).get("driver"),
-            size=naming.size(capacity or requested),
+            size=quantity.size(capacity or requested),
             access_modes=tuple(spec.get("accessModes") or ()),
             volume_mode=str(spec.get("volumeMode") or "Filesystem"),
             node=next((pod["spec"]["nodeName"] for pod in users if pod["spec"].get("nodeName")), None),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Incomplete,
     InvalidInput,
@@ -319,7 +319,7 @@ class _Export:
             claim=claim,
             verb="backup",
             arguments=parts.backup_arguments(self._host(cut.volume), tuple(tags)),
-            labels=naming.labels(cut.run, self._name, "mover"),
+            labels=naming.labels(cut.run, self._name, marks.MOVING),
             capabilities=capabilities,
             read_only=True,
         )

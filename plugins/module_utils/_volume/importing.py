@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Corrupt,
     Incomplete,
@@ -192,9 +192,9 @@ class _Import:
             )
         noted = document["metadata"].get("annotations") or {}
         tree = str(target.volume["tree"])
-        if noted.get(naming.TREE) == tree and noted.get(naming.RESTORE) == "complete":
+        if noted.get(marks.TREE) == tree and noted.get(marks.RESTORE) == "complete":
             return _change(target, action="none", msg="it was restored from this point already")
-        if noted.get(naming.RESTORE) == "pending":
+        if noted.get(marks.RESTORE) == "pending":
             self._unused(target)
             return _change(target, action="restore", msg="an unfinished restore is done again")
         if self._existing == "replace":
@@ -342,8 +342,8 @@ class _Import:
             self._note(target, "pending")
 
     def _marks(self, target: Target, state: str) -> dict[str, str]:
-        marks = {naming.TREE: str(target.volume["tree"]), naming.RESTORE: state}
-        return {**marks, naming.POINT: self._point} if self._point else marks
+        noted = {marks.TREE: str(target.volume["tree"]), marks.RESTORE: state}
+        return {**noted, marks.POINT: self._point} if self._point else noted
 
     def _note(self, target: Target, state: str) -> None:
         path = object_path("v1", "persistentvolumeclaims", target.namespace, target.claim)

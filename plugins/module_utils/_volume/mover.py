@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins, pull_secret
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
 
 JSON = dict[str, Any]
 
@@ -128,7 +128,7 @@ class Settings:
     """How movers run: the ``mover`` option. ``timeout`` and ``stall_timeout`` in seconds."""
 
     image: str = IMAGE
-    namespace: str = naming.NAMESPACE
+    namespace: str = marks.NAMESPACE
     registry: Mapping[str, Any] | None = None
     timeout: float = 4 * 3600.0
     start_timeout: float = 300.0
@@ -182,7 +182,7 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
         **({"AWS_DEFAULT_REGION": repository.region} if repository.region else {}),
         **mover.environment,
     }
-    labels = {**mover.labels, naming.MOVER: mover.name}
+    labels = {**mover.labels, marks.MOVER: mover.name}
     container: JSON = {
         "name": "restic",
         "image": settings.image,
@@ -303,7 +303,7 @@ def network_policy(mover: Mover, repository: Repository, owner: JSON) -> JSON:
     return {
         **_owned(mover, owner, "NetworkPolicy", mover.name, "networking.k8s.io/v1"),
         "spec": {
-            "podSelector": {"matchLabels": {naming.MOVER: mover.name}},
+            "podSelector": {"matchLabels": {marks.MOVER: mover.name}},
             "policyTypes": ["Ingress", "Egress"],
             "egress": rules,
         },

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Incomplete,
     MusterError,
@@ -24,7 +25,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import exit_codes
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import ENDING, Interrupted
 
 JSON = dict[str, Any]
@@ -70,31 +70,21 @@ def run(
     advance: Advance | None = None,
 ) -> Report:
     """Run one mover to its end and remove it, whatever happened. Returns only where restic ended with 0."""
+
+    def once(mover: parts.Mover) -> Report:
+        owner = cluster.create(object_path("batch/v1", "jobs", mover.namespace), parts.job(mover, settings, repository))
+        try:
+            _equip(cluster, mover, settings, repository, owner)
+            return _Follower(cluster, mover, settings, action, target, advance).follow()
+        finally:
+            with contextlib.suppress(MusterError):
+                remove(cluster, mover.namespace, mover.name)
+
     try:
-        return _run_once(cluster, mover, settings, repository, action, target, advance)
+        return once(mover)
     except ReportLost:
         # Its work is done and is found again, so that doing it once more takes little. The data on a claim is its own.
-        again = replace(mover, only_if_empty=False)
-        return _run_once(cluster, again, settings, repository, action, target, advance)
-
-
-def _run_once(
-    cluster: Cluster,
-    mover: parts.Mover,
-    settings: parts.Settings,
-    repository: Repository,
-    action: str,
-    target: str,
-    advance: Advance | None,
-) -> Report:
-    jobs = object_path("batch/v1", "jobs", mover.namespace)
-    owner = cluster.create(jobs, parts.job(mover, settings, repository))
-    try:
-        _equip(cluster, mover, settings, repository, owner)
-        return _Follower(cluster, mover, settings, action, target, advance).follow()
-    finally:
-        with contextlib.suppress(MusterError):
-            remove(cluster, mover.namespace, mover.name)
+        return once(replace(mover, only_if_empty=False))
 
 
 def _equip(cluster: Cluster, mover: parts.Mover, settings: parts.Settings, repository: Repository, owner: JSON) -> None:
@@ -122,7 +112,7 @@ def remove(cluster: Cluster, namespace: str, job: str, *, timeout: float = 90.0)
 
 def _pods(cluster: Cluster, namespace: str, job: str) -> list[JSON]:
     path = object_path("v1", "pods", namespace)
-    return list(cluster.list(path, {"labelSelector": f"{naming.MOVER}={job}"}))
+    return list(cluster.list(path, {"labelSelector": f"{marks.MOVER}={job}"}))
 
 
 class _Follower:

@@ -2,46 +2,17 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What our objects in a cluster are called, and how sizes are written there."""
+"""What our objects in a cluster are called."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import secrets
-from decimal import Decimal
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks
 
-PREFIX = "container-dr.muster.dev/"
-RUN = f"{PREFIX}run"
-APPLICATION = f"{PREFIX}application"
-ROLE = f"{PREFIX}role"
-MOVER = f"{PREFIX}mover"
-# On claims that we restored: which snapshot's tree they hold, and whether all of it.
-TREE = f"{PREFIX}tree"
-POINT = f"{PREFIX}point"
-RESTORE = f"{PREFIX}restore"
-MANAGED_BY = {"app.kubernetes.io/managed-by": "muster.container_dr"}
-NAMESPACE = "muster-container-dr"
-
-_UNITS = {
-    "": 1,
-    "m": Decimal("0.001"),
-    "k": 10**3,
-    "M": 10**6,
-    "G": 10**9,
-    "T": 10**12,
-    "P": 10**15,
-    "E": 10**18,
-    "Ki": 2**10,
-    "Mi": 2**20,
-    "Gi": 2**30,
-    "Ti": 2**40,
-    "Pi": 2**50,
-    "Ei": 2**60,
-}
-_QUANTITY = re.compile(r"^(\d+(?:\.\d*)?|\.\d+)(?:([a-zA-Z]{1,2})|[eE]([+-]?\d+))?$")
+MANAGED_BY = {marks.MANAGED_BY: marks.MANAGER}
 
 
 def new_run() -> str:
@@ -51,7 +22,7 @@ def new_run() -> str:
 
 def labels(run: str, application: str, role: str) -> dict[str, str]:
     """Labels of everything we create; the next run finds by them what a killed one left."""
-    return {**MANAGED_BY, RUN: run, APPLICATION: label_value(application), ROLE: role}
+    return {**MANAGED_BY, marks.RUN: run, marks.APPLICATION: label_value(application), marks.ROLE: role}
 
 
 def label_value(text: str) -> str:
@@ -67,13 +38,3 @@ def object_name(run: str, namespace: str, claim: str) -> str:
     digest = hashlib.sha256(f"{run}/{namespace}/{claim}".encode()).hexdigest()[:10]
     slug = re.sub(r"[^a-z0-9]+", "-", claim.lower())[:32].strip("-") or "volume"
     return f"muster-{slug}-{digest}"
-
-
-def size(quantity: object) -> int:
-    """Bytes of a quantity such as ``10Gi``, ``1500M``, ``2e9``; 0 for nothing or nonsense."""
-    match = _QUANTITY.match(str(quantity or "").strip())
-    if not match:
-        return 0
-    number, unit, exponent = match.groups()
-    factor = Decimal(10) ** int(exponent) if exponent else Decimal(str(_UNITS.get(unit or "", 0)))
-    return int(Decimal(number) * factor)

@@ -12,15 +12,14 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete, InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import REGISTRY_ARGUMENTS, Spec
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
 
 MOVER_ARGUMENTS: Spec = {
     "image": {"type": "str", "default": parts.IMAGE},
-    "namespace": {"type": "str", "default": naming.NAMESPACE},
+    "namespace": {"type": "str", "default": marks.NAMESPACE},
     "registry": {"type": "dict", "options": REGISTRY_ARGUMENTS},
     "timeout": {"type": "str", "default": "4h"},
     "start_timeout": {"type": "str", "default": "5m"},

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Incomplete,
     InvalidInput,
@@ -22,6 +22,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import quantity
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.claim import SNAPSHOT_API, Claim, Source
@@ -213,7 +214,7 @@ def clone(cluster: Cluster, cut: Cut, namespace: str, application: str, timeout:
         snapshot["spec"]["volumeSnapshotClassName"] = spec["volumeSnapshotClassName"]
     cluster.create(snapshots_path(namespace), snapshot)
     ready = wait_ready(cluster, namespace, name, claim.label, timeout)
-    restore_size = naming.size((ready.get("status") or {}).get("restoreSize"))
+    restore_size = quantity.size((ready.get("status") or {}).get("restoreSize"))
     cluster.create(
         object_path("v1", "persistentvolumeclaims", namespace),
         {
@@ -283,14 +284,14 @@ def debris(
     namespaces: Sequence[str],
     ours: str,
     *,
-    roles: Sequence[str] = ("cut", "clone", "mover"),
+    roles: Sequence[str] = ("cut", "clone", marks.MOVING),
 ) -> list[str]:
     """Remove what earlier runs for this application left behind in these roles; returns what was removed.
 
     An older run that is still alive loses its snapshots and fails with a clear message: the newest run wins.
     """
-    selector = f"{naming.APPLICATION}={naming.label_value(application)}"
-    selector += f",{naming.ROLE} in ({','.join(roles)})"
+    selector = f"{marks.APPLICATION}={naming.label_value(application)}"
+    selector += f",{marks.ROLE} in ({','.join(roles)})"
     query = {"labelSelector": selector}
     removed: list[str] = []
     everywhere = [*dict.fromkeys([*namespaces, ours])]
@@ -306,13 +307,13 @@ def debris(
                 if cluster.delete(object_path(api, resource, namespace, name), propagation="Foreground"):
                     removed.append(f"{resource} {namespace}/{name}")
     for item in _list(cluster, object_path("v1", "persistentvolumeclaims", ours), query):
-        if item["metadata"]["labels"].get(naming.ROLE) == "clone":
+        if item["metadata"]["labels"].get(marks.ROLE) == "clone":
             release(cluster, ours, item["metadata"]["name"])
             removed.append(f"clone {item['metadata']['name']}")
     for namespace in everywhere:
         for item in _list(cluster, snapshots_path(namespace), query):
             name = item["metadata"]["name"]
-            if item["metadata"]["labels"].get(naming.ROLE) == "cut":
+            if item["metadata"]["labels"].get(marks.ROLE) == "cut":
                 drop(cluster, namespace, name)
             else:
                 cluster.delete(snapshots_path(namespace, name))

@@ -20,6 +20,7 @@ from ansible.module_utils.testing import patch_module_args
 from fakes.api_server import ApiServer, running
 from fakes.folder_repository import FolderRepository
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     InvalidInput,
     MusterError,
@@ -649,15 +650,15 @@ def test_a_diff_has_an_end(server: ApiServer, module: Runner) -> None:
 
 def test_the_lowest_epoch_before_and_after_counts(server: ApiServer, module: Runner) -> None:
     stamp = server.objects["namespaces", "", "shop"]["metadata"].setdefault("annotations", {})
-    stamp[kinds.EPOCH] = "2"
+    stamp[marks.EPOCH] = "2"
 
     def move_on(path: str, _query: dict[str, str]) -> tuple[int, str] | None:
         if path.endswith("/shop/secrets"):
-            stamp[kinds.EPOCH] = "3"
+            stamp[marks.EPOCH] = "3"
         return None
 
     server.before_read = move_on
     assert module()["epoch"] == 2
     server.before_read = lambda _path, _query: None
-    stamp[kinds.EPOCH] = "soon"
+    stamp[marks.EPOCH] = "soon"
     assert "soon" in module()["msg"]

@@ -16,12 +16,13 @@ from ansible.module_utils.testing import patch_module_args
 from fakes.restic_program import ID, ResticProgram
 from fakes.storage import LocalCluster, Storage, claim, digest, ended, good_end, pod, stored, thing
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import importing, naming
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.modules import volume_import
 
 CANARY = "canary-password"
-TREE, RESTORE = naming.TREE, naming.RESTORE
+TREE, RESTORE = marks.TREE, marks.RESTORE
 Runner = Callable[..., dict[str, Any]]
 
 
@@ -84,7 +85,7 @@ def existing(server: Storage, **marks: str) -> None:
     server.add(thing("Namespace", "shop", ""), *claim("data", metadata={"annotations": marks}))
 
 
-def marks(server: Storage, namespace: str = "shop", name: str = "data") -> dict[str, str]:
+def notes(server: Storage, namespace: str = "shop", name: str = "data") -> dict[str, str]:
     found = server.get("persistentvolumeclaims", namespace, name)
     return dict((found or {"metadata": {}})["metadata"].get("annotations") or {})
 
@@ -106,7 +107,7 @@ def test_makes_claims_restores_and_marks_them(run: Runner, server: Storage) -> N
     assert made["metadata"]["annotations"][RESTORE] == "pending"
     assert made["spec"]["resources"]["requests"]["storage"] == str(1 << 30)
     assert (made["spec"]["storageClassName"], made["spec"]["accessModes"]) == ("fast", ["ReadWriteOnce"])
-    assert marks(server) == {TREE: recorded()["tree"], RESTORE: "complete", naming.POINT: "p1"}
+    assert notes(server) == {TREE: recorded()["tree"], RESTORE: "complete", marks.POINT: "p1"}
     assert server.objects["namespaces", "", "shop"]["metadata"]["labels"] == {"team": "pay"}
     assert not server.left()
 
@@ -139,7 +140,7 @@ def test_into_another_namespace_and_class(run: Runner, server: Storage) -> None:
     result = run(namespace_mapping={"shop": "copy"}, storage_classes={"fast": "slow"})
     assert (result["volumes"][0]["name"], result["volumes"][0]["source"]) == ("copy/data", "shop/data")
     assert server.created["persistentvolumeclaims"][0]["spec"]["storageClassName"] == "slow"
-    assert marks(server, "copy")[RESTORE] == "complete" and not server.get("namespaces", "", "shop")
+    assert notes(server, "copy")[RESTORE] == "complete" and not server.get("namespaces", "", "shop")
 
 
 # -- claims that are there ------------------------------------------------------------------------------------------
@@ -152,12 +153,12 @@ def test_an_existing_claim_must_be_empty_which_the_mover_sees(run: Runner, serve
     assert result["failed"] and "holds data already (precious)" in result["msg"]
     (job,) = server.created["jobs"]
     assert {"name": "MUSTER_ONLY_IF_EMPTY", "value": "yes"} in job["spec"]["template"]["spec"]["containers"][0]["env"]
-    assert marks(server) == {TREE: "another", RESTORE: "complete"}, "a refusal must leave no mark"
+    assert notes(server) == {TREE: "another", RESTORE: "complete"}, "a refusal must leave no mark"
 
 
 def test_an_existing_empty_claim_is_filled(run: Runner, server: Storage) -> None:
     existing(server)
-    assert run()["volumes"][0]["complete"] and marks(server)[RESTORE] == "complete"
+    assert run()["volumes"][0]["complete"] and notes(server)[RESTORE] == "complete"
     assert len(server.created.get("persistentvolumeclaims", [])) == 0
 
 
@@ -171,16 +172,16 @@ def test_replace_overwrites_it_and_says_so(run: Runner, server: Storage) -> None
     existing(server, **{TREE: "another", RESTORE: "complete"})
     assert "overwritten" in run(check=True, existing="replace")["volumes"][0]["msg"]
     seen: list[dict[str, str]] = []
-    server.mover = lambda job: seen.append(marks(server)) or good_end(job)
+    server.mover = lambda job: seen.append(notes(server)) or good_end(job)
     assert run(existing="replace")["changed"]
     assert seen == [{TREE: recorded()["tree"], RESTORE: "pending"}], "marked before its data are overwritten"
-    assert marks(server)[RESTORE] == "complete"
+    assert notes(server)[RESTORE] == "complete"
 
 
 @pytest.mark.parametrize("rule", ["fail", "keep", "replace"])
 def test_an_unfinished_restore_is_done_again(run: Runner, server: Storage, rule: str) -> None:
     existing(server, **{TREE: recorded()["tree"], RESTORE: "pending"})
-    assert run(existing=rule)["volumes"][0]["complete"] and marks(server)[RESTORE] == "complete"
+    assert run(existing=rule)["volumes"][0]["complete"] and notes(server)[RESTORE] == "complete"
     env = server.created["jobs"][0]["spec"]["template"]["spec"]["containers"][0]["env"]
     assert {"name": "MUSTER_ONLY_IF_EMPTY", "value": "no"} in env
 
@@ -188,7 +189,7 @@ def test_an_unfinished_restore_is_done_again(run: Runner, server: Storage, rule:
 def test_a_restore_that_fails_stays_pending_and_is_resumed(run: Runner, server: Storage) -> None:
     server.mover = lambda _job: [ended(1, 'error {"message_type":"exit_error","message":"Fatal: disk quota exceeded"}')]
     result = run()
-    assert result["failed"] and "disk is full" in result["msg"] and marks(server)[RESTORE] == "pending"
+    assert result["failed"] and "disk is full" in result["msg"] and notes(server)[RESTORE] == "pending"
     assert result["volumes"][0]["failed"] and not result["volumes"][0]["complete"] and not server.left()
     server.mover = good_end
     assert run()["volumes"][0]["complete"]
@@ -230,7 +231,7 @@ def test_counts_must_be_those_of_the_document(run: Runner, server: Storage, line
     server.mover = lambda _job: [ended(0, *lines, 'summary {"message_type":"summary"}')]
     result = run()
     assert result["failed"] and not [word for word in words if word not in result["msg"]], result["msg"]
-    assert not result["volumes"][0]["complete"] and marks(server)[RESTORE] == "pending"
+    assert not result["volumes"][0]["complete"] and notes(server)[RESTORE] == "pending"
 
 
 def test_a_snapshot_that_is_not_in_the_repository(run: Runner, server: Storage, restic: ResticProgram) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from fakes.storage import LocalCluster, Storage, claim, failure, pod, snapshot_class, thing
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     InvalidInput,
     MusterError,
@@ -18,7 +19,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Refused,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import claim as claims
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.claim import Source, Survey
 
 
@@ -180,7 +180,7 @@ def test_a_missing_namespace_ends_the_survey(server: Storage) -> None:
 
 
 def test_our_own_movers_do_not_count_as_users(server: Storage) -> None:
-    server.add(pod("mover", "data", labels={naming.MOVER: "mover"}), pod("web", "data"))
+    server.add(pod("mover", "data", labels={marks.MOVER: "mover"}), pod("web", "data"))
     assert claims.users(LocalCluster(server), "shop", "data") == ["web"]
 
 

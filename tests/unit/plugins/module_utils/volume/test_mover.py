@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from fakes.storage import failure
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
@@ -88,7 +89,7 @@ def test_the_secrets_hold_what_the_script_reads_and_belong_to_the_job(repository
     for owned in (pull, files, parts.network_policy(MOVER, repository, OWNER)):
         (reference,) = owned["metadata"]["ownerReferences"]
         assert (reference["kind"], reference["name"], reference["uid"]) == ("Job", "muster-data-1", "job-uid")
-        assert owned["metadata"]["labels"][naming.RUN] == "run1"
+        assert owned["metadata"]["labels"][marks.RUN] == "run1"
         assert owned["metadata"]["namespace"] == MOVER.namespace
 
 
@@ -162,7 +163,7 @@ def test_restic_is_told_the_host_the_tags_and_to_find_the_parent_by_host(reposit
 
 def test_the_network_policy_opens_the_repository_and_nothing_else(repository: Repository) -> None:
     spec = parts.network_policy(MOVER, repository, OWNER)["spec"]
-    assert spec["podSelector"] == {"matchLabels": {naming.MOVER: "muster-data-1"}}
+    assert spec["podSelector"] == {"matchLabels": {marks.MOVER: "muster-data-1"}}
     assert spec["policyTypes"] == ["Ingress", "Egress"] and "ingress" not in spec
     assert spec["egress"] == [
         {"ports": [{"protocol": "TCP", "port": 7070}], "to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}]}

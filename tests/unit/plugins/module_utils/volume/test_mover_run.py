@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from fakes.storage import LocalCluster, Storage, ended, failure, thing
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
     Incomplete,
@@ -24,10 +25,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover_run, naming, settings
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover_run, settings
 
 SUMMARY = 'summary {"message_type":"summary","snapshot_id":"abc"}'
-MOVER = parts.Mover("muster-data-1", "shop", "data", "backup", ("backup", "data"), {naming.RUN: "r"}, (), True)
+MOVER = parts.Mover("muster-data-1", "shop", "data", "backup", ("backup", "data"), {marks.RUN: "r"}, (), True)
 REPOSITORY = Repository("s3:https://s3.example.com/b", "restic", "0.19.1", secrets={"RESTIC_PASSWORD": "pw"})
 
 

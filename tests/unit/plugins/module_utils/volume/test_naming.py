@@ -9,11 +9,12 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import quantity
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming, settings
 
 
 @pytest.mark.parametrize(
-    ("quantity", "size"),
+    ("given", "size"),
     [
         ("10Gi", 10 << 30),
         ("1500M", 1_500_000_000),
@@ -29,8 +30,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
         ("1.2.3", 0),
     ],
 )
-def test_sizes(quantity: object, size: int) -> None:
-    assert naming.size(quantity) == size
+def test_sizes(given: object, size: int) -> None:
+    assert quantity.size(given) == size
 
 
 def test_names_of_claims_are_unique_and_short() -> None:

@@ -29,6 +29,9 @@ description:
     generated tokens. A claim that is at the target already is never touched.
   - A namespace gets the annotation C(container-dr.muster.dev/point). By it a run that was killed is recognised and the
     same command goes on where it ended. A second run of the same restore writes nothing.
+  - One restore at a time writes into the same namespaces. While it does, it holds and renews the Lease
+    C(muster-restore) in the first of them. A second one is refused and names the holder; the lock of a run that died is
+    taken over after 15 seconds.
   - With O(isolate) the objects are restored as a drill bubble that can neither reach nor be reached from outside.
     With O(state=absent) the bubble is removed again.
   - The identity in use must be allowed to write whatever is restored; C(docs/rbac/restore.yml) in the collection is a

@@ -36,6 +36,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
     Cluster,
     object_path,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.lock import Lock, LockLost
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.order import Wave
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.plan import Plan
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import WRITES, Action, Step
@@ -51,9 +52,12 @@ _NEED_BACKENDS = ("webhookconfigurations.admissionregistration.k8s.io", "apiserv
 
 
 class _Execution:
-    def __init__(self, cluster: Cluster, plan: Plan, workers: int, fail_fast: bool, progress: Progress) -> None:
+    def __init__(
+        self, cluster: Cluster, plan: Plan, lock: Lock, workers: int, fail_fast: bool, progress: Progress
+    ) -> None:
         self.cluster = cluster
         self.plan = plan
+        self.held = lock
         self.workers = workers
         self.fail_fast = fail_fast
         self.progress = progress
@@ -73,6 +77,8 @@ class _Execution:
                 return
 
     def _wave(self, wave: Wave, steps: list[Step]) -> bool:
+        # A namespace that is made by this restore can hold the lock only after its wave.
+        self.held.take()
         total, done = len(steps), 0
         self.progress.update("wave", wave.title, "running", done=0, total=total, unit="objects")
         for _depth, members in groupby(steps, key=lambda step: step.depth):
@@ -96,7 +102,7 @@ class _Execution:
         return not (failed and self.fail_fast)
 
     def _failed(self, step: Step, error: Exception) -> None:
-        if not isinstance(error, MusterError):
+        if not isinstance(error, MusterError) or isinstance(error, LockLost):
             raise error
         if isinstance(error, Unavailable) and not isinstance(error, ApiError) and step.wave is not Wave.DEFINITIONS:
             # A server that is gone will not take the others either; the same command goes on from here.
@@ -111,6 +117,7 @@ class _Execution:
     # -- one object -------------------------------------------------------------------------------------------
 
     def _write(self, step: Step) -> None:
+        self.held.check()
         if step.key.endswith(_NEED_BACKENDS):
             self._answered(step)
         if step.only_owners:
@@ -345,10 +352,20 @@ class _Execution:
                 time.sleep(1.0)
 
 
-def execute(cluster: Cluster, plan: Plan, *, workers: int, fail_fast: bool, progress: Progress) -> None:
+def execute(
+    cluster: Cluster,
+    plan: Plan,
+    *,
+    workers: int,
+    fail_fast: bool,
+    progress: Progress,
+    warn: Callable[[str], None],
+) -> None:
     """Do what the plan says; every step knows afterwards what became of it.
 
-    Raises :class:`Unavailable` when the API server goes away; what was done until then stays and is recognised by
-    the next run of the same point.
+    Raises :class:`Refused` where another restore into the same namespaces is going on, and :class:`Unavailable` when
+    the API server goes away; what was done until then stays and is recognised by the next run of the same point.
     """
-    _Execution(cluster, plan, workers, fail_fast, progress).run()
+    place = min(plan.namespaces.values(), default="")
+    with Lock(cluster, place, warn=warn) as held:
+        _Execution(cluster, plan, held, workers, fail_fast, progress).run()

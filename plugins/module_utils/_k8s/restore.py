@@ -68,7 +68,12 @@ def restore(request: Request) -> dict[str, Any]:
         return {**_result(made, wishes, planned=True), **shown}
     try:
         execute.execute(
-            cluster, made, workers=params["workers"], fail_fast=params["fail_fast"], progress=request.progress
+            cluster,
+            made,
+            workers=params["workers"],
+            fail_fast=params["fail_fast"],
+            progress=request.progress,
+            warn=request.warn,
         )
     except MusterError as error:
         error.result = {**_result(made, wishes, planned=False), **shown, **error.result}

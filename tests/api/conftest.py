@@ -217,11 +217,12 @@ def run(server: Server, capsys: pytest.CaptureFixture[str], tmp_path: Path, monk
     def call(module: Any, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
         arguments = {
             "kubeconfig": server.kubeconfig,
-            "repository": {"url": "/r", "password": "x"},
             "_ansible_check_mode": check,
             "_ansible_diff": diff,
             "_ansible_tracebacks_for": [],
         }
+        if "repository" in module.OPTIONS.arguments:
+            arguments["repository"] = {"url": "/r", "password": "x"}
         with patch_module_args({**arguments, **options}), pytest.raises(SystemExit):
             module.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)

@@ -103,10 +103,10 @@ class Fighter:
 
 @dataclass
 class Outcome:
-    """What :func:`suspend` or :func:`resume` did: lines to show, and errors by object."""
+    """What :func:`suspend` or :func:`resume` did, in words by object (``ledger/horizontalpodautoscalers.…/api``)."""
 
-    changed: list[str] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
+    changed: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -287,12 +287,13 @@ def _check(cluster: Cluster, record: Any) -> None:
         )
 
 
-def _title(entry: Record) -> str:
+def title_of(entry: Record) -> str:
+    """How an entry of a record is called in an :class:`Outcome`."""
     return str(objects.Identity(entry["namespace"], entry["kind"], entry["name"]))
 
 
 def _change(cluster: Cluster, record: Record, entry: Record, state: str, store: Store, outcome: Outcome) -> None:
-    title = _title(entry)
+    title = title_of(entry)
     try:
         done = _written(cluster, entry, wake=state == "resumed", outcome=outcome)
     except MusterError as error:
@@ -305,11 +306,11 @@ def _change(cluster: Cluster, record: Record, entry: Record, state: str, store: 
 def _written(cluster: Cluster, entry: Record, *, wake: bool, outcome: Outcome) -> bool:
     """Change one object under its resourceVersion; False where it is not there any more."""
     path = object_path(entry["api_version"], entry["kind"].partition(".")[0], entry["namespace"] or None, entry["name"])
-    title = _title(entry)
+    title = title_of(entry)
     for attempt in range(1, _TRIES + 1):
         live = cluster.find(path)
         if live is None or (entry["uid"] and live["metadata"].get("uid") != entry["uid"]):
-            outcome.kept.append(f"{title} is not there any more")
+            outcome.kept[title] = "it is not there any more"
             return False
         wanted: dict[str, Any] = {}
         for place, sleeping in entry["during"].items():
@@ -318,7 +319,7 @@ def _written(cluster: Cluster, entry: Record, *, wake: bool, outcome: Outcome) -
             if json_patch.same(now, goal) or (not wake and _still(now, sleeping)):
                 continue
             if wake and not _still(now, sleeping):
-                outcome.kept.append(f"{title}: somebody has changed {place} meanwhile; it stays")
+                outcome.kept[title] = f"somebody has changed {place} meanwhile; it stays"
                 continue
             wanted[place] = goal
         if not wanted:
@@ -333,7 +334,7 @@ def _written(cluster: Cluster, entry: Record, *, wake: bool, outcome: Outcome) -
             if error.status not in (409, 422) or attempt == _TRIES:
                 raise
             continue
-        outcome.changed.append(f"{title}: {', '.join(wanted)}")
+        outcome.changed[title] = ", ".join(wanted)
         return True
     raise Refused("change", title, "somebody else changes it all the time", "Run the same again.")
 

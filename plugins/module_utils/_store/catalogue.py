@@ -54,6 +54,10 @@ class Catalogue:
     def transition_prefix(self, run: str) -> str:
         return f"{self.root}/transitions/{run}/"
 
+    def suspended_key(self, cluster: str) -> str:
+        """Where it is kept what of a cluster (the uid of its kube-system) sleeps for a restore of the application."""
+        return f"{self.root}/suspended/{cluster}.json"
+
     def points(self) -> list[str]:
         """Ids of the sealed points, oldest first. A signature without a document is a point that was never sealed."""
         prefix = f"{self.root}/points/"

@@ -213,7 +213,7 @@ def test_everything_wakes_as_it_was(cluster: Fake) -> None:
             del obj["spec"]["syncPolicy"]
         assert obj == before[path]
     assert not suspension.unfinished(shelf.last)
-    assert suspension.resume(as_cluster(cluster), shelf.last, shelf).changed == []
+    assert suspension.resume(as_cluster(cluster), shelf.last, shelf).changed == {}
     assert record["run"] == "run-1"
 
 
@@ -259,8 +259,8 @@ def test_what_somebody_changed_meanwhile_stays_and_what_is_gone_is_named(cluster
     cluster.objects[places["by-inventory"]]["metadata"]["uid"] = "another"
     outcome = suspension.resume(as_cluster(cluster), shelf.last, shelf)
     assert cluster.objects[places["pdb"]]["spec"]["maxUnavailable"] == 3
-    assert any("pdb" in one and "somebody has changed" in one for one in outcome.kept)
-    assert sum("not there any more" in one for one in outcome.kept) == 2
+    assert any("pdb" in one and "somebody has changed" in why for one, why in outcome.kept.items())
+    assert sum("not there any more" in why for why in outcome.kept.values()) == 2
     assert not suspension.unfinished(shelf.last)
 
 

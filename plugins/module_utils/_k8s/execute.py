@@ -21,6 +21,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     admission,
+    aftermath,
     existing,
     foresight,
     kinds,
@@ -369,3 +370,4 @@ def execute(
     place = min(plan.namespaces.values(), default="")
     with Lock(cluster, place, warn=warn) as held:
         _Execution(cluster, plan, held, workers, fail_fast, progress).run()
+        aftermath.note_vanished(cluster, plan.steps, workers=workers)

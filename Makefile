@@ -38,6 +38,10 @@ clean-cache: ## Remove what the test bed has built and cached
 drill: venv sites ## Watch the main job: back up, replicate, lose a site, prove the restore at the other
 	@$(RUN) tests/sites/drill
 
+.PHONY: bench-objects
+bench-objects: venv sites ## Time capture and restore of objects against bare loops (some 20 minutes; nothing else should run)
+	@$(RUN) tests/bench/objects/bench $(BENCH)
+
 .PHONY: test
 test: ## Run lint, the unit tests, those against a real API server, and the Molecule scenarios
 	@tools/steps lint unit api molecule

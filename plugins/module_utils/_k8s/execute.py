@@ -118,7 +118,22 @@ class _Execution:
     # -- one object -------------------------------------------------------------------------------------------
 
     def _write(self, step: Step) -> None:
-        self.held.check()
+        for attempt in range(_ATTEMPTS):
+            self.held.check()
+            try:
+                self._once(step)
+            except Unavailable as error:
+                if isinstance(error, ApiError) or attempt + 1 == _ATTEMPTS:
+                    raise
+                # The answer is lost, and perhaps the write happened. A server that only restarts answers within the
+                # client's patience, and every way of writing here recognises its own work.
+                self.cluster.version()
+                continue
+            if attempt and step.action is Action.CREATE and not step.changed:
+                step.changed, step.msg = True, "created"
+            return
+
+    def _once(self, step: Step) -> None:
         if step.key.endswith(_NEED_BACKENDS):
             self._answered(step)
         if step.only_owners:
@@ -221,7 +236,12 @@ class _Execution:
         return statuses.put_back(self.cluster, step.path, step.body, answer, manager=step.author.manager)
 
     def _recreate(self, step: Step) -> None:
-        uid = str((step.live or {})["metadata"]["uid"])
+        if step.live is None:
+            # Deleted already, by an attempt whose answer was lost after that.
+            self._create(step)
+            step.msg = "recreated"
+            return
+        uid = str(step.live["metadata"]["uid"])
         self.cluster.delete(step.path, uid=uid, propagation="Orphan" if step.orphans else "Background")
         self._wait(
             step.path,

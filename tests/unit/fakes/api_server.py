@@ -67,6 +67,7 @@ class ApiServer:
 
     ``reads`` records path and query of every GET. ``before_read`` is called with both and may change the state, or
     answer instead with a status and a reason. ``unannounced`` are groups that are served and missing in ``/apis``.
+    After ``die_after`` writes it takes no more; of every ``lose_every`` writes it loses the answer to one that it did.
     Writing an object of ``refused`` (``ledger/configmaps/a``) is forbidden, as by an admission webhook.
     """
 
@@ -82,6 +83,7 @@ class ApiServer:
     before_read: Callable[[str, dict[str, str]], tuple[int, str] | None] = lambda _path, _query: None
     unannounced: set[str] = field(default_factory=set)
     die_after: int | None = None
+    lose_every: int = 0
     version: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -302,7 +304,10 @@ class ApiServer:
             raise ConnectionAbortedError
         self.writes.append((method, "/".join(part for part in (place[1], place[0], place[2]) if part)))
         self.managers[self.writes[-1][1]] = query.get("fieldManager", "")
-        return status, self._store(place, body)
+        stored = self._store(place, body)
+        if self.lose_every and len(self.writes) % self.lose_every == 0:
+            raise ConnectionAbortedError
+        return status, stored
 
     def _delete(self, place: tuple[str, str, str]) -> None:
         self.writes.append(("DELETE", "/".join(part for part in (place[1], place[0], place[2]) if part)))

@@ -378,6 +378,23 @@ def test_a_restore_that_was_cut_off_converges(
     assert run(k8s_restore, target, snapshot=tree, point=POINT)["changed"] is False
 
 
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_restore_goes_on_after_answers_that_were_lost(
+    run: Runner, target: ApiServer, tree: str, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    """As when the API server restarts: what it was asked to write is written, and nobody is told."""
+    whole = run(k8s_restore, target, snapshot=tree, point=POINT, check=True)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    target.lose_every = every
+    result = run(k8s_restore, target, snapshot=tree, point=POINT)
+    assert result["status"] == "completed", result["msg"]
+    assert result["counts"] == whole["counts"]
+    made = [entry for entry in result["objects"] if entry["action"] == "create"]
+    assert all(entry["changed"] and entry["msg"] == "created" for entry in made)
+    target.lose_every = 0
+    assert run(k8s_restore, target, snapshot=tree, point=POINT)["changed"] is False
+
+
 def test_update_makes_equal_and_recreate_replaces_what_cannot_be_updated(
     run: Runner, target: ApiServer, tree: str
 ) -> None:

@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     verb("hang", "freeze a place's processes", site=True, parts=True)
     verb("stop", "kill a place's processes and leave them so", site=True, parts=True)
     verb("power-cut", "kill a place's processes, start them and wait until they work", site=True, parts=True)
+    verb("crash-api", "kill a site's API server; its kubelet starts it again", site=True)
     verb("destroy", "remove a place with its data; heal makes a new, empty one", site=True, parts=True)
     verb("partition", "drop all packets between a site and its peers", site=True).add_argument(
         "peers", metavar="PEER", nargs="*"
@@ -117,6 +118,8 @@ def act(bed: Bed, options: argparse.Namespace) -> int:
         reset.reset(bed, host, options.site)
     elif options.verb == "partition":
         faults.partition(bed, host, options.site, options.peers)
+    elif options.verb == "crash-api":
+        faults.crash_api(bed, host, options.site)
     elif options.verb == "rot":
         faults.rot(bed, host, options.site, options.object, options.byte)
     elif options.verb == "firewall":

@@ -98,6 +98,15 @@ def power_cut(bed: Bed, engine: Engine, site: str, parts: list[str]) -> None:
         restart(bed, engine, wanted)
 
 
+def crash_api(bed: Bed, engine: Engine, site: str) -> None:
+    """Kill a site's API server as a crash does, and wait until its kubelet has started it again."""
+    node = targets(bed, engine, site, ["node"])[0]
+    with step(f"crash the API server of {site}", bed.logs, quiet=True):
+        engine.docker("exec", node.container, "pkill", "-KILL", "-x", "kube-apiserver")
+        cluster.answers(bed, engine, site)
+    say(f"{site}: the API server crashed and answers again")
+
+
 def restart(bed: Bed, engine: Engine, wanted: list[Target]) -> None:
     """Start what is stopped and wait until it works."""
     engine.docker("start", *(target.container for target in wanted))

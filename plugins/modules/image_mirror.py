@@ -38,7 +38,8 @@ attributes:
 options:
   application:
     description:
-      - The application as the inventory describes it; its C(namespaces) are looked through.
+      - The application as the inventory describes it; its C(namespaces) are looked through. They are names and globs,
+        of which C(exclude_namespaces) takes some away.
       - With O(images) only the pull secrets of the namespaces are used.
     type: dict
   images:

@@ -29,6 +29,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     objects,
     owned,
     related,
+    scope,
     selection,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
@@ -495,7 +496,7 @@ class _Capturing:
                 self.capture.incomplete.append({"what": resource.key, "why": why})
             else:
                 self._exclude(resource.key, "its API was removed at that moment")
-        there = {obj["metadata"]["name"]: obj for obj in _namespaces(self.cluster, self.selection)}
+        there = {obj["metadata"]["name"]: obj for obj in scope.listed(self.cluster, self.selection)}
         for name, before in self.namespaces.items():
             self.capture.epochs.add(_epoch(before))
             now = there.get(name)
@@ -548,24 +549,15 @@ def capture(
     in ``incomplete``; a cluster that stops answering is an error.
     """
     found = discovery.with_new_definitions(cluster, discovery.read(cluster))
-    present: dict[str, JSON] = {obj["metadata"]["name"]: obj for obj in _namespaces(cluster, chosen)}
-    excluded: list[Entry] = []
-    picked: dict[str, JSON] = {}
-    for name in chosen.pick_namespaces(present):
-        why = selection.excluded_by_mark(present[name])
-        if not why and present[name]["metadata"].get("deletionTimestamp") and kinds.DELETED in chosen.leave_out:
-            why = "it was being deleted at that moment"
-        if why:
-            excluded.append({"what": f"{kinds.NAMESPACES}/{name}", "why": why})
-        else:
-            picked[name] = present[name]
+    meant = scope.of(cluster, chosen)
+    picked, excluded = meant.namespaces, meant.excluded
     groups = [failure.group for failure in found.failures]
     served = found.preferred()
     chosen.note_kinds(
         [one.key for one in served if one.namespaced], [one.key for one in served if not one.namespaced], groups
     )
     run = _Capturing(cluster, chosen, picked, folder, workers, progress or Silent())
-    run.wide = len(picked) * _SMALL_PART >= len(present)
+    run.wide = len(picked) * _SMALL_PART >= meant.present
     run.capture.excluded += excluded
     for failure in found.failures:
         if chosen.may_want_group(failure.group):
@@ -590,16 +582,3 @@ def capture(
     for entries in (run.capture.excluded, run.capture.incomplete, run.capture.related):
         entries.sort(key=lambda entry: (entry["what"], entry["why"]))
     return run.capture
-
-
-def _namespaces(cluster: Cluster, chosen: selection.Selection) -> Iterable[JSON]:
-    """The cluster's namespaces, or those named exactly where listing them is not allowed."""
-    path = "/api/v1/namespaces"
-    try:
-        return list(cluster.list(path))
-    except ApiDenied:
-        exact = [name for name in chosen.namespaces if not kinds.is_glob(name)]
-        if len(exact) < len(chosen.namespaces):
-            raise
-        read = (cluster.find(f"{path}/{name}") for name in exact)
-        return [obj for obj in read if obj is not None]

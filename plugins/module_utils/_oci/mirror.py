@@ -19,7 +19,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     MusterError,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import without_empty
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import scope
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.selection import Selection
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import workloads
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring, Login
@@ -73,16 +75,17 @@ def mirror(request: Request) -> dict[str, Any]:
     registries = _registries(params, keyring)
     try:
         originals = not params.get("from") and not params.get("verify")
-        namespaces = [str(name) for name in application.get("namespaces") or []]
         if params.get("images") is None:
             cluster = Cluster.connect(params)
+            namespaces = _namespaces(cluster, application)
             found = workloads.uses(cluster, namespaces)
             workloads.pull_logins(cluster, namespaces, keyring, request.warn)
             entries = _resolve(request, registries, found)
         else:
             entries = [_given(entry) for entry in params["images"]]
             if application and originals:
-                workloads.pull_logins(Cluster.connect(params), namespaces, keyring, request.warn)
+                cluster = Cluster.connect(params)
+                workloads.pull_logins(cluster, _namespaces(cluster, application), keyring, request.warn)
         if not params.get("target"):
             return _result(request, entries, "resolved", changed=False)
         if params.get("verify"):
@@ -90,6 +93,10 @@ def mirror(request: Request) -> dict[str, Any]:
         return _copy(request, registries, entries)
     finally:
         registries.close()
+
+
+def _namespaces(cluster: Cluster, application: Mapping[str, Any]) -> list[str]:
+    return sorted(scope.of(cluster, Selection.of({"name": "the application", **application})).namespaces)
 
 
 # -- connections ----------------------------------------------------------------------------------------------

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, NotFound
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
     ApiError,
-    ApiNotFound,
     Cluster,
     object_path,
 )
@@ -56,15 +54,11 @@ class Use:
 
 
 def uses(cluster: Cluster, namespaces: Sequence[str]) -> list[Use]:
-    """Every use of an image in the namespaces, ordered; raises :class:`NotFound` for a namespace that is not there.
+    """Every use of an image in the namespaces, ordered.
 
     What runs counts. A workload's template is added where no pod of it runs that image: scaled to zero, suspended,
     between two runs of a CronJob. For these the newest pod that has ended tells what last ran.
     """
-    if not namespaces:
-        raise InvalidInput(
-            "resolve", "images", "the application names no namespaces", "Set namespaces in the application."
-        )
     found: list[Use] = []
     for namespace in namespaces:
         found += _namespace(cluster, namespace)
@@ -72,15 +66,6 @@ def uses(cluster: Cluster, namespaces: Sequence[str]) -> list[Use]:
 
 
 def _namespace(cluster: Cluster, namespace: str) -> list[Use]:
-    try:
-        cluster.get(object_path("v1", "namespaces", None, namespace))
-    except ApiNotFound:
-        raise NotFound(
-            "resolve",
-            f"images of namespace {namespace}",
-            "there is no such namespace on the cluster",
-            "Check the application's namespaces and the context.",
-        ) from None
     kinds = [("pods", "v1"), *_TEMPLATES.items()]
     outcomes = pool.each(kinds, lambda kind: list(cluster.list(object_path(kind[1], kind[0], namespace))), workers=8)
     listed: dict[str, list[JSON]] = {}

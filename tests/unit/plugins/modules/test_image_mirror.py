@@ -106,6 +106,16 @@ def template(cluster: FakeCluster, resource: str, name: str, image: str) -> None
     )
 
 
+def test_namespaces_are_names_and_globs(cluster: FakeCluster, east: FakeRegistry, run: Run) -> None:
+    image = east.image("shop/web", "1")
+    pod(cluster, "web-1", f"{east.host}/shop/web:1", f"{east.host}/shop/web@{image['digest']}")
+    exact = run(application=APPLICATION)["images"]
+    assert len(exact) == 1 and run(application={"name": "shop", "namespaces": ["sh*"]})["images"] == exact
+    cluster.collections["/api/v1/namespaces"].append({"metadata": {"name": "shell"}})
+    wanted = {"name": "shop", "namespaces": ["sh*"], "exclude_namespaces": ["shop"]}
+    assert run(application=wanted)["images"] == []
+
+
 def test_the_whole_way(cluster: FakeCluster, east: FakeRegistry, west: FakeRegistry, run: Run) -> None:
     image = east.image("shop/web", "1", layers=(b"one", b"two"))
     name = f"{east.host}/shop/web:1"
@@ -222,5 +232,5 @@ def test_copies_of_ours_keep_their_path(cluster: FakeCluster, west: FakeRegistry
 
 def test_input_that_cannot_be_used(cluster: FakeCluster, run: Run) -> None:
     assert "no digest" in run(images=[{"name": "a", "digest": "latest"}], target={"name": "x.example.com"})["msg"]
-    assert "no such namespace" in run(application={"name": "x", "namespaces": ["nope"]})["msg"]
-    assert "names no namespaces" in run(application={"name": "x"})["msg"]
+    assert "namespaces nope of application x" in run(application={"name": "x", "namespaces": ["nope"]})["msg"]
+    assert "names neither namespaces" in run(application={"name": "x"})["msg"]

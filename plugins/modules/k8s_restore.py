@@ -148,6 +148,16 @@ options:
     description:
       - The target's registry, which holds the images. Where it wants a login, a pull secret C(container-dr-registry) is
         made in every namespace and used instead of the old ones.
+      - It is asked whether it has the images, see O(check_images).
+  check_images:
+    description:
+      - Whether the registry of O(registry) is asked, from where the module runs, for every image of O(images) that is
+        used, once each and without reading any. What uses an image that it does not have is restored all the same and
+        named in RV(objects[].concerns). A registry that does not answer is a warning.
+      - Images that stay as written are never asked for. That they can be pulled is assumed, and said in
+        RV(objects[].transforms).
+    type: bool
+    default: true
   namespace_annotations:
     description:
       - Annotations to put on the namespaces, for example the epoch.
@@ -435,6 +445,8 @@ point:
   sample: 20260131T040506Z-ledger-3f9a
 """
 
+from functools import partial
+
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
     CLUSTER,
     PROGRESS,
@@ -446,6 +458,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.restore import restore
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.transform_options import OPTIONS as TRANSFORMS
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import presence
 
 OPTIONS = (
     CLUSTER
@@ -470,6 +483,7 @@ OPTIONS = (
             "existing_kinds": {"type": "dict"},
             "ordered": {"type": "list", "elements": "str"},
             "images": {"type": "list", "elements": "dict"},
+            "check_images": {"type": "bool", "default": True},
             "namespace_annotations": {"type": "dict"},
             "namespace_labels": {"type": "dict"},
             "isolate": {"type": "bool", "default": False},
@@ -491,7 +505,7 @@ OPTIONS = (
 
 def main() -> None:
     """Entry point."""
-    run(OPTIONS, restore, [REQUIREMENT])
+    run(OPTIONS, partial(restore, missing_images=presence.missing), [REQUIREMENT])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,170 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What check mode finds beforehand, through the real ``main()`` of both modules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from fakes.api_server import ApiServer, running
+from fakes.folder_repository import FolderRepository
+from fakes.registry import FakeRegistry
+
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import restore as restore_verb
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import snapshot as snapshot_verb
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport
+from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
+
+Restore = Callable[..., dict[str, Any]]
+GONE = f"sha256:{'0' * 64}"
+
+
+def thing(kind: str, name: str, api: str = "v1", namespace: str = "ledger", **more: Any) -> dict[str, Any]:
+    metadata = {"name": name, **more.pop("metadata", {})}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": api, "kind": kind, "metadata": metadata, **more}
+
+
+@pytest.fixture
+def source() -> Iterator[ApiServer]:
+    with running() as server:
+        server.add(thing("Namespace", "ledger", namespace=""))
+        yield server
+
+
+@pytest.fixture
+def target() -> Iterator[ApiServer]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def restore(
+    source: ApiServer,
+    target: ApiServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Restore:
+    """Captures what the source has by then and restores it to the target."""
+    folder = FolderRepository(tmp_path / "repository")
+    for verb in (snapshot_verb, restore_verb):
+        monkeypatch.setattr(verb, "Repository", folder)
+    for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr(transport, "backoff", lambda _attempt: 0.001)
+
+    def run(module: Any, server: ApiServer, check: bool = False, **options: Any) -> dict[str, Any]:
+        arguments = {
+            "host": server.url,
+            "repository": {"url": "/r", "password": "x"},
+            "_ansible_check_mode": check,
+            "_ansible_tracebacks_for": [],
+        }
+        with patch_module_args({**arguments, **options}), pytest.raises(SystemExit):
+            module.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    def call(check: bool = False, namespaces: tuple[str, ...] = ("ledger",), **options: Any) -> dict[str, Any]:
+        application = {"name": "ledger", "namespaces": list(namespaces)}
+        taken = run(k8s_snapshot, source, site="east", point="p", application=application)
+        return run(k8s_restore, target, check, snapshot=taken["snapshot"]["tree"], point="p", **options)
+
+    return call
+
+
+def entries(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {entry["name"].removeprefix("ledger/"): entry for entry in result["objects"]}
+
+
+# -- images -----------------------------------------------------------------------------------------------------------
+
+
+def workload(kind: str, name: str, *images: str) -> dict[str, Any]:
+    spec = {"containers": [{"name": f"c{number}", "image": image} for number, image in enumerate(images)]}
+    if kind == "Pod":
+        return thing(kind, name, spec=spec)
+    return thing(kind, name, "apps/v1", spec={"selector": {}, "template": {"spec": spec}})
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry(auth="basic") as server:
+        yield server
+
+
+def imaged(registry: FakeRegistry, source: ApiServer) -> dict[str, Any]:
+    """Workloads with an image that the registry has, one that it does not have, and one of the world."""
+    held = registry.image("bk/east/api")["digest"]
+    source.add(
+        workload("Deployment", "good", "east/api:1"),
+        workload("Deployment", "bad", "east/api:1", "east/gone:1"),
+        workload("Pod", "bare", "east/gone:1"),
+        workload("Deployment", "world", "quay.example.com/x:1"),
+    )
+    images = [
+        {"name": "east/api:1", "digest": held, "path": "east/api"},
+        {"name": "east/gone:1", "digest": GONE, "path": "east/gone"},
+    ]
+    login = {"username": "muster", "password": "secret", "plain_http": True}
+    return {"registry": {"name": f"{registry.host}/bk", **login}, "images": images}
+
+
+def test_images_that_the_registry_does_not_have_are_named(
+    restore: Restore, source: ApiServer, target: ApiServer, registry: FakeRegistry
+) -> None:
+    options = imaged(registry, source)
+    with registry.watched() as asked:
+        plan = restore(check=True, **options)
+    found = entries(plan)
+    words = f"will not start: registry {registry.host}/bk does not have east/gone@{GONE}"
+    assert found["deployments.apps/bad"]["concerns"] == [f"its pods {words}"]
+    assert found["pods/bare"]["concerns"] == [f"it {words}"] and found["pods/bare"]["action"] == "create"
+    assert found["deployments.apps/good"]["concerns"] == []
+    assert "image quay.example.com/x:1 stays as written" in str(found["deployments.apps/world"]["transforms"])
+    heads = [line for line in asked if line.startswith("HEAD")]
+    # Each digest is asked for once, apart from the request that learns which login is wanted.
+    assert {line.rpartition("/")[2] for line in heads} == {options["images"][0]["digest"], GONE} and len(heads) <= 4
+    assert all(line.startswith("HEAD") for line in asked) and not target.writes
+    assert plan["status"] == "completed" and f"pods {words}" in "\n".join(plan["summary"])
+    done = entries(restore(**options))
+    assert {name: (one["action"], one["concerns"]) for name, one in done.items()} == {
+        name: (one["action"], one["concerns"]) for name, one in found.items()
+    }
+
+
+def test_a_registry_is_not_asked_where_that_is_not_wanted_or_nothing_is_mapped(
+    restore: Restore, source: ApiServer, registry: FakeRegistry
+) -> None:
+    options = imaged(registry, source)
+    with registry.watched() as asked:
+        plan = restore(check=True, check_images=False, **options)
+        restore(check=True, registry=options["registry"])
+        restore(check=True, include_kinds=["namespaces"], **options)
+    assert not asked and not [one for one in plan["objects"] if one["concerns"]]
+
+
+@pytest.mark.parametrize("password", ["wrong", None])
+def test_a_registry_that_does_not_say_is_one_warning(
+    restore: Restore, source: ApiServer, registry: FakeRegistry, password: str | None
+) -> None:
+    options = imaged(registry, source)
+    if password is None:
+        options["registry"] = {"name": "127.0.0.1:1/bk", "plain_http": True}
+    else:
+        options["registry"]["password"] = password
+    plan = restore(check=True, **options)
+    assert "failed" not in plan and plan["status"] == "completed"
+    assert not [one for one in plan["objects"] if one["concerns"]]
+    name = options["registry"]["name"]
+    said = [text for text in map(str, plan["warnings"]) if f"whether registry {name} has 2 of the images" in text]
+    assert len(said) == 1 and "check_images" in said[0]

@@ -100,6 +100,8 @@ options:
       - Whether PersistentVolumes that somebody made by hand with the policy C(Retain), an NFS share for example, are
         restored, with their claims bound to them. Their storage must be reachable from the target and not in use by the
         original any more. Never in a bubble.
+      - Blocked are volumes of whose name the target has one with other storage or for another claim, volumes whose
+        storage another volume of the target uses, and claims whose volume is not there or not theirs.
     type: bool
     default: false
   storage_classes:

@@ -17,7 +17,9 @@ description:
     parallel. An object follows those that it refers to and belongs to, also into a later wave.
   - Before anything is written it looks for what the target would refuse - versions that it does not serve, missing
     classes, full quotas, limit ranges, Pod Security levels, admission webhooks whose service is down, node ports that
-    are taken, fields that cannot be changed, missing permissions. Such objects are blocked, the others are restored.
+    are taken, volumes that clash, fields that cannot be changed, missing permissions. Such objects are blocked, the
+    others are restored. Of those that will be written and not work, as pods whose image the registry does not have,
+    RV(objects[].concerns) says why.
   - What the old cluster owned is taken away (status, uids, cluster IPs, tokens, bindings of claims, generated labels of
     Jobs). What users own stays. Owner references are linked to the new uids. Finalizers stay where the API group of
     their controller is at the target, else they are held back and named.

@@ -18,6 +18,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     objects,
     ownership,
     strip,
+    volume_clashes,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, ApiError, Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.policy import Existing, Policies
@@ -140,6 +141,8 @@ def decide(step: Step, live: JSON, target: Target, wishes: Wishes, keep_node_por
         step.decide(Action.KEEP, "the claim is there; a volume is never replaced")
     elif step.ours:
         step.decide(*((Action.KEEP, "it is there") if same else (Action.UPDATE, f"{step.reason}, and differs")))
+    elif step.key == kinds.PVS and (taken := volume_clashes.taken(wanted, live)):
+        step.decide(Action.BLOCKED, taken)
     elif not step.identity.namespace:
         step.decide(*_shared(same, live, policy, wishes))
     elif same:
@@ -305,6 +308,8 @@ def replacement(step: Step) -> JSON:
         value = (live.get("spec") or {}).get(field)
         if value is not None:
             body["spec"].setdefault(field, value)
+    if step.key == kinds.PVS:
+        volume_clashes.keep_binding(body, live)
     if step.key == "serviceaccounts" and live.get("secrets"):
         body["secrets"] = strip.linked_secrets(body, live)
     if step.key == "secrets" and body.get("type") == "kubernetes.io/service-account-token":

@@ -17,6 +17,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     permissions,
     pod_security,
     quota,
+    volume_clashes,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import FEW_NAMESPACES, JSON, ApiError
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import WRITES, Action, Step
@@ -32,6 +33,7 @@ class _Foresight:
     def run(self) -> None:
         permissions.block_denied(self.target.cluster, self.steps, workers=self.workers)
         self._node_ports()
+        self._volumes()
         labels = self._namespace_labels()
         self._webhooks(labels)
         self._pods(labels)
@@ -94,6 +96,25 @@ class _Foresight:
                 yield from self.target.cluster.list(resource.path(place))
             except ApiError:
                 continue
+
+    # -- volumes --------------------------------------------------------------------------------------------------
+
+    def _volumes(self) -> None:
+        """Only volumes that somebody made by hand are restored, and only claims of such ones name theirs."""
+        if not any(
+            step.key == kinds.PVS or any(one.key == kinds.PVS for one in step.references)
+            for step in self.steps
+            if step.text is not None and step.key in (kinds.PVS, kinds.PVCS)
+        ):
+            return
+        resource = self.target.found.find(kinds.PVS)
+        there: dict[str, JSON] | None = None
+        if resource is not None:
+            try:
+                there = {str(obj["metadata"]["name"]): obj for obj in self.target.cluster.list(resource.path())}
+            except ApiError:
+                there = None
+        volume_clashes.foresee(self.steps, there)
 
     # -- admission ------------------------------------------------------------------------------------------------
 

@@ -168,3 +168,113 @@ def test_a_registry_that_does_not_say_is_one_warning(
     name = options["registry"]["name"]
     said = [text for text in map(str, plan["warnings"]) if f"whether registry {name} has 2 of the images" in text]
     assert len(said) == 1 and "check_images" in said[0]
+
+
+# -- volumes ----------------------------------------------------------------------------------------------------------
+
+
+def volume(name: str, claim: str = "", uid: str = "", **source: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = {"persistentVolumeReclaimPolicy": "Retain", "capacity": {"storage": "1Gi"}, **source}
+    if claim:
+        namespace, _slash, short = claim.rpartition("/")
+        spec["claimRef"] = {"kind": "PersistentVolumeClaim", "namespace": namespace or "ledger", "name": short}
+        spec["claimRef"].update({"uid": uid} if uid else {})
+    return thing("PersistentVolume", name, namespace="", spec=spec)
+
+
+def claim(name: str, of: str) -> dict[str, Any]:
+    return thing("PersistentVolumeClaim", name, spec={"volumeName": of, "storageClassName": ""})
+
+
+def nfs(path: str) -> dict[str, Any]:
+    return {"nfs": {"server": "nfs.example.com", "path": path}}
+
+
+def csi(handle: str) -> dict[str, Any]:
+    return {"csi": {"driver": "d.example.com", "volumeHandle": handle}}
+
+
+def local(path: str, node: str) -> dict[str, Any]:
+    terms = [{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]
+    return {"local": {"path": path}, "nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}
+
+
+@pytest.mark.parametrize("existing", ["keep", "update", "recreate"])
+def test_volumes_and_claims_that_clash_are_blocked(
+    restore: Restore, source: ApiServer, target: ApiServer, existing: str
+) -> None:
+    source.add(
+        volume("other-storage", "one", "u1", **nfs("/a")),
+        volume("other-claim", "two", "u2", **nfs("/b")),
+        volume("used-nfs", "three", "u3", **nfs("/c/")),
+        volume("used-csi", "four", "u4", **csi("vol-1")),
+        volume("used-local", "five", "u5", **local("/disk", "n1")),
+        volume("elsewhere", "six", "u6", **local("/disk", "n2")),
+        volume("shared-1", "seven", "u7", **nfs("/shared")),
+        volume("shared-2", "eight", "u8", **nfs("/shared")),
+        volume("stale", "nine", "u9", **nfs("/d")),
+        volume("free", **nfs("/e")),
+        claim("one", "other-storage"),
+        claim("two", "other-claim"),
+        claim("three", "used-nfs"),
+        claim("six", "elsewhere"),
+        claim("nine", "stale"),
+        claim("ten", "free"),
+        *(claim(f"own-{one}", one) for one in ("used-csi", "used-local", "shared-1", "shared-2")),
+    )
+    target.add(
+        thing("Namespace", "ledger", namespace=""),
+        volume("other-storage", **nfs("/quite-else")),
+        volume("other-claim", "shop/data", "s1", **nfs("/b")),
+        volume("theirs-1", **nfs("/c")),
+        volume("theirs-2", "shop/db", "s2", **csi("vol-1")),
+        volume("theirs-3", **local("/disk", "n1")),
+        volume("stale", "nine", "of-old", **nfs("/d")),
+    )
+    options = {"static_volumes": True, "existing": existing, "allow_partial": True}
+    plan = restore(check=True, **options)
+    blocked = {name: one["reason"] for name, one in entries(plan).items() if one["action"] == "blocked"}
+    volumes = {name.partition("/")[2] for name in blocked if name.startswith("persistentvolumes/")}
+    assert volumes == {"other-storage", "other-claim", "used-nfs", "used-csi", "used-local"}
+    assert "other storage, nfs nfs.example.com /quite-else" in blocked["persistentvolumes/other-storage"]
+    assert "bound to claim shop/data" in blocked["persistentvolumes/other-claim"]
+    assert "in use by volume theirs-1" in blocked["persistentvolumes/used-nfs"]
+    assert "csi d.example.com vol-1, is in use by volume theirs-2" in blocked["persistentvolumes/used-csi"]
+    claims = {name.partition("/")[2]: why for name, why in blocked.items() if name.startswith("persistentvolumeclaims")}
+    assert set(claims) >= {"one", "two", "three", "nine"} and not set(claims) & {"six", "ten"}
+    assert "held back" in claims["one"] and "earlier claim" in claims["nine"]
+    # Of another claim since it was captured: the volume is bound to the claim that it names.
+    assert "which is bound to claim ledger/seven" in claims["own-shared-1"]
+    done = restore(**options)
+    assert {name: one["action"] for name, one in entries(done).items()} == {
+        name: one["action"] for name, one in entries(plan).items()
+    }
+    theirs = target.get("persistentvolumes", "", "other-storage")
+    assert theirs is not None and theirs["spec"]["nfs"]["path"] == "/quite-else"
+    assert restore(**options)["changed"] is False
+
+
+def test_a_claim_of_a_volume_that_is_not_there_is_blocked(
+    restore: Restore, source: ApiServer, target: ApiServer
+) -> None:
+    source.add(volume("hand", "data", "u", **nfs("/a")), claim("data", "hand"))
+    options = {"static_volumes": True, "exclude_kinds": ["persistentvolumes"], "allow_partial": True}
+    reason = entries(restore(check=True, **options))["persistentvolumeclaims/data"]["reason"]
+    assert reason == "it is to be bound to volume hand, which the target does not have"
+    target.add(volume("hand", **nfs("/a")))
+    assert entries(restore(**options))["persistentvolumeclaims/data"]["action"] == "create"
+
+
+def test_an_update_leaves_a_volume_with_its_claim(restore: Restore, source: ApiServer, target: ApiServer) -> None:
+    source.add(volume("free", **nfs("/e")), claim("data", "free"))
+    options = {"static_volumes": True, "existing": "update"}
+    restore(**options)
+    live = target.get("persistentvolumes", "", "free")
+    bound = {"kind": "PersistentVolumeClaim", "namespace": "ledger", "name": "data", "uid": "x"}
+    assert live is not None
+    live["spec"]["claimRef"] = bound
+    assert restore(**options)["changed"] is False
+    live["spec"]["capacity"] = {"storage": "2Gi"}
+    assert entries(restore(**options))["persistentvolumes/free"]["action"] == "update"
+    live = target.get("persistentvolumes", "", "free")
+    assert live is not None and live["spec"]["claimRef"] == bound

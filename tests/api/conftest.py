@@ -217,7 +217,7 @@ def run(server: Server, capsys: pytest.CaptureFixture[str], tmp_path: Path, monk
     def call(module: Any, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
         arguments = {
             "kubeconfig": server.kubeconfig,
-            "repository": {"url": "/r", "password": "x"},
+            "repository": {"url": "/r", "password": "repository-pw-1"},
             "_ansible_check_mode": check,
             "_ansible_diff": diff,
             "_ansible_tracebacks_for": [],

@@ -97,8 +97,8 @@ def quotas(api: Any, namespace: str, name: str) -> None:
     }.items():
         api.apply(thing("ResourceQuota", kind, namespace, spec=spec))
         used = dict.fromkeys(spec["hard"], "0")
-        status = {"status": {"hard": spec["hard"], "used": used}}
-        api("patch", "resourcequota", kind, "-n", namespace, "--subresource=status", "--type=merge", "-p", json.dumps(status))
+        status = json.dumps({"status": {"hard": spec["hard"], "used": used}})
+        api("patch", "resourcequota", kind, "-n", namespace, "--subresource=status", "--type=merge", "-p", status)
 
 
 @pytest.fixture

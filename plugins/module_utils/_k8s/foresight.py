@@ -182,9 +182,7 @@ class _Foresight:
             if namespace not in quotas and namespace not in limits:
                 continue
             if namespace not in judges:
-                judges[namespace] = _Judge(
-                    quotas.get(namespace, []), list(limits.get(namespace, {}).values()), whole
-                )
+                judges[namespace] = _Judge(quotas.get(namespace, []), list(limits.get(namespace, {}).values()), whole)
             judges[namespace].judge(step)
 
     def _defaults(self) -> Filled:

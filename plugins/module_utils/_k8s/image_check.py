@@ -38,10 +38,8 @@ def foresee(
     if not unknown:
         return []
     reason = next(iter(unknown.values()))
-    return [
-        f"It is not known whether registry {place} has {len(unknown)} of the images: {reason}. "
-        "Mend that, or set check_images to false where the registry cannot be reached from here."
-    ]
+    text = f"It is not known whether registry {place} has {len(unknown)} of the images: {reason}."
+    return [f"{text} Mend that, or set check_images to false where the registry cannot be reached from here."]
 
 
 def _used(step: Step, place: str, mapped: Collection[str]) -> list[str]:

@@ -83,7 +83,7 @@ class _Planning:
         self.target = Target(cluster, self.found, workers=workers)
         self.warnings: list[str] = []
         self.sources: set[str] = set()
-        self.captured_namespaces: dict[str, Captured] = {}
+        self.captured_namespaces: dict[str, list[Captured]] = {}
         # Resources that the restored definitions will make.
         self.coming: dict[str, list[Resource]] = {}
         self.resources: dict[tuple[str, str], tuple[Resource | None, str]] = {}
@@ -99,7 +99,8 @@ class _Planning:
         for one in self.captured:
             identity = one.identity
             if one.key == kinds.NAMESPACES:
-                self.captured_namespaces[self.wishes.namespaces.target(identity.name)] = one
+                name = self.wishes.namespaces.target(identity.name)
+                self.captured_namespaces.setdefault(name, []).append(one)
             if not self.wishes.wants(one.key):
                 continue
             uids.add(str(one.obj["metadata"].get("uid")))
@@ -281,10 +282,10 @@ class _Planning:
         chosen = {step.identity.name for step in steps if step.key == kinds.NAMESPACES}
         bare: JSON = {"apiVersion": "v1", "kind": "Namespace"}
         return [
-            self._step(
-                self.captured_namespaces.get(name) or Captured(kinds.NAMESPACES, {**bare, "metadata": {"name": name}})
-            )
+            self._step(one)
             for name in sorted(targets - chosen)
+            for one in self.captured_namespaces.get(name)
+            or [Captured(kinds.NAMESPACES, {**bare, "metadata": {"name": name}})]
         ]
 
     def _ours(self, targets: list[str]) -> list[Step]:
@@ -315,6 +316,7 @@ class _Planning:
 
     def _refuse_twins(self, steps: list[Step]) -> None:
         seen: dict[objects.Identity, Step] = {}
+        stand_ins: dict[str, str] = {}
         ours = {step.identity for step in steps if step.ours}
         for step in list(steps):
             if step.text is None:
@@ -329,15 +331,21 @@ class _Planning:
             if twin is not None:
                 step.decide(Action.SKIP, twin, "seen")
                 step.text = None
+                if other is not None and step.source_uid and other.source_uid:
+                    stand_ins[step.source_uid] = other.source_uid
                 continue
             if other is not None:
-                raise Refused(
-                    "restore",
-                    str(step.identity),
-                    "two captured objects would become this one",
-                    "Map their namespaces to different ones.",
-                )
+                hint = "Map their namespaces to different ones."
+                if not step.identity.namespace:
+                    hint = "Set cluster_suffix to another one, or leave one of them out with exclude_kinds."
+                raise Refused("restore", str(step.identity), "two captured objects would become this one", hint)
             seen[step.identity] = step
+        if stand_ins:
+            # What belongs to the one that is left out belongs to the other now.
+            for step in steps:
+                step.owners = [
+                    {**owner, "uid": stand_ins.get(str(owner.get("uid")), owner.get("uid"))} for owner in step.owners
+                ]
 
     def _lacking(self, steps: list[Step]) -> None:
         """Hold back what could never work because a class that it names is not at the target."""

@@ -112,7 +112,7 @@ class Quota:
         return known
 
     def refuses(self, taken: Mapping[str, Decimal], *, promised: bool = False) -> str | None:
-        """In words, which limit the object would break; ``None``: it fits. ``promised`` counts, too, what is to come."""
+        """In words, which limit the object would break, or with ``promised`` may break once all is there."""
         for resource, amount in taken.items():
             limit = self.hard.get(resource)
             if limit is None or not amount:
@@ -179,7 +179,7 @@ def _limited(key: str, obj: JSON, kind: str, limits: Sequence[JSON]) -> Iterator
         for container in pod_resources.containers(spec, limits):
             yield f"container {container.name}", container.requests, container.limits
     else:
-        bare = {name: spec[name] for name in ("containers", "initContainers") if name in spec}
+        bare: JSON = {name: spec[name] for name in ("containers", "initContainers") if name in spec}
         yield "the pod", *pod_resources.totals(bare, Filled(limits))
 
 

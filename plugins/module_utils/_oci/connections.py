@@ -16,9 +16,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry 
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import ATTEMPTS, Endpoint, Transport
 
 
-def of_options(
-    named: Iterable[Mapping[str, Any] | None], keyring: Keyring, *, attempts: int = ATTEMPTS
-) -> Registries:
+def of_options(named: Iterable[Mapping[str, Any] | None], keyring: Keyring, *, attempts: int = ATTEMPTS) -> Registries:
     """Clients for all hosts; the first mention of a host that says more than its name decides how it is reached."""
     endpoints: dict[str, Endpoint] = {}
     for options in [without_empty(entry) for entry in named if entry]:

@@ -10,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError, Unavailable
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    InvalidInput,
+    MusterError,
+    Unavailable,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import connections
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference

@@ -65,7 +65,7 @@ def restore(
     def run(module: Any, server: ApiServer, check: bool = False, **options: Any) -> dict[str, Any]:
         arguments = {
             "host": server.url,
-            "repository": {"url": "/r", "password": "x"},
+            "repository": {"url": "/r", "password": "repository-pw-1"},
             "_ansible_check_mode": check,
             "_ansible_tracebacks_for": [],
         }

@@ -66,7 +66,13 @@ def test_a_quota_counts_objects_and_what_pods_ask_for() -> None:
         ("services", {"spec": {"ports": [{}]}}, {"count/services": 1, "services": 1}),
         (
             "services",
-            {"spec": {"type": "LoadBalancer", "allocateLoadBalancerNodePorts": False, "ports": [{}, {"nodePort": 30001}]}},
+            {
+                "spec": {
+                    "type": "LoadBalancer",
+                    "allocateLoadBalancerNodePorts": False,
+                    "ports": [{}, {"nodePort": 30001}],
+                }
+            },
             {"count/services": 1, "services": 1, "services.loadbalancers": 1, "services.nodeports": 1},
         ),
         (

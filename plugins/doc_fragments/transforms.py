@@ -82,6 +82,9 @@ options:
   restore_status:
     description:
       - Kinds, as globs, whose status is not dropped. Kinds with a status of its own get it by a second request.
+      - Objects that are there already get it, too, even if nothing but the status differs, with the policies V(update),
+        V(merge) and V(recreate) of O(existing); what the target's status says besides stays. With V(fail) an object
+        that an earlier run restored gets it only if it has none.
     type: list
     elements: str
   keep_finalizers:

@@ -118,6 +118,9 @@ class _Execution:
             step.changed, step.msg = True, "fields given back to their owners"
         elif step.only_links:
             self._relink(step)
+        elif step.only_status:
+            self._status(step, self.cluster.get(step.path))
+            step.msg = "status given back" if step.changed else "nothing to change"
         elif step.action is Action.UPDATE:
             self._update(step)
         elif step.action is Action.RECREATE:
@@ -212,6 +215,14 @@ class _Execution:
             return answer
         return statuses.put_back(self.cluster, step.path, step.body, answer, manager=step.author.manager)
 
+    def _status(self, step: Step, live: JSON) -> None:
+        status, manager = step.body["status"], step.author.manager
+        answer = statuses.write(self.cluster, step.path, status, manager=manager)
+        step.changed |= answer["metadata"].get("resourceVersion") != live["metadata"].get("resourceVersion")
+        self._born(step, answer)
+        if not step.ours:
+            self._give_back(step, answer)
+
     def _recreate(self, step: Step) -> None:
         uid = str((step.live or {})["metadata"]["uid"])
         self.cluster.delete(step.path, uid=uid, propagation="Orphan" if step.orphans else "Background")
@@ -240,6 +251,9 @@ class _Execution:
         metadata = {"ownerReferences": [*others, *links], "resourceVersion": live["metadata"]["resourceVersion"]}
         answer = self.cluster.patch(step.path, {"metadata": metadata})
         step.changed, step.msg = True, "linked to its owner"
+        if step.only_status:
+            self._status(step, answer)
+            return
         self._born(step, answer)
         self._give_back(step, answer)
 

@@ -74,7 +74,7 @@ class _Foresight:
                 port["nodePort"] for port in (step.body.get("spec") or {}).get("ports") or [] if port.get("nodePort")
             ]
             for step in self.steps
-            if step.key == "services" and step.action in WRITES and not step.only_owners and not step.only_links
+            if step.key == "services" and step.action in WRITES and not step.only_part
         }
         if not any(wanted.values()):
             return
@@ -134,7 +134,7 @@ class _Foresight:
         dead = admission.dead(self.target.cluster, coming)
         for webhook in dead:
             for step in self.steps:
-                if step.action not in WRITES or step.resource is None:
+                if step.action not in WRITES or step.resource is None or step.only_status:
                     continue
                 verb = "UPDATE" if step.action is Action.UPDATE else "CREATE"
                 space = step.identity.name if step.key == kinds.NAMESPACES else step.identity.namespace
@@ -148,7 +148,7 @@ class _Foresight:
 
     def _pods(self, labels: dict[str, dict[str, str]]) -> None:
         for step in self.steps:
-            if step.action not in WRITES or step.key not in kinds.POD_SPECS:
+            if step.action not in WRITES or step.key not in kinds.POD_SPECS or step.only_part:
                 continue
             own = labels.get(step.identity.namespace, {})
             spec = objects.pod_spec(step.key, step.body)

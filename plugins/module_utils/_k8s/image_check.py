@@ -45,7 +45,7 @@ def foresee(
 def _used(step: Step, place: str, mapped: Collection[str]) -> list[str]:
     """The mapped images that the pods of a step's object will want."""
     # Nearly all objects name no image at all, and to parse them takes long.
-    if step.action not in WRITES or step.text is None or step.only_owners or step.only_links or place not in step.text:
+    if step.action not in WRITES or step.text is None or step.only_part or place not in step.text:
         return []
     if step.key in kinds.POD_SPECS:
         spec = objects.pod_spec(step.key, step.body) or {}

@@ -179,7 +179,8 @@ class _Planning:
                 if above is None:
                     step.transforms.append(f"owner {owner.get('kind')} {owner.get('name')} is not restored: unlinked")
                     continue
-                if step.live is None or above.live is None or step.action is not Action.KEEP:
+                equal = step.action is Action.KEEP or step.only_status
+                if step.live is None or above.live is None or not equal:
                     continue
                 uid = above.live["metadata"]["uid"]
                 if uid in {link.get("uid") for link in objects.owners(step.live)}:
@@ -200,7 +201,7 @@ class _Planning:
             with_others |= mine
             if not mine:
                 continue
-            if step.action is Action.KEEP and step.live is not None:
+            if (step.action is Action.KEEP or step.only_status) and step.live is not None:
                 step.decide(Action.UPDATE, "its owner is recreated; it is linked to the new one")
                 step.only_links = True
         for step in steps:
@@ -249,7 +250,7 @@ class _Planning:
             author=ownership.Author(whole=False) if key == kinds.NAMESPACES else ownership.author(managed, obj),
             managed=objects.canonical_list(managed),
             policy=self.wishes.existing(key),
-            has_status="status" in obj,
+            has_status=bool(obj.get("status")),
         )
 
     def _resource(self, key: str, api_version: str) -> tuple[Resource | None, str]:
@@ -352,6 +353,8 @@ class _Planning:
         coming = {(step.key, step.identity.name) for step in steps if step.action is not Action.BLOCKED}
         for step in steps:
             if step.action not in WRITES or (step.action is Action.UPDATE and not step.differs):
+                continue
+            if step.only_status:
                 continue
             # A volume, and a claim that stays bound to one, need no class, only the name of one.
             bound = step.key == kinds.PVS or any(one.key == kinds.PVS for one in step.references)

@@ -278,3 +278,64 @@ def test_an_update_leaves_a_volume_with_its_claim(restore: Restore, source: ApiS
     assert entries(restore(**options))["persistentvolumes/free"]["action"] == "update"
     live = target.get("persistentvolumes", "", "free")
     assert live is not None and live["spec"]["claimRef"] == bound
+
+
+# -- statuses ---------------------------------------------------------------------------------------------------------
+
+CRD: dict[str, Any] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "currencies.ledger.example.com"},
+    "spec": {
+        "group": "ledger.example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "currencies", "kind": "Currency"},
+        "versions": [{"name": "v1", "served": True, "storage": True}],
+    },
+}
+
+
+def currency(**status: Any) -> dict[str, Any]:
+    return thing("Currency", "eur", "ledger.example.com/v1", spec={"name": "Euro"}, status=status)
+
+
+@pytest.mark.parametrize("existing", ["update", "merge", "recreate"])
+def test_a_status_alone_comes_back_as_planned(
+    restore: Restore, source: ApiServer, target: ApiServer, existing: str
+) -> None:
+    source.add(CRD, currency(rate="2", seen={"a": 1}))
+    options = {"restore_status": ["currencies*"], "existing": existing}
+    name = "currencies.ledger.example.com/eur"
+    restore(**options)
+    live = target.get("currencies.ledger.example.com", "ledger", "eur")
+    assert live is not None and live["status"] == {"rate": "2", "seen": {"a": 1}}
+    # What the target's controllers say besides is no difference.
+    live["status"] = {"rate": "2", "seen": {"a": 1}, "own": "x"}
+    assert restore(**options)["changed"] is False
+    live["status"] = {"rate": "9", "own": "x"}
+    target.writes.clear()
+    planned = entries(restore(check=True, _ansible_diff=True, **options))[name]
+    assert not target.writes
+    assert (planned["action"], planned["reason"]) == ("update", "it is there and equal but for its status")
+    assert planned["sure"] == "dry_run" and 'status.rate: "9" -> "2"' in planned["differs"]
+    done = entries(restore(**options))[name]
+    assert done["changed"] and (done["action"], done["differs"]) == (planned["action"], planned["differs"])
+    live = target.get("currencies.ledger.example.com", "ledger", "eur")
+    assert live is not None and live["status"] == {"rate": "2", "seen": {"a": 1}, "own": "x"}
+    assert restore(**options)["changed"] is False
+
+
+def test_a_status_is_left_alone_where_objects_are_kept(restore: Restore, source: ApiServer, target: ApiServer) -> None:
+    source.add(CRD, currency(rate="2"))
+    status: dict[str, Any] = {"restore_status": ["currencies*"]}
+    restore(**status)
+    live = target.get("currencies.ledger.example.com", "ledger", "eur")
+    assert live is not None
+    live["status"] = {"rate": "9"}
+    for options in (status, {**status, "existing": "keep"}, {"existing": "update"}):
+        assert restore(**options)["changed"] is False
+    # As after a run that was killed before it wrote the status.
+    del live["status"]
+    assert entries(restore(**status))["currencies.ledger.example.com/eur"]["action"] == "update"
+    live = target.get("currencies.ledger.example.com", "ledger", "eur")
+    assert live is not None and live["status"] == {"rate": "2"}

@@ -14,7 +14,8 @@ description:
   - Reads the objects that M(muster.container_dr.k8s_snapshot) stored, computes for each of them what has to happen at
     the target and why, and does it in waves - definitions, namespaces, classes, accounts and configuration, claims,
     permissions, services, workloads, custom resources, quotas and budgets, webhooks - the objects of a wave in
-    parallel. An object follows those that it refers to and belongs to, also into a later wave.
+    parallel. An object follows those that it refers to and belongs to, also into a later wave. Objects of an API whose
+    server is restored too are written once that answers; if it does not in time, they are blocked and named.
   - Before anything is written it looks for what the target would refuse - versions that it does not serve, missing
     classes, full quotas, limit ranges, Pod Security levels, admission webhooks whose service is down, node ports that
     are taken, volumes that clash, fields that cannot be changed, missing permissions. Such objects are blocked, the

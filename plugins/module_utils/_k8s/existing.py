@@ -33,7 +33,7 @@ _NEVER_RECREATED = frozenset(
         kinds.NAMESPACES,
         kinds.PVCS,
         kinds.PVS,
-        "apiservices.apiregistration.k8s.io",
+        kinds.API_SERVICES,
         "volumesnapshotcontents.snapshot.storage.k8s.io",
     }
 )

@@ -292,21 +292,30 @@ class _Judge:
                 one.take(makes, promised=True)
 
 
+def unmade(name: str) -> str:
+    """Why what needs the object of that name is blocked."""
+    return f"{name} is not there and could not be made"
+
+
 def consequences(steps: Iterable[Step]) -> None:
-    """Block what cannot be because its namespace or its definition is held back or failed and is not there."""
+    """Block what cannot be because its namespace, definition or API is held back or failed and is not there."""
     lacking: dict[str, str] = {}
     chosen = list(steps)
     for step in chosen:
         held = step.failed or step.action is Action.BLOCKED
-        if held and step.key in (kinds.NAMESPACES, kinds.CRDS) and step.live is None:
+        if held and step.key in (kinds.NAMESPACES, kinds.CRDS, kinds.API_SERVICES) and step.live is None:
             lacking[f"{step.key}/{step.identity.name}"] = str(step.identity)
     if not lacking:
         return
     for step in chosen:
-        places = (f"{kinds.NAMESPACES}/{step.identity.namespace}", f"{kinds.CRDS}/{step.key}")
+        places = (
+            f"{kinds.NAMESPACES}/{step.identity.namespace}",
+            f"{kinds.CRDS}/{step.key}",
+            f"{kinds.API_SERVICES}/{step.awaits}",
+        )
         missing = next((lacking[place] for place in places if place in lacking), None)
         if missing is not None and step.action in WRITES:
-            step.decide(Action.BLOCKED, f"{missing} is not there and could not be made")
+            step.decide(Action.BLOCKED, unmade(missing))
 
 
 def foresee(target: Target, steps: list[Step], *, workers: int) -> None:

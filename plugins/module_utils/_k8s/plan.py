@@ -73,6 +73,15 @@ class Plan:
     target: Target
 
 
+@dataclass(frozen=True)
+class _Served:
+    """How objects of one version of a kind are written: by which resource, after what, or why they cannot be."""
+
+    resource: Resource | None = None
+    obstacle: str = ""
+    awaits: str = ""
+
+
 class _Planning:
     def __init__(self, cluster: Cluster, captured: Iterable[Captured], wishes: Wishes, workers: int) -> None:
         self.cluster = cluster
@@ -86,12 +95,20 @@ class _Planning:
         self.captured_namespaces: dict[str, list[Captured]] = {}
         # Resources that the restored definitions will make.
         self.coming: dict[str, list[Resource]] = {}
-        self.resources: dict[tuple[str, str], tuple[Resource | None, str]] = {}
+        self.api_services: list[Captured] = []
+        self.resources: dict[tuple[str, str], _Served] = {}
         self.uids = self._survey()
         groups = {resource.group for resource in self.found.resources}
         groups |= {resource.group for resources in self.coming.values() for resource in resources}
+        groups |= {_api_of(one.obj).rpartition("/")[0] for one in self.api_services}
         self.transformer = transform.Transformer(wishes, captured, self._cluster_scoped, groups)
         self.keep_node_ports = self.transformer.keep_node_ports
+        # API versions that programs of this very restore will serve, and by which registration.
+        self.apis = {
+            _api_of(one.obj): one.identity.name
+            for one in self.api_services
+            if self.transformer.skip_reason(one.key, one.obj, self.uids) is None
+        }
 
     def _survey(self) -> frozenset[str]:
         """A first pass over the objects, which are too many to be kept: what the plan must know of all of them."""
@@ -111,6 +128,8 @@ class _Planning:
                 resources = discovery.of_crd(definitions.convert(one.key, one.obj) or one.obj)
                 if resources:
                     self.coming[resources[0].key] = resources
+            elif one.key == kinds.API_SERVICES:
+                self.api_services.append(one)
         return frozenset(uids)
 
     def _cluster_scoped(self, key: str) -> dict[str, JSON]:
@@ -221,10 +240,10 @@ class _Planning:
         obj = converted or one.obj
         served = key, str(obj.get("apiVersion"))
         if served not in self.resources:
-            self.resources[served] = self._resource(*served)
-        resource, obstacle = self.resources[served]
-        if obstacle:
-            return Step(moved, Action.BLOCKED, obstacle, wave, sure="seen")
+            self.resources[served] = self._resource(*served, str(obj.get("kind")), bool(moved.namespace))
+        way = self.resources[served]
+        if way.obstacle:
+            return Step(moved, Action.BLOCKED, way.obstacle, wave, sure="seen")
         metadata = obj["metadata"]
         managed = metadata.get("managedFields") or []
         source_uid, owners = str(metadata.get("uid") or ""), objects.owners(obj)
@@ -241,7 +260,8 @@ class _Planning:
             "it is not there",
             wave,
             text=objects.canonical(obj),
-            resource=resource,
+            resource=way.resource,
+            awaits=way.awaits,
             source_uid=source_uid,
             owners=owners,
             references=references.of(key, obj),
@@ -253,15 +273,20 @@ class _Planning:
             has_status=bool(obj.get("status")),
         )
 
-    def _resource(self, key: str, api_version: str) -> tuple[Resource | None, str]:
+    def _resource(self, key: str, api_version: str, kind: str, namespaced: bool) -> _Served:
         served = self.found.versions(key) or self.coming.get(key, [])
         for resource in served:
             if resource.api_version == api_version:
-                return resource, ""
+                return _Served(resource)
         if served:
             versions = ", ".join(resource.api_version for resource in served)
-            return None, f"it was captured as {api_version}; the target serves {versions}"
-        return None, f"the target does not serve {api_version} {key}"
+            return _Served(obstacle=f"it was captured as {api_version}; the target serves {versions}")
+        if api_version in self.apis:
+            group, _slash, version = api_version.rpartition("/")
+            name = key.partition(".")[0]
+            resource = Resource(group, version, name, kind, namespaced, frozenset({"create", "get", "list"}))
+            return _Served(resource, awaits=self.apis[api_version])
+        return _Served(obstacle=f"the target does not serve {api_version} {key}")
 
     # -- namespaces and what we put into them -------------------------------------------------------------------
 
@@ -391,6 +416,12 @@ def _bare_default(account: JSON) -> bool:
     metadata = account["metadata"]
     bare = account.keys() <= {"apiVersion", "kind", "metadata"} and metadata.keys() <= {"name", "namespace"}
     return bare and metadata["name"] == "default"
+
+
+def _api_of(registration: JSON) -> str:
+    """The API version that an APIService registers."""
+    spec = registration.get("spec") or {}
+    return f"{spec.get('group')}/{spec.get('version')}"
 
 
 def _foreign(name: str) -> bool:

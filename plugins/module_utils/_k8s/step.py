@@ -50,6 +50,7 @@ class Step:
     to be given back, ``only_links`` those that link to owners, ``only_status`` those of objects that are equal but for
     a status that is ``status_due``. When a step that ``orphans`` is recreated, what
     belongs to it stays, because it is in the plan, too. One that ``has_status`` gets it back by a request of its own.
+    One that ``awaits`` an APIService of that name is of an API which answers only once that is there.
     """
 
     identity: objects.Identity
@@ -74,6 +75,7 @@ class Step:
     only_links: bool = False
     orphans: bool = False
     has_status: bool = False
+    awaits: str = ""
     status_due: bool = False
     only_status: bool = False
     sure: str = "assumed"

@@ -420,7 +420,7 @@ _SKIPS: dict[str, Any] = {
     "jobs.batch": _skip_job,
     kinds.PVS: _skip_volume,
     "secrets": _skip_secret,
-    "apiservices.apiregistration.k8s.io": _skip_api_service,
+    kinds.API_SERVICES: _skip_api_service,
     "clusterroles.rbac.authorization.k8s.io": _skip_default,
     "clusterrolebindings.rbac.authorization.k8s.io": _skip_default,
     "roles.rbac.authorization.k8s.io": _skip_default,

@@ -30,7 +30,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.layout im
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.service_names import ServiceNames
 
 _BINDINGS = "clusterrolebindings.rbac.authorization.k8s.io"
-_API_SERVICES = "apiservices.apiregistration.k8s.io"
 _STORAGE = "storageclasses.storage.k8s.io"
 
 # The objects of a cluster-scoped kind at the target, by name.
@@ -202,14 +201,14 @@ class Transformer:
         classes = self.rules.adjustments.storage_classes
         if key == _STORAGE and classes.get(name, name) != name:
             return f"storage class {classes[name]} stands in for it"
-        if self.names.moving and key == _API_SERVICES:
+        if self.names.moving and key == kinds.API_SERVICES:
             return self._taken_api(name, obj)
         return None
 
     def _taken_api(self, name: str, obj: JSON) -> str | None:
         """An API has one backend in a cluster: a copy must not take it from the original."""
         service = objects.lookup(obj, ("spec", "service")) or {}
-        live = self._look(_API_SERVICES).get(name)
+        live = self._look(kinds.API_SERVICES).get(name)
         there = objects.lookup(live or {}, ("spec", "service")) or {}
         wanted = self.names.target(str(service.get("namespace")))
         if live is None or (there.get("namespace"), there.get("name")) == (wanted, service.get("name")):

@@ -17,6 +17,7 @@ from fakes.api_server import ApiServer, running
 from fakes.folder_repository import FolderRepository
 from fakes.registry import FakeRegistry
 
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import execute
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import restore as restore_verb
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import snapshot as snapshot_verb
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport
@@ -339,3 +340,79 @@ def test_a_status_is_left_alone_where_objects_are_kept(restore: Restore, source:
     assert entries(restore(**status))["currencies.ledger.example.com/eur"]["action"] == "update"
     live = target.get("currencies.ledger.example.com", "ledger", "eur")
     assert live is not None and live["status"] == {"rate": "2"}
+
+
+# -- APIs that the restore brings -------------------------------------------------------------------------------------
+
+WEATHER = ("weather.example.com", "v1", "reports", "Report", True)
+REGISTRATION = "apiservices.apiregistration.k8s.io/v1.weather.example.com"
+
+
+@pytest.fixture
+def weather(source: ApiServer, target: ApiServer) -> dict[str, Any]:
+    """An application with an API server of its own; its service has an endpoint at the target."""
+    ready = {"endpoints": [{"addresses": ["10.0.0.1"]}], "addressType": "IPv4"}
+    labels = {"metadata": {"labels": {"kubernetes.io/service-name": "api"}}}
+    target.add(thing("EndpointSlice", "api-1", "discovery.k8s.io/v1", **labels, **ready))
+    spec = {"group": WEATHER[0], "version": "v1", "service": {"namespace": "ledger", "name": "api"}}
+    source.aggregated["v1.weather.example.com"] = WEATHER
+    source.add(
+        thing("APIService", "v1.weather.example.com", "apiregistration.k8s.io/v1", "", spec=spec),
+        thing("Service", "api", spec={"ports": [{"port": 443}]}),
+        thing("Report", "today", "weather.example.com/v1", spec={"sky": "blue"}, metadata={"uid": "today"}),
+        thing(
+            "Secret",
+            "key",
+            metadata={
+                "ownerReferences": [{"apiVersion": WEATHER[0], "kind": "Report", "name": "today", "uid": "today"}]
+            },
+        ),
+    )
+    return {"existing": "update", "allow_partial": True}
+
+
+def test_objects_of_an_api_that_comes_with_the_restore_are_restored(
+    restore: Restore, target: ApiServer, weather: dict[str, Any]
+) -> None:
+    target.aggregated["v1.weather.example.com"] = WEATHER
+    plan = entries(restore(check=True, **weather))
+    assert not target.writes
+    report = plan["reports.weather.example.com/today"]
+    assert (report["action"], report["sure"]) == ("create", "assumed")
+    done = entries(restore(**weather))
+    assert {name: one["action"] for name, one in done.items()} == {name: one["action"] for name, one in plan.items()}
+    live, owned = target.get("reports.weather.example.com", "ledger", "today"), target.get("secrets", "ledger", "key")
+    assert live is not None and live["spec"] == {"sky": "blue"} and owned is not None
+    assert owned["metadata"]["ownerReferences"][0]["uid"] == live["metadata"]["uid"]
+    written = [place for _method, place in target.writes]
+    assert written.index(REGISTRATION) < written.index("ledger/reports.weather.example.com/today")
+    assert restore(**weather)["changed"] is False
+
+
+def test_an_api_that_does_not_become_available_holds_up_only_its_objects(
+    restore: Restore, target: ApiServer, weather: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute, "_API_WITHIN", 0.0)
+    for _attempt in range(2):
+        result = restore(**weather)
+        report = entries(result)["reports.weather.example.com/today"]
+        assert report["action"] == "blocked" and result["counts"]["failed"] == 0
+        assert report["reason"] == (
+            "its API weather.example.com/v1, which this restore brings, does not become available: nobody there"
+        )
+        assert target.get("services", "ledger", "api") is not None
+    # Once it answers, the same command brings the rest.
+    target.kinds.append(WEATHER)
+    assert entries(restore(**weather))["reports.weather.example.com/today"]["action"] == "create"
+
+
+def test_objects_of_an_api_whose_registration_is_refused_are_blocked(
+    restore: Restore, target: ApiServer, weather: dict[str, Any]
+) -> None:
+    target.refused.add(REGISTRATION)
+    for check in (True, False):
+        found = entries(restore(check=check, **weather))
+        reason = f"{REGISTRATION} is not there and could not be made"
+        assert found["reports.weather.example.com/today"]["reason"] == reason
+    left_out = entries(restore(check=True, exclude_kinds=["apiservices.*"], **weather))
+    assert "does not serve weather.example.com/v1" in left_out["reports.weather.example.com/today"]["reason"]

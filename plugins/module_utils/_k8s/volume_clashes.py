@@ -39,6 +39,8 @@ _SOURCES: Mapping[str, tuple[str, ...]] = {
 }
 # Their paths are those of a node.
 _OF_NODES = ("hostPath", "local")
+# The same words may mean another storage: what they name is in a namespace that need not be written.
+_AMBIGUOUS = ("azureFile", "glusterfs")
 
 
 def storage_of(volume: JSON) -> tuple[str, ...] | None:
@@ -121,8 +123,9 @@ def _storage(coming: Mapping[str, Step], there: Mapping[str, JSON]) -> None:
         other = users.get(storage) if storage is not None else None
         if storage is None or other is None or other == name or step.action is not Action.CREATE:
             continue
-        if storage[0] == "hostPath" and storage[-1] == objects.canonical({}):
-            step.concerns.append(f"on the same node it shares {_shown(storage)} with volume {other}")
+        anywhere = storage[0] == "hostPath" and storage[-1] == objects.canonical({})
+        if anywhere or storage[0] in _AMBIGUOUS:
+            step.concerns.append(f"it may share {_shown(storage)} with volume {other} of the target")
             continue
         words = f"its storage, {_shown(storage)}, is in use by volume {other} of the target"
         step.decide(Action.BLOCKED, f"{words} (remove that one, or give this one other storage by transforms)", "seen")

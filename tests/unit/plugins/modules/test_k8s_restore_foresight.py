@@ -214,6 +214,7 @@ def test_volumes_and_claims_that_clash_are_blocked(
         volume("shared-1", "seven", "u7", **nfs("/shared")),
         volume("shared-2", "eight", "u8", **nfs("/shared")),
         volume("stale", "nine", "u9", **nfs("/d")),
+        volume("of-a-node", "eleven", "u0", hostPath={"path": "/disk"}),
         volume("free", **nfs("/e")),
         claim("one", "other-storage"),
         claim("two", "other-claim"),
@@ -221,6 +222,7 @@ def test_volumes_and_claims_that_clash_are_blocked(
         claim("six", "elsewhere"),
         claim("nine", "stale"),
         claim("ten", "free"),
+        claim("eleven", "of-a-node"),
         *(claim(f"own-{one}", one) for one in ("used-csi", "used-local", "shared-1", "shared-2")),
     )
     target.add(
@@ -230,6 +232,7 @@ def test_volumes_and_claims_that_clash_are_blocked(
         volume("theirs-1", **nfs("/c")),
         volume("theirs-2", "shop/db", "s2", **csi("vol-1")),
         volume("theirs-3", **local("/disk", "n1")),
+        volume("theirs-4", hostPath={"path": "/disk"}),
         volume("stale", "nine", "of-old", **nfs("/d")),
     )
     options = {"static_volumes": True, "existing": existing, "allow_partial": True}
@@ -241,8 +244,10 @@ def test_volumes_and_claims_that_clash_are_blocked(
     assert "bound to claim shop/data" in blocked["persistentvolumes/other-claim"]
     assert "in use by volume theirs-1" in blocked["persistentvolumes/used-nfs"]
     assert "csi d.example.com vol-1, is in use by volume theirs-2" in blocked["persistentvolumes/used-csi"]
+    concerns = entries(plan)["persistentvolumes/of-a-node"]["concerns"]
+    assert concerns == ["it may share hostPath /disk with volume theirs-4 of the target"]
     claims = {name.partition("/")[2]: why for name, why in blocked.items() if name.startswith("persistentvolumeclaims")}
-    assert set(claims) >= {"one", "two", "three", "nine"} and not set(claims) & {"six", "ten"}
+    assert set(claims) >= {"one", "two", "three", "nine"} and not set(claims) & {"six", "ten", "eleven"}
     assert "held back" in claims["one"] and "earlier claim" in claims["nine"]
     # Of another claim since it was captured: the volume is bound to the claim that it names.
     assert "which is bound to claim ledger/seven" in claims["own-shared-1"]
@@ -416,3 +421,34 @@ def test_objects_of_an_api_whose_registration_is_refused_are_blocked(
         assert found["reports.weather.example.com/today"]["reason"] == reason
     left_out = entries(restore(check=True, exclude_kinds=["apiservices.*"], **weather))
     assert "does not serve weather.example.com/v1" in left_out["reports.weather.example.com/today"]["reason"]
+
+
+# -- quotas -----------------------------------------------------------------------------------------------------------
+
+
+def test_pods_that_a_controller_will_make_are_a_concern_and_block_nothing(
+    restore: Restore, source: ApiServer, target: ApiServer
+) -> None:
+    many = workload("Deployment", "many", "east/api:1")
+    many["spec"]["replicas"] = 4
+    source.add(many, workload("Pod", "bare", "east/api:1"))
+    target.kinds.append(("", "v1", "resourcequotas", "ResourceQuota", True))
+    target.add(
+        thing("Namespace", "ledger", namespace=""),
+        thing("ResourceQuota", "q", status={"hard": {"pods": "4"}, "used": {"pods": "0"}}),
+        thing("ResourceQuota", "new", spec={"hard": {"pods": "0"}}),
+        thing(
+            "ResourceQuota",
+            "odd",
+            spec={"scopes": ["OfTheFuture"]},
+            status={"hard": {"count/pods": "0"}, "used": {"count/pods": "0"}},
+        ),
+    )
+    found = entries(restore(check=True, existing="keep"))
+    odd = "quota odd allows 0 count/pods, 0 are used, it needs"
+    assert found["deployments.apps/many"]["concerns"] == [f"perhaps not all of its 4 pods will be admitted: {odd} 4"]
+    assert found["pods/bare"]["action"] == "create"
+    assert sorted(found["pods/bare"]["concerns"]) == [
+        f"it may be refused: {odd} 1",
+        "it may be refused: quota q allows 4 pods, 4 are used, it needs 1",
+    ]

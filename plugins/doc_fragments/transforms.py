@@ -82,6 +82,9 @@ options:
   restore_status:
     description:
       - Kinds, as globs, whose status is not dropped. Kinds with a status of its own get it by a second request.
+      - Objects that are there already get it, too, even if nothing but the status differs, with the policies V(update),
+        V(merge) and V(recreate) of O(existing); what the target's status says besides stays. With V(fail) an object
+        that an earlier run restored gets it only if it has none.
     type: list
     elements: str
   keep_finalizers:
@@ -100,6 +103,8 @@ options:
       - Whether PersistentVolumes that somebody made by hand with the policy C(Retain), an NFS share for example, are
         restored, with their claims bound to them. Their storage must be reachable from the target and not in use by the
         original any more. Never in a bubble.
+      - Blocked are volumes of whose name the target has one with other storage or for another claim, volumes whose
+        storage another volume of the target uses, and claims whose volume is not there or not theirs.
     type: bool
     default: false
   storage_classes:

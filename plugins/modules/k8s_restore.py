@@ -14,10 +14,13 @@ description:
   - Reads the objects that M(muster.container_dr.k8s_snapshot) stored, computes for each of them what has to happen at
     the target and why, and does it in waves - definitions, namespaces, classes, accounts and configuration, claims,
     permissions, services, workloads, custom resources, quotas and budgets, webhooks - the objects of a wave in
-    parallel. An object follows those that it refers to and belongs to, also into a later wave.
+    parallel. An object follows those that it refers to and belongs to, also into a later wave. Objects of an API whose
+    server is restored too are written once that answers; if it does not in time, they are blocked and named.
   - Before anything is written it looks for what the target would refuse - versions that it does not serve, missing
     classes, full quotas, limit ranges, Pod Security levels, admission webhooks whose service is down, node ports that
-    are taken, fields that cannot be changed, missing permissions. Such objects are blocked, the others are restored.
+    are taken, volumes that clash, fields that cannot be changed, missing permissions. Such objects are blocked, the
+    others are restored. Of those that will be written and not work, as pods whose image the registry does not have,
+    RV(objects[].concerns) says why.
   - What the old cluster owned is taken away (status, uids, cluster IPs, tokens, bindings of claims, generated labels of
     Jobs). What users own stays. Owner references are linked to the new uids. Finalizers stay where the API group of
     their controller is at the target, else they are held back and named.
@@ -151,6 +154,16 @@ options:
     description:
       - The target's registry, which holds the images. Where it wants a login, a pull secret C(container-dr-registry) is
         made in every namespace and used instead of the old ones.
+      - It is asked whether it has the images, see O(check_images).
+  check_images:
+    description:
+      - Whether the registry of O(registry) is asked, from where the module runs, for every image of O(images) that is
+        used, once each and without reading any. What uses an image that it does not have is restored all the same and
+        named in RV(objects[].concerns). A registry that does not answer is a warning.
+      - Images that stay as written are never asked for. That they can be pulled is assumed, and said in
+        RV(objects[].transforms).
+    type: bool
+    default: true
   namespace_annotations:
     description:
       - Annotations to put on the namespaces, for example the epoch.
@@ -438,6 +451,8 @@ point:
   sample: 20260131T040506Z-ledger-3f9a
 """
 
+from functools import partial
+
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
     CLUSTER,
     PROGRESS,
@@ -449,6 +464,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.restore import restore
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.transform_options import OPTIONS as TRANSFORMS
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import presence
 
 OPTIONS = (
     CLUSTER
@@ -473,6 +489,7 @@ OPTIONS = (
             "existing_kinds": {"type": "dict"},
             "ordered": {"type": "list", "elements": "str"},
             "images": {"type": "list", "elements": "dict"},
+            "check_images": {"type": "bool", "default": True},
             "namespace_annotations": {"type": "dict"},
             "namespace_labels": {"type": "dict"},
             "isolate": {"type": "bool", "default": False},
@@ -494,7 +511,7 @@ OPTIONS = (
 
 def main() -> None:
     """Entry point."""
-    run(OPTIONS, restore, [REQUIREMENT])
+    run(OPTIONS, partial(restore, missing_images=presence.missing), [REQUIREMENT])
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ def run(server: Server, capsys: pytest.CaptureFixture[str], tmp_path: Path, monk
             "_ansible_tracebacks_for": [],
         }
         if "repository" in module.OPTIONS.arguments:
-            arguments["repository"] = {"url": "/r", "password": "x"}
+            arguments["repository"] = {"url": "/r", "password": "repository-pw-1"}
         with patch_module_args({**arguments, **options}), pytest.raises(SystemExit):
             module.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)

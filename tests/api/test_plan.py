@@ -16,6 +16,8 @@ from ansible_collections.muster.container_dr.plugins.modules import k8s_restore,
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 MANY = 150
+# As the limit range below wants it.
+LIMITED = {"name": "c", "image": "nginx", "resources": {"limits": {"cpu": "1"}}}
 
 
 def thing(kind: str, name: str, namespace: str = "", api_version: str = "v1", **more: Any) -> dict[str, Any]:
@@ -58,6 +60,7 @@ def fill(api: Any, namespace: str) -> None:
         workload("watched", namespace),
         pod("fine", namespace),
         pod("host", namespace, hostPID=True),
+        *(pod(f"ends-{number}", namespace, activeDeadlineSeconds=60, containers=[LIMITED]) for number in range(3)),
         thing("Ingress", "web", namespace, networking, spec={"ingressClassName": "nowhere", "rules": [rule]}),
         thing(
             "PersistentVolumeClaim",
@@ -69,16 +72,39 @@ def fill(api: Any, namespace: str) -> None:
                 "resources": {"requests": {"storage": "1Gi"}},
             },
         ),
+        thing(
+            "PersistentVolumeClaim",
+            "by-hand",
+            namespace,
+            spec={
+                "accessModes": ["ReadWriteMany"],
+                "storageClassName": "",
+                "volumeName": f"static-{namespace}",
+                "resources": {"requests": {"storage": "1Gi"}},
+            },
+        ),
+        thing(
+            "PersistentVolume",
+            f"static-{namespace}",
+            spec={
+                "accessModes": ["ReadWriteMany"],
+                "capacity": {"storage": "1Gi"},
+                "persistentVolumeReclaimPolicy": "Retain",
+                "nfs": {"server": "nfs.example.com", "path": "/share"},
+                "claimRef": {"kind": "PersistentVolumeClaim", "namespace": namespace, "name": "by-hand"},
+            },
+        ),
         thing("LimitRange", "limits", namespace, spec={"limits": [{"type": "Pod", "max": {"cpu": "4"}}]}),
     ]
     api("create", "-f", "-", stdin={"apiVersion": "v1", "kind": "List", "items": objects})
 
 
 @pytest.fixture
-def tree(run: Any, api: Any, namespace: str) -> str:
+def tree(run: Any, api: Any, namespace: str) -> Iterator[str]:
     fill(api, namespace)
     taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
-    return str(taken["snapshot"]["tree"])
+    yield str(taken["snapshot"]["tree"])
+    api("delete", "persistentvolume", f"static-{namespace}", "--wait=false")
 
 
 @pytest.fixture
@@ -87,10 +113,14 @@ def hostile(api: Any, namespace: str) -> Iterator[str]:
     name = f"{namespace}-target"
     api("create", "namespace", name)
     api("label", "namespace", name, "pod-security.kubernetes.io/enforce=baseline", f"{name}=yes")
-    api.apply(thing("ResourceQuota", "few", name, spec={"hard": {"secrets": "100"}}))
-    # The counting controller does not run here.
-    status = {"status": {"hard": {"secrets": "100"}, "used": {"secrets": "40"}}}
-    api("patch", "resourcequota", "few", "-n", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
+    for quota, hard, used, more in (
+        ("few", {"secrets": "100"}, {"secrets": "40"}, {}),
+        ("ending", {"pods": "2"}, {"pods": "0"}, {"scopes": ["Terminating"]}),
+    ):
+        api.apply(thing("ResourceQuota", quota, name, spec={"hard": hard, **more}))
+        # The counting controller does not run here.
+        status = json.dumps({"status": {"hard": hard, "used": used}})
+        api("patch", "resourcequota", quota, "-n", name, "--subresource=status", "--type=merge", "-p", status)
     api.apply(thing("ConfigMap", "cm-000", name, data={"n": "other"}))
     api.apply(thing("ConfigMap", "cm-001", name, data={"n": "1"}))
     hook = {
@@ -125,6 +155,7 @@ def test_a_large_mixed_set_ends_as_planned(
         "namespace_mapping": {namespace: hostile},
         "existing": policy,
         "existing_kinds": {"namespaces": policy} if bare else {},
+        "static_volumes": True,
         "allow_partial": True,
     }
     plan = run(k8s_restore, check=True, diff=True, **options)
@@ -135,6 +166,10 @@ def test_a_large_mixed_set_ends_as_planned(
     assert sum(name.startswith("secrets/") for name in blocked) == MANY - 60
     assert "quota few allows 100 secrets" in blocked["secrets/secret-149"]
     assert bare or "hostPID" in blocked["pods/host"]
+    assert "quota ending allows 2 pods, 2 are used" in blocked["pods/ends-2"]
+    # A copy beside the original, which has its claim.
+    assert f"is bound to claim {namespace}/by-hand" in blocked[f"static-{namespace}"]
+    assert f"to volume static-{namespace}, which is held back" in blocked["persistentvolumeclaims/by-hand"]
     assert "'nowhere' of storageclasses" in blocked["persistentvolumeclaims/claim"]
     assert "'nowhere' of ingressclasses" in blocked["ingresses.networking.k8s.io/web"]
     assert bare or "nobody has no ready endpoint" in blocked["serviceaccounts/account"]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from pathlib import Path
 from typing import Any
@@ -62,4 +63,51 @@ def test_the_role_is_enough_to_restore_and_to_recreate(run: Any, api: Any, names
         api("delete", "clusterrole", role, "muster-container-dr-restore", "--ignore-not-found")
         for name in (role, f"{role}-{other}", f"{role}-restorer"):
             api("delete", "clusterrolebinding,clusterrole", name, "--ignore-not-found")
+        api("delete", "namespace", other, "--ignore-not-found", "--wait=false")
+
+
+def test_a_status_is_restored_with_the_role_and_without_its_right_it_is_said_beforehand(
+    run: Any, api: Any, namespace: str
+) -> None:
+    other, role = f"muster-copy-{uuid.uuid4().hex[:8]}", f"less-{namespace}"
+    budget = {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}}
+    api.apply(thing("PodDisruptionBudget", "kept", namespace, "policy/v1", spec=budget))
+    status = {"currentHealthy": 1, "desiredHealthy": 1, "disruptionsAllowed": 0, "expectedPods": 3}
+    patch = json.dumps({"status": status})
+    api("patch", "pdb", "kept", "-n", namespace, "--subresource=status", "--type=merge", "-p", patch)
+    tree = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    options = {
+        "snapshot": tree["snapshot"]["tree"],
+        "kubeconfig": api.server.restorer,
+        "point": "p",
+        "namespace_mapping": {namespace: other},
+        "restore_status": ["poddisruptionbudgets.policy"],
+        "allow_partial": True,
+    }
+    all_verbs = ["get", "list", "create", "update", "patch"]
+    rules = [
+        {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list"]},
+        {"apiGroups": ["", "policy"], "resources": ["namespaces", "poddisruptionbudgets"], "verbs": all_verbs},
+    ]
+    name = f"{other}/poddisruptionbudgets.policy/kept"
+    try:
+        api.apply(thing("ClusterRole", role, api_version=f"{RBAC}/v1", rules=rules))
+        api("create", "clusterrolebinding", role, f"--clusterrole={role}", "--user=restorer")
+        for check in (True, False):
+            blocked = {one["name"]: one["reason"] for one in run(k8s_restore, check, **options)["objects"]}
+            words = f"may not patch the status of poddisruptionbudgets.policy in namespace {other}"
+            assert blocked[name] == f"the identity in use {words}"
+        api("apply", "-f", str(ROLE))
+        api(
+            "create",
+            "clusterrolebinding",
+            f"{role}-all",
+            "--clusterrole=muster-container-dr-restore",
+            "--user=restorer",
+        )
+        assert run(k8s_restore, **options)["status"] == "completed"
+        assert api.get("pdb", "kept", "-n", other)["status"] == status
+    finally:
+        api("delete", "clusterrole", role, "muster-container-dr-restore", "--ignore-not-found")
+        api("delete", "clusterrolebinding", role, f"{role}-all", "--ignore-not-found")
         api("delete", "namespace", other, "--ignore-not-found", "--wait=false")

@@ -310,6 +310,20 @@ def test_statuses_of_chosen_kinds_come_back(run: Runner, api: Any, namespace: st
         for plural in ("aparts", "plains"):
             assert api.get(f"{plural}.{group}", "x", "-n", other)["status"] == {"phase": "Ready"}
         assert restore(run, tree, **options)["changed"] is False
+        stale = '{"status":{"phase":"Lost","other":1}}'
+        patch = ("patch", "x", "-n", other, "--type=merge", "-p", stale)
+        api(patch[0], f"aparts.{group}", *patch[1:], "--subresource=status")
+        api(patch[0], f"plains.{group}", *patch[1:])
+        options["existing"] = "update"
+        plan, done = restore(run, tree, check=True, **options), restore(run, tree, **options)
+        for result in (plan, done):
+            updated = [one for one in result["objects"] if one["action"] == "update"]
+            assert [(one["reason"], one["differs"]) for one in updated] == [
+                ("it is there and equal but for its status", ['status.phase: "Lost" -> "Ready"'])
+            ] * 2
+        for plural in ("aparts", "plains"):
+            assert api.get(f"{plural}.{group}", "x", "-n", other)["status"] == {"phase": "Ready", "other": 1}
+        assert restore(run, tree, **options)["changed"] is False
     finally:
         for plural in ("aparts", "plains"):
             api("delete", "crd", f"{plural}.{group}", "--ignore-not-found", "--wait=false")

@@ -95,11 +95,15 @@ def _answers(cluster: Cluster, namespace: str, name: str) -> bool:
 def ready(cluster: Cluster, namespace: str, name: str) -> bool:
     """Whether a service has a ready endpoint. Raises :class:`ApiError` where the server does not say."""
     path = object_path("discovery.k8s.io/v1", "endpointslices", namespace)
-    return any(
+    if any(
         (endpoint.get("conditions") or {}).get("ready", True)
         for piece in cluster.list(path, {"labelSelector": f"kubernetes.io/service-name={name}"})
         for endpoint in piece.get("endpoints") or []
-    )
+    ):
+        return True
+    # One that only names a host elsewhere never has any.
+    service = cluster.find(object_path("v1", "services", namespace, name))
+    return bool(objects.lookup(service or {}, ("spec", "type")) == "ExternalName")
 
 
 def namespace_labels(name: str, obj: JSON) -> dict[str, str]:

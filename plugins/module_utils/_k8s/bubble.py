@@ -22,7 +22,7 @@ POLICY = "container-dr-bubble"
 _HELD_BACK = {
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": "it would act on the whole cluster",
     "validatingwebhookconfigurations.admissionregistration.k8s.io": "it would act on the whole cluster",
-    "apiservices.apiregistration.k8s.io": "it would act on the whole cluster",
+    kinds.API_SERVICES: "it would act on the whole cluster",
     "ingresses.networking.k8s.io": "a bubble is not exposed",
     "gateways.gateway.networking.k8s.io": "a bubble is not exposed",
     "applications.argoproj.io": "Argo CD would act on it outside the bubble",

@@ -99,7 +99,7 @@ def _error(action: str, target: str, status: int, body: JSON) -> ApiError:
 
 @dataclass(frozen=True)
 class Resource:
-    """One kind that the server serves, from discovery."""
+    """One kind that the server serves, from discovery; ``status_apart``: its status has requests of its own."""
 
     group: str
     version: str
@@ -108,6 +108,7 @@ class Resource:
     namespaced: bool
     verbs: frozenset[str]
     preferred: bool = True
+    status_apart: bool = False
 
     @property
     def api_version(self) -> str:

@@ -10,7 +10,7 @@ has just come or gone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError
@@ -155,6 +155,7 @@ def with_new_definitions(cluster: Cluster, found: Discovery) -> Discovery:
 
 def _resources(document: JSON, api_version: str) -> list[Resource]:
     group, _slash, version = api_version.rpartition("/")
+    names = {str(entry["name"]) for entry in document.get("resources") or []}
     return [
         Resource(
             group=group,
@@ -163,6 +164,7 @@ def _resources(document: JSON, api_version: str) -> list[Resource]:
             kind=str(entry["kind"]),
             namespaced=bool(entry.get("namespaced")),
             verbs=frozenset(entry.get("verbs") or ()),
+            status_apart=f"{entry['name']}/status" in names,
         )
         for entry in document.get("resources") or []
         if "/" not in entry["name"]
@@ -170,15 +172,7 @@ def _resources(document: JSON, api_version: str) -> list[Resource]:
 
 
 def _another_version(resource: Resource) -> Resource:
-    return Resource(
-        resource.group,
-        resource.version,
-        resource.name,
-        resource.kind,
-        resource.namespaced,
-        resource.verbs,
-        preferred=False,
-    )
+    return replace(resource, preferred=False)
 
 
 def of_crd(definition: JSON) -> list[Resource]:
@@ -195,6 +189,7 @@ def of_crd(definition: JSON) -> list[Resource]:
             namespaced=spec.get("scope") == "Namespaced",
             verbs=frozenset({"create", "delete", "get", "list", "patch", "update", "watch"}),
             preferred=number == 0,
+            status_apart="status" in (version.get("subresources") or {}),
         )
         for number, version in enumerate(served)
     ]

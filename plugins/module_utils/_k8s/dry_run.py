@@ -96,6 +96,7 @@ def _create(cluster: Cluster, step: Step, namespace: str) -> None:
 def _questions(plan: Plan) -> Iterator[Step]:
     coming = {step.identity.name for step in plan.steps if step.key == kinds.CRDS and step.action is Action.CREATE}
     for step in plan.steps:
-        # What a definition of this very plan will serve cannot be asked about yet.
-        if step.action is Action.CREATE and step.key not in coming and step.resource is not None:
+        # What a definition or an API of this very plan will serve cannot be asked about yet.
+        known = step.key not in coming and not step.awaits
+        if step.action is Action.CREATE and known and step.resource is not None:
             yield step

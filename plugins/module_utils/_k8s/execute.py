@@ -45,11 +45,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step impo
 _ESTABLISHED_WITHIN = 60.0
 _GONE_WITHIN = 120.0
 _WEBHOOK_WITHIN = 90.0
+_API_WITHIN = 90.0
 _ATTEMPTS = 6
 # The server will not have the object, now or later.
 _REFUSALS = frozenset({400, 403, 405, 413, 422})
 # As soon as they exist the server calls the service behind them.
-_NEED_BACKENDS = ("webhookconfigurations.admissionregistration.k8s.io", "apiservices.apiregistration.k8s.io")
+_NEED_BACKENDS = ("webhookconfigurations.admissionregistration.k8s.io", kinds.API_SERVICES)
 
 
 class _Execution:
@@ -65,6 +66,8 @@ class _Execution:
         self.lock = threading.Lock()
         # Old uid of a captured object to its new one at the target.
         self.uids: dict[str, str] = {}
+        # Registrations of APIs that were waited for, and why one did not come.
+        self.apis: dict[str, str] = {}
         # Those of them that anything belongs to.
         self.owners = frozenset(str(owner.get("uid")) for step in plan.steps for owner in step.owners)
 
@@ -83,7 +86,7 @@ class _Execution:
         total, done = len(steps), 0
         self.progress.update("wave", wave.title, "running", done=0, total=total, unit="objects")
         for _depth, members in groupby(steps, key=lambda step: step.depth):
-            batch = list(members)
+            batch = self._reachable(list(members))
             for outcome in pool.each(batch, self._write, workers=self.workers, fail_fast=self.fail_fast):
                 if outcome.error is not None:
                     self._failed(outcome.item, outcome.error)
@@ -101,6 +104,19 @@ class _Execution:
             "wave", wave.title, "failed" if failed else "done", done=total - failed, total=total, unit="objects"
         )
         return not (failed and self.fail_fast)
+
+    def _reachable(self, batch: list[Step]) -> list[Step]:
+        """Wait for the APIs that the steps need; without them they are blocked, and the others go on."""
+        wanted = {step.awaits: step for step in batch if step.awaits and step.awaits not in self.apis}
+        for outcome in pool.each(wanted.values(), self._api, workers=self.workers):
+            if outcome.error is not None:
+                raise outcome.error
+            self.apis[outcome.item.awaits] = outcome.value or ""
+        for step in batch:
+            why = self.apis.get(step.awaits)
+            if why:
+                step.decide(Action.BLOCKED, why, "seen")
+        return [step for step in batch if step.action in WRITES]
 
     def _failed(self, step: Step, error: Exception) -> None:
         if not isinstance(error, MusterError) or isinstance(error, LockLost):
@@ -141,6 +157,9 @@ class _Execution:
             step.changed, step.msg = True, "fields given back to their owners"
         elif step.only_links:
             self._relink(step)
+        elif step.only_status:
+            self._status(step, self.cluster.get(step.path))
+            step.msg = "status given back" if step.changed else "nothing to change"
         elif step.action is Action.UPDATE:
             self._update(step)
         elif step.action is Action.RECREATE:
@@ -235,6 +254,14 @@ class _Execution:
             return answer
         return statuses.put_back(self.cluster, step.path, step.body, answer, manager=step.author.manager)
 
+    def _status(self, step: Step, live: JSON) -> None:
+        status, manager = step.body["status"], step.author.manager
+        answer = statuses.write(self.cluster, step.path, status, manager=manager)
+        step.changed |= answer["metadata"].get("resourceVersion") != live["metadata"].get("resourceVersion")
+        self._born(step, answer)
+        if not step.ours:
+            self._give_back(step, answer)
+
     def _recreate(self, step: Step) -> None:
         if step.live is None:
             # Deleted already, by an attempt whose answer was lost after that.
@@ -268,6 +295,9 @@ class _Execution:
         metadata = {"ownerReferences": [*others, *links], "resourceVersion": live["metadata"]["resourceVersion"]}
         answer = self.cluster.patch(step.path, {"metadata": metadata})
         step.changed, step.msg = True, "linked to its owner"
+        if step.only_status:
+            self._status(step, answer)
+            return
         self._born(step, answer)
         self._give_back(step, answer)
 
@@ -347,6 +377,32 @@ class _Execution:
                     if time.monotonic() > end:
                         raise
                     time.sleep(0.2)
+
+    def _api(self, step: Step) -> str:
+        """Wait until the API that serves the step's object answers; why it does not, or nothing."""
+        registration = objects.Identity("", kinds.API_SERVICES, step.awaits)
+        made = next((one for one in self.plan.steps if one.identity == registration), None)
+        if made is None or ((made.failed or made.action is Action.BLOCKED) and made.live is None):
+            return foresight.unmade(str(registration))
+        said = ""
+
+        def available(current: JSON | None) -> bool:
+            nonlocal said
+            for one in objects.lookup(current or {}, ("status", "conditions")) or []:
+                if one.get("type") == "Available":
+                    ready = bool(one.get("status") == "True")
+                    said = "" if ready else str(one.get("message") or one.get("reason") or "")
+                    return ready
+            return False
+
+        what = f"{registration} to become available"
+        version = f"{step.awaits.partition('.')[2]}/{step.awaits.partition('.')[0]}"
+        try:
+            self._wait(made.path, available, timeout=_API_WITHIN, what=what, interval=0.5)
+            self.cluster.get(f"/apis/{version}", action="discover")
+        except (ApiError, Incomplete) as error:
+            return f"its API {version}, which this restore brings, does not become available: {said or error.reason}"
+        return ""
 
     def _answered(self, step: Step) -> None:
         """A webhook or API service whose backend does not answer would stop the cluster: wait for an endpoint."""

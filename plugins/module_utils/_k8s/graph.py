@@ -17,7 +17,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import ki
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.references import Reference
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import Step
 
-_API_SERVICES = "apiservices.apiregistration.k8s.io"
 # Everything else stands on them, so nobody may move them.
 _FIXED = frozenset({kinds.NAMESPACES, kinds.CRDS})
 
@@ -80,7 +79,7 @@ class _Graph:
             self.firm[barrier] = {*members, *([above] if above is not None else [])}
 
     def _references(self) -> None:
-        if not any(step.references or not kinds.built_in(step.key) for step in self.steps):
+        if not any(step.references or step.awaits or not kinds.built_in(step.key) for step in self.steps):
             return
         index: dict[tuple[str, str, str], int] = {}
         for number, step in enumerate(self.steps):
@@ -99,6 +98,9 @@ class _Graph:
                     found = index.get((reference.key, "", reference.name))
                 if found is not None and found != number:
                     self.soft.setdefault(number, set()).add(found)
+            registration = index.get((kinds.API_SERVICES, "", step.awaits)) if step.awaits else None
+            if registration is not None:
+                self.firm.setdefault(number, set()).add(registration)
 
     def before(self, node: int) -> list[int]:
         return sorted(self.firm.get(node, set()) | self.soft.get(node, set()))
@@ -186,4 +188,4 @@ class _Graph:
 def _server(step: Step) -> Iterator[Reference]:
     """A custom resource of an aggregated API needs the registration of that API."""
     if step.resource is not None and not kinds.built_in(step.key):
-        yield Reference(_API_SERVICES, "", f"{step.resource.version}.{step.resource.group}")
+        yield Reference(kinds.API_SERVICES, "", f"{step.resource.version}.{step.resource.group}")

@@ -44,6 +44,11 @@ class ImageNames:
                 by_user[f"{user} {image['name']}"] = target
         return cls(targets, by_user, PULL_SECRET if registry and login else None)
 
+    @property
+    def mapped(self) -> frozenset[str]:
+        """Every image as it is named at the target's registry."""
+        return frozenset(self.targets.values()) | frozenset(self.by_user.values())
+
     def rewrite(self, key: str, obj: JSON) -> list[str]:
         """Point the containers of one object at the target's registry, in place, and say what was done."""
         if not self.targets and self.pull_secret is None:
@@ -61,7 +66,8 @@ class ImageNames:
     def _pods(self, key: str, obj: JSON, spec: JSON) -> list[str]:
         where = objects.identity(key, obj)
         plain = key.partition(".")[0]
-        done, left = 0, 0
+        done = 0
+        left: list[str] = []
         for container in objects.containers(spec):
             name = str(container.get("image") or "")
             user = f"{where.namespace}/{plain}/{where.name}:{container.get('name')} {name}"
@@ -70,13 +76,18 @@ class ImageNames:
                 container["image"] = target
                 done += 1
             else:
-                left += 1
+                left.append(name)
                 if name:
                     self.unknown.add(name)
         if self.pull_secret and done:
             # The old logins are of the old registry; they stay only for images that are still pulled from there.
             spec["imagePullSecrets"] = _first(self.pull_secret, spec.get("imagePullSecrets") if left else None)
-        return [f"{done} images taken from the target's registry"] if done else []
+        notes = [f"{done} images taken from the target's registry"] if done else []
+        if self.targets:
+            # To ask registries of the world is not for a restore.
+            names = sorted({name for name in left if name})
+            notes += [f"image {name} stays as written; that it can be pulled is assumed" for name in names]
+        return notes
 
     def _custom(self, value: Any) -> int:
         """In custom resources a known name under the key ``image`` is an image."""

@@ -96,6 +96,7 @@ POD_SPECS: dict[str, tuple[str, ...]] = {
 }
 
 CRDS = "customresourcedefinitions.apiextensions.k8s.io"
+API_SERVICES = "apiservices.apiregistration.k8s.io"
 PVCS = "persistentvolumeclaims"
 PVS = "persistentvolumes"
 NAMESPACES = "namespaces"

@@ -77,7 +77,7 @@ _WAVES = {
     "horizontalpodautoscalers.autoscaling": Wave.BUDGETS,
     "mutatingwebhookconfigurations.admissionregistration.k8s.io": Wave.WEBHOOKS,
     "validatingwebhookconfigurations.admissionregistration.k8s.io": Wave.WEBHOOKS,
-    "apiservices.apiregistration.k8s.io": Wave.WEBHOOKS,
+    kinds.API_SERVICES: Wave.WEBHOOKS,
 }
 
 

@@ -13,23 +13,33 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import WRITES, Action, Step
 
 _REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+# A verb, such as ``patch`` or ``patch/status``, what it is done to, and in which namespace.
 Question = tuple[str, Resource, str]
+_STATUS = "patch/status"
 
 
 def _verbs(step: Step) -> tuple[str, ...]:
+    apart = step.resource is not None and step.resource.status_apart
+    if step.only_part:
+        # Fields are given back by a patch of the object itself.
+        return ("patch", _STATUS) if step.only_status and apart else ("patch",)
+    # Where a kind does not serve it apart, it is written with the object.
+    status = (_STATUS,) if step.has_status and apart else ()
     if step.action is Action.RECREATE:
-        return ("delete", "create")
+        return ("delete", "create", *status)
     if step.action is Action.UPDATE:
-        return ("patch",) if step.merges or step.only_links or step.only_owners else ("update",)
+        return ("patch" if step.merges else "update", *status)
     # Applying creates by a patch; a second request gives fields back by one.
-    return ("create",) if step.author.whole and not step.author.applies else ("create", "patch")
+    return ("create", *status) if step.author.whole and not step.author.applies else ("create", "patch", *status)
 
 
 def _allowed(cluster: Cluster, verb: str, resource: Resource | None, namespace: str) -> bool | None:
+    verb, _slash, part = verb.partition("/")
     attributes = {
         "verb": verb,
         "group": resource.group if resource else "*",
         "resource": resource.name if resource else "*",
+        "subresource": part,
         "namespace": namespace,
     }
     body = {
@@ -68,8 +78,10 @@ def block_denied(cluster: Cluster, steps: Iterable[Step], *, workers: int) -> No
         if answers.get((verb, resource, "")) is not False or answers.get((verb, resource, namespace)) is not False:
             continue
         where = f" in namespace {namespace}" if namespace else ""
+        plain, _slash, part = verb.partition("/")
+        what = f"the {part} of {resource.key}" if part else resource.key
         for step in affected:
-            step.decide(Action.BLOCKED, f"the identity in use may not {verb} {resource.key}{where}", "seen")
+            step.decide(Action.BLOCKED, f"the identity in use may not {plain} {what}{where}", "seen")
 
 
 def _answers(cluster: Cluster, questions: list[Question], workers: int) -> dict[Question, bool | None]:

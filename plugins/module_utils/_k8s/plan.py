@@ -73,6 +73,15 @@ class Plan:
     target: Target
 
 
+@dataclass(frozen=True)
+class _Served:
+    """How objects of one version of a kind are written: by which resource, after what, or why they cannot be."""
+
+    resource: Resource | None = None
+    obstacle: str = ""
+    awaits: str = ""
+
+
 class _Planning:
     def __init__(self, cluster: Cluster, captured: Iterable[Captured], wishes: Wishes, workers: int) -> None:
         self.cluster = cluster
@@ -83,15 +92,23 @@ class _Planning:
         self.target = Target(cluster, self.found, workers=workers)
         self.warnings: list[str] = []
         self.sources: set[str] = set()
-        self.captured_namespaces: dict[str, Captured] = {}
+        self.captured_namespaces: dict[str, list[Captured]] = {}
         # Resources that the restored definitions will make.
         self.coming: dict[str, list[Resource]] = {}
-        self.resources: dict[tuple[str, str], tuple[Resource | None, str]] = {}
+        self.api_services: list[Captured] = []
+        self.resources: dict[tuple[str, str], _Served] = {}
         self.uids = self._survey()
         groups = {resource.group for resource in self.found.resources}
         groups |= {resource.group for resources in self.coming.values() for resource in resources}
+        groups |= {_api_of(one.obj).rpartition("/")[0] for one in self.api_services}
         self.transformer = transform.Transformer(wishes, captured, self._cluster_scoped, groups)
         self.keep_node_ports = self.transformer.keep_node_ports
+        # API versions that programs of this very restore will serve, and by which registration.
+        self.apis = {
+            _api_of(one.obj): one.identity.name
+            for one in self.api_services
+            if self.transformer.skip_reason(one.key, one.obj, self.uids) is None
+        }
 
     def _survey(self) -> frozenset[str]:
         """A first pass over the objects, which are too many to be kept: what the plan must know of all of them."""
@@ -99,7 +116,8 @@ class _Planning:
         for one in self.captured:
             identity = one.identity
             if one.key == kinds.NAMESPACES:
-                self.captured_namespaces[self.wishes.namespaces.target(identity.name)] = one
+                name = self.wishes.namespaces.target(identity.name)
+                self.captured_namespaces.setdefault(name, []).append(one)
             if not self.wishes.wants(one.key):
                 continue
             uids.add(str(one.obj["metadata"].get("uid")))
@@ -110,6 +128,8 @@ class _Planning:
                 resources = discovery.of_crd(definitions.convert(one.key, one.obj) or one.obj)
                 if resources:
                     self.coming[resources[0].key] = resources
+            elif one.key == kinds.API_SERVICES:
+                self.api_services.append(one)
         return frozenset(uids)
 
     def _cluster_scoped(self, key: str) -> dict[str, JSON]:
@@ -178,7 +198,8 @@ class _Planning:
                 if above is None:
                     step.transforms.append(f"owner {owner.get('kind')} {owner.get('name')} is not restored: unlinked")
                     continue
-                if step.live is None or above.live is None or step.action is not Action.KEEP:
+                equal = step.action is Action.KEEP or step.only_status
+                if step.live is None or above.live is None or not equal:
                     continue
                 uid = above.live["metadata"]["uid"]
                 if uid in {link.get("uid") for link in objects.owners(step.live)}:
@@ -199,7 +220,7 @@ class _Planning:
             with_others |= mine
             if not mine:
                 continue
-            if step.action is Action.KEEP and step.live is not None:
+            if (step.action is Action.KEEP or step.only_status) and step.live is not None:
                 step.decide(Action.UPDATE, "its owner is recreated; it is linked to the new one")
                 step.only_links = True
         for step in steps:
@@ -219,10 +240,10 @@ class _Planning:
         obj = converted or one.obj
         served = key, str(obj.get("apiVersion"))
         if served not in self.resources:
-            self.resources[served] = self._resource(*served)
-        resource, obstacle = self.resources[served]
-        if obstacle:
-            return Step(moved, Action.BLOCKED, obstacle, wave, sure="seen")
+            self.resources[served] = self._resource(*served, str(obj.get("kind")), bool(moved.namespace))
+        way = self.resources[served]
+        if way.obstacle:
+            return Step(moved, Action.BLOCKED, way.obstacle, wave, sure="seen")
         metadata = obj["metadata"]
         managed = metadata.get("managedFields") or []
         source_uid, owners = str(metadata.get("uid") or ""), objects.owners(obj)
@@ -239,7 +260,8 @@ class _Planning:
             "it is not there",
             wave,
             text=objects.canonical(obj),
-            resource=resource,
+            resource=way.resource,
+            awaits=way.awaits,
             source_uid=source_uid,
             owners=owners,
             references=references.of(key, obj),
@@ -248,18 +270,23 @@ class _Planning:
             author=ownership.Author(whole=False) if key == kinds.NAMESPACES else ownership.author(managed, obj),
             managed=objects.canonical_list(managed),
             policy=self.wishes.existing(key),
-            has_status="status" in obj,
+            has_status=bool(obj.get("status")),
         )
 
-    def _resource(self, key: str, api_version: str) -> tuple[Resource | None, str]:
+    def _resource(self, key: str, api_version: str, kind: str, namespaced: bool) -> _Served:
         served = self.found.versions(key) or self.coming.get(key, [])
         for resource in served:
             if resource.api_version == api_version:
-                return resource, ""
+                return _Served(resource)
         if served:
             versions = ", ".join(resource.api_version for resource in served)
-            return None, f"it was captured as {api_version}; the target serves {versions}"
-        return None, f"the target does not serve {api_version} {key}"
+            return _Served(obstacle=f"it was captured as {api_version}; the target serves {versions}")
+        if api_version in self.apis:
+            group, _slash, version = api_version.rpartition("/")
+            name = key.partition(".")[0]
+            resource = Resource(group, version, name, kind, namespaced, frozenset({"create", "get", "list"}))
+            return _Served(resource, awaits=self.apis[api_version])
+        return _Served(obstacle=f"the target does not serve {api_version} {key}")
 
     # -- namespaces and what we put into them -------------------------------------------------------------------
 
@@ -281,10 +308,10 @@ class _Planning:
         chosen = {step.identity.name for step in steps if step.key == kinds.NAMESPACES}
         bare: JSON = {"apiVersion": "v1", "kind": "Namespace"}
         return [
-            self._step(
-                self.captured_namespaces.get(name) or Captured(kinds.NAMESPACES, {**bare, "metadata": {"name": name}})
-            )
+            self._step(one)
             for name in sorted(targets - chosen)
+            for one in self.captured_namespaces.get(name)
+            or [Captured(kinds.NAMESPACES, {**bare, "metadata": {"name": name}})]
         ]
 
     def _ours(self, targets: list[str]) -> list[Step]:
@@ -315,6 +342,7 @@ class _Planning:
 
     def _refuse_twins(self, steps: list[Step]) -> None:
         seen: dict[objects.Identity, Step] = {}
+        stand_ins: dict[str, str] = {}
         ours = {step.identity for step in steps if step.ours}
         for step in list(steps):
             if step.text is None:
@@ -329,21 +357,29 @@ class _Planning:
             if twin is not None:
                 step.decide(Action.SKIP, twin, "seen")
                 step.text = None
+                if other is not None and step.source_uid and other.source_uid:
+                    stand_ins[step.source_uid] = other.source_uid
                 continue
             if other is not None:
-                raise Refused(
-                    "restore",
-                    str(step.identity),
-                    "two captured objects would become this one",
-                    "Map their namespaces to different ones.",
-                )
+                hint = "Map their namespaces to different ones."
+                if not step.identity.namespace:
+                    hint = "Set cluster_suffix to another one, or leave one of them out with exclude_kinds."
+                raise Refused("restore", str(step.identity), "two captured objects would become this one", hint)
             seen[step.identity] = step
+        if stand_ins:
+            # What belongs to the one that is left out belongs to the other now.
+            for step in steps:
+                step.owners = [
+                    {**owner, "uid": stand_ins.get(str(owner.get("uid")), owner.get("uid"))} for owner in step.owners
+                ]
 
     def _lacking(self, steps: list[Step]) -> None:
         """Hold back what could never work because a class that it names is not at the target."""
         coming = {(step.key, step.identity.name) for step in steps if step.action is not Action.BLOCKED}
         for step in steps:
             if step.action not in WRITES or (step.action is Action.UPDATE and not step.differs):
+                continue
+            if step.only_status:
                 continue
             # A volume, and a claim that stays bound to one, need no class, only the name of one.
             bound = step.key == kinds.PVS or any(one.key == kinds.PVS for one in step.references)
@@ -380,6 +416,12 @@ def _bare_default(account: JSON) -> bool:
     metadata = account["metadata"]
     bare = account.keys() <= {"apiVersion", "kind", "metadata"} and metadata.keys() <= {"name", "namespace"}
     return bare and metadata["name"] == "default"
+
+
+def _api_of(registration: JSON) -> str:
+    """The API version that an APIService registers."""
+    spec = registration.get("spec") or {}
+    return f"{spec.get('group')}/{spec.get('version')}"
 
 
 def _foreign(name: str) -> bool:

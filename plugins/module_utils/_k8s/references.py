@@ -178,7 +178,7 @@ _RULES: dict[str, Any] = {
     f"clusterrolebindings.{_RBAC}": _binding,
     "ingresses.networking.k8s.io": _ingress,
     "horizontalpodautoscalers.autoscaling": _autoscaler,
-    "apiservices.apiregistration.k8s.io": _api_service,
+    kinds.API_SERVICES: _api_service,
 }
 
 

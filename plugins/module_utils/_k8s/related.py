@@ -25,7 +25,6 @@ _WEBHOOKS = (
     "mutatingwebhookconfigurations.admissionregistration.k8s.io",
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
 )
-_SERVICES = "apiservices.apiregistration.k8s.io"
 _GATEWAY = "gatewayclasses.gateway.networking.k8s.io"
 
 # In the order in which they are asked for: each may add references that the next ones answer.
@@ -41,7 +40,7 @@ ORDER = (
     _RUNTIME,
     _GATEWAY,
     *_WEBHOOKS,
-    _SERVICES,
+    kinds.API_SERVICES,
     kinds.CRDS,
 )
 
@@ -134,7 +133,7 @@ class References:
             return None
         if key in _WEBHOOKS:
             return "its service is captured" if any(ns in self.namespaces for ns in webhook_namespaces(obj)) else None
-        if key == _SERVICES:
+        if key == kinds.API_SERVICES:
             service = objects.lookup(obj, ("spec", "service")) or {}
             return "its service is captured" if service.get("namespace") in self.namespaces else None
         if key == _SNAPSHOT and obj.get("driver") in self._drivers:
@@ -149,7 +148,7 @@ class References:
 
     def asked(self, key: str) -> bool:
         """Whether objects of the kind can be related at all, so that it is worth a list."""
-        if key in (_BINDINGS, _SERVICES, *_WEBHOOKS):
+        if key in (_BINDINGS, kinds.API_SERVICES, *_WEBHOOKS):
             return True
         return bool(self.names(key)) or (key == _SNAPSHOT and bool(self._drivers))
 

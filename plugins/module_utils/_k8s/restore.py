@@ -25,6 +25,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     bubble,
     dry_run,
     execute,
+    image_check,
     image_names,
     layout,
     mapping,
@@ -46,7 +47,7 @@ _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
-def restore(request: Request) -> dict[str, Any]:
+def restore(request: Request, missing_images: image_check.Missing) -> dict[str, Any]:
     """Plan, and unless in check mode execute; or remove a bubble."""
     params = request.params
     cluster = Cluster.connect(params, workers=params["workers"] + 1)
@@ -58,7 +59,7 @@ def restore(request: Request) -> dict[str, Any]:
     with _reading(params) as point:
         wishes = _wishes(params, point.snapshot)
         made = plan.make(cluster, point, wishes, workers=params["workers"])
-    for text in made.warnings:
+    for text in [*made.warnings, *_check_images(params, made, missing_images)]:
         request.warn(text)
     if request.check_mode:
         dry_run.ask_about_creates(cluster, made, workers=params["workers"])
@@ -176,6 +177,14 @@ def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
         namespace_annotations=_texts(params["namespace_annotations"]),
         namespace_labels=_texts(params["namespace_labels"]),
     )
+
+
+def _check_images(params: Mapping[str, Any], made: plan.Plan, missing: image_check.Missing) -> list[str]:
+    registry = without_empty(params["registry"])
+    if not registry or not params["check_images"]:
+        return []
+    mapped = made.wishes.images.mapped
+    return image_check.foresee(made.steps, registry, mapped, missing, workers=params["workers"])
 
 
 def _texts(values: Mapping[str, Any] | None) -> dict[str, str]:

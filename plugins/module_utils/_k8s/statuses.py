@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import json_patch
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, ApiNotFound, Cluster
 
@@ -23,3 +26,23 @@ def put_back(cluster: Cluster, path: str, wanted: JSON, live: JSON, *, manager: 
     except ApiNotFound:
         # The kind does not serve it apart; what was created is all that there is.
         return live
+
+
+def write(cluster: Cluster, path: str, status: Any, *, manager: str, dry_run: bool = False) -> JSON:
+    """Merge a status into that of the object at ``path``, however its kind serves it, and return how it is then."""
+    body = {"status": status}
+    try:
+        return cluster.patch(f"{path}/status", body, manager=manager, dry_run=dry_run)
+    except ApiNotFound:
+        return cluster.patch(path, body, manager=manager, dry_run=dry_run)
+
+
+def merged(live: JSON, status: Any) -> dict[str, Any]:
+    """The object's status once the wanted one is merged into it."""
+    before: Any = live.get("status")
+    return {"status": json_patch.merged(before if isinstance(before, Mapping) else {}, status)}
+
+
+def lacking(live: JSON, status: Any) -> bool:
+    """Whether the wanted status says anything that the object's own does not."""
+    return bool(status) and not json_patch.same(live.get("status"), merged(live, status)["status"])

@@ -47,8 +47,10 @@ class Step:
     API does not exist yet either). ``concerns`` says in words what will go wrong after the object is written.
 
     Of updates, ``merges`` are those that take nothing away, ``only_owners`` those of equal objects whose fields have
-    to be given back, ``only_links`` those that link to owners. When a step that ``orphans`` is recreated, what
+    to be given back, ``only_links`` those that link to owners, ``only_status`` those of objects that are equal but for
+    a status that is ``status_due``. When a step that ``orphans`` is recreated, what
     belongs to it stays, because it is in the plan, too. One that ``has_status`` gets it back by a request of its own.
+    One that ``awaits`` an APIService of that name is of an API which answers only once that is there.
     """
 
     identity: objects.Identity
@@ -73,6 +75,9 @@ class Step:
     only_links: bool = False
     orphans: bool = False
     has_status: bool = False
+    awaits: str = ""
+    status_due: bool = False
+    only_status: bool = False
     sure: str = "assumed"
     depth: int = 0
     changed: bool = False
@@ -86,6 +91,11 @@ class Step:
     @property
     def path(self) -> str:
         return self._served.path(self.identity.namespace or None, self.identity.name)
+
+    @property
+    def only_part(self) -> bool:
+        """Whether an update leaves alone what the object itself says."""
+        return self.only_owners or self.only_links or self.only_status
 
     @property
     def collection(self) -> str:

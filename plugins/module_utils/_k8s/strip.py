@@ -146,6 +146,9 @@ def comparable(key: str, live: JSON, wanted: JSON, *, keep_node_ports: bool = Tr
     kept = wanted["metadata"].get("finalizers")
     if kept and set(kept) <= set(objects.finalizers(live)):
         reduced["metadata"]["finalizers"] = kept
+    if key == kinds.PVS and objects.lookup(wanted, ("spec", "claimRef")) is None:
+        # It was free when it was captured, and has found its claim since.
+        (reduced.get("spec") or {}).pop("claimRef", None)
     if key == "services":
         asked = {_port_key(port): port for port in (wanted.get("spec") or {}).get("ports") or []}
         for port in (reduced.get("spec") or {}).get("ports") or []:
@@ -417,7 +420,7 @@ _SKIPS: dict[str, Any] = {
     "jobs.batch": _skip_job,
     kinds.PVS: _skip_volume,
     "secrets": _skip_secret,
-    "apiservices.apiregistration.k8s.io": _skip_api_service,
+    kinds.API_SERVICES: _skip_api_service,
     "clusterroles.rbac.authorization.k8s.io": _skip_default,
     "clusterrolebindings.rbac.authorization.k8s.io": _skip_default,
     "roles.rbac.authorization.k8s.io": _skip_default,

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -30,7 +30,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.layout im
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.service_names import ServiceNames
 
 _BINDINGS = "clusterrolebindings.rbac.authorization.k8s.io"
-_API_SERVICES = "apiservices.apiregistration.k8s.io"
 _STORAGE = "storageclasses.storage.k8s.io"
 
 # The objects of a cluster-scoped kind at the target, by name.
@@ -202,14 +201,14 @@ class Transformer:
         classes = self.rules.adjustments.storage_classes
         if key == _STORAGE and classes.get(name, name) != name:
             return f"storage class {classes[name]} stands in for it"
-        if self.names.moving and key == _API_SERVICES:
+        if self.names.moving and key == kinds.API_SERVICES:
             return self._taken_api(name, obj)
         return None
 
     def _taken_api(self, name: str, obj: JSON) -> str | None:
         """An API has one backend in a cluster: a copy must not take it from the original."""
         service = objects.lookup(obj, ("spec", "service")) or {}
-        live = self._look(_API_SERVICES).get(name)
+        live = self._look(kinds.API_SERVICES).get(name)
         there = objects.lookup(live or {}, ("spec", "service")) or {}
         wanted = self.names.target(str(service.get("namespace")))
         if live is None or (there.get("namespace"), there.get("name")) == (wanted, service.get("name")):
@@ -308,14 +307,21 @@ class Transformer:
 def twin_reason(key: str, obj: JSON, other: JSON) -> str | None:
     """Why one of two captured objects that become the same is not needed; ``None`` where one would be lost."""
     if key == kinds.NAMESPACES:
-        lost = [
-            f"{name}={value}"
-            for name, value in objects.labels_of(obj).items()
-            if objects.labels_of(other).get(name) != value and not name.startswith(marks.PREFIX)
-        ]
-        return "another namespace is mapped to it too" + (
-            f"; its labels {', '.join(lost)} are left out" if lost else ""
-        )
-    if objects.essence(obj) == objects.essence(other):
-        return "an equal one is restored in its place"
-    return None
+        labels, notes = objects.labels_of(obj), objects.annotations_of(obj)
+        lost = [f"{name}={labels[name]}" for name in _left_out(labels, objects.labels_of(other))]
+        words = f"; its labels {', '.join(lost)} are left out" if lost else ""
+        lost = _left_out(notes, objects.annotations_of(other))
+        words += f"; its annotations {', '.join(lost)} are left out" if lost else ""
+        return f"another namespace is mapped to it too{words}"
+    # Claims that say the same have each a volume of their own, with data of its own.
+    if key == kinds.PVCS or objects.essence(obj) != objects.essence(other) or obj.get("status") != other.get("status"):
+        return None
+    return "an equal one is restored in its place"
+
+
+def _left_out(values: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
+    return [
+        name
+        for name, value in values.items()
+        if others.get(name) != value and not name.startswith(marks.PREFIX) and name != kinds.LAST_APPLIED
+    ]

@@ -18,13 +18,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     InvalidInput,
     MusterError,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._core.options import without_empty
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import scope
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.selection import Selection
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import workloads
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring, Login
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import connections, workloads
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally, check_whole
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import (
     Place,
@@ -34,7 +33,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.resolve import Ladder, Resolved
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import Endpoint, Transport
 
 Entry = dict[str, Any]
 _PROGRESS_EVERY = 0.5
@@ -103,29 +101,8 @@ def _namespaces(cluster: Cluster, application: Mapping[str, Any]) -> list[str]:
 
 
 def _registries(params: Mapping[str, Any], keyring: Keyring) -> Registries:
-    """Clients for all hosts; the first mention of a host that says more than its name decides how it is reached."""
     named = [params.get("target"), params.get("from"), *(params.get("sources") or []), *(params.get("mirrors") or [])]
-    endpoints: dict[str, Endpoint] = {}
-    for options in [without_empty(entry) for entry in named if entry]:
-        place = Place.parse(str(options["name"]))
-        endpoint = Endpoint(
-            place.host,
-            options.get("ca_cert"),
-            bool(options.get("validate_certs", True)),
-            bool(options.get("plain_http", False)),
-        )
-        if endpoints.get(place.host, Endpoint(place.host)) == Endpoint(place.host):
-            endpoints[place.host] = endpoint
-        if options.get("username"):
-            label = f"the options of registry {place.name}"
-            keyring.add(
-                place.host,
-                Login(str(options["username"]), str(options.get("password") or ""), source=label),
-                place.prefix,
-            )
-        elif options.get("auth_file"):
-            keyring.add_file(str(options["auth_file"]), place.host)
-    return Registries(Transport(endpoints.values()), keyring)
+    return connections.of_options(named, keyring)
 
 
 # -- resolve --------------------------------------------------------------------------------------------------

@@ -84,6 +84,15 @@ class Registry:
         manifest = self.manifest(repository, tag)
         return manifest.digest if manifest else None
 
+    def has_manifest(self, repository: str, digest: str) -> bool:
+        """Whether the repository holds the manifest of that digest, its blobs aside."""
+        task = Task("look for", f"manifest {self._name(repository, digest)}")
+        answer = self._call("HEAD", repository, f"manifests/{digest}", task, headers={"Accept": ACCEPT})
+        if answer.status == 404:
+            return False
+        self._expect(answer, task, 200)
+        return True
+
     def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> bool:
         """Store a manifest's bytes under a tag or its digest; true where the registry indexed it as a referrer."""
         task = Task("write", f"manifest {self._name(repository, reference)}")

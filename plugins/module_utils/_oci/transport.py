@@ -171,8 +171,9 @@ class _Host:
 class Transport:
     """Sends requests to any host; hosts that were not described are reached by TLS with the system's authorities."""
 
-    def __init__(self, endpoints: Iterable[Endpoint] = ()) -> None:
+    def __init__(self, endpoints: Iterable[Endpoint] = (), *, attempts: int = ATTEMPTS) -> None:
         self._endpoints = {endpoint.host: endpoint for endpoint in endpoints}
+        self._attempts = attempts
         self._hosts: dict[tuple[str, str], _Host] = {}
         self._contexts: dict[Endpoint, ssl.SSLContext] = {}
         self._lock = threading.Lock()
@@ -233,13 +234,13 @@ class Transport:
                     answer.load()
             except BROKEN as error:
                 problem = _explain(error, urlsplit(url).netloc, task)
-                if problem is not None or attempt >= ATTEMPTS:
+                if problem is not None or attempt >= self._attempts:
                     raise problem or unreachable(error, urlsplit(url).netloc, task) from None
                 time.sleep(backoff(attempt))
                 continue
             except ValueError as error:
                 raise Unavailable(task.action, task.target, str(error)) from None
-            if answer.status not in RETRY_STATUS or attempt >= ATTEMPTS:
+            if answer.status not in RETRY_STATUS or attempt >= self._attempts:
                 return answer
             pause = retry_after(answer)
             if pause is not None and pause > MAX_WAIT:

@@ -58,6 +58,7 @@ BUILT_IN = [
         False,
     ),
     ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False),
+    ("apiregistration.k8s.io", "v1", "apiservices", "APIService", False),
 ]
 
 
@@ -68,6 +69,7 @@ class ApiServer:
     ``reads`` records path and query of every GET. ``before_read`` is called with both and may change the state, or
     answer instead with a status and a reason. ``unannounced`` are groups that are served and missing in ``/apis``.
     After ``die_after`` writes it takes no more; of every ``lose_every`` writes it loses the answer to one that it did.
+    ``aggregated`` has kinds by the APIService that serves them; any other APIService is not available.
     Writing an object of ``refused`` (``ledger/configmaps/a``) is forbidden, as by an admission webhook.
     """
 
@@ -82,6 +84,7 @@ class ApiServer:
     reads: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     before_read: Callable[[str, dict[str, str]], tuple[int, str] | None] = lambda _path, _query: None
     unannounced: set[str] = field(default_factory=set)
+    aggregated: dict[str, tuple[str, str, str, str, bool]] = field(default_factory=dict)
     die_after: int | None = None
     lose_every: int = 0
     version: int = 0
@@ -123,6 +126,11 @@ class ApiServer:
                 entry = (spec["group"], version["name"], spec["names"]["plural"], spec["names"]["kind"], namespaced)
                 if entry not in self.kinds:
                     self.kinds.append(entry)
+        if place[0].startswith("apiservices"):
+            served = self.aggregated.get(place[2])
+            self.kinds += [served] if served and served not in self.kinds else []
+            condition = {"type": "Available", "status": "True" if served else "False", "message": "nobody there"}
+            obj["status"] = {"conditions": [condition]}
         return obj
 
     # -- requests -----------------------------------------------------------------------------------------------

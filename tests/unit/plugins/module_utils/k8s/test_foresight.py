@@ -19,6 +19,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     quota,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Resource
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pod_resources import Filled
 
 
 @pytest.mark.parametrize(
@@ -45,15 +46,134 @@ def pod(**container: Any) -> dict[str, Any]:
 
 def test_a_quota_counts_objects_and_what_pods_ask_for() -> None:
     hard = {"pods": "2", "requests.cpu": "1", "limits.memory": "1Gi"}
-    one = quota.quota_of({"metadata": {"name": "q"}, "spec": {"hard": hard}, "status": {"used": {"pods": "1"}}})
-    assert one is not None
+    one = quota.quota_of({"metadata": {"name": "q"}, "status": {"hard": hard, "used": {"pods": "1"}}})
     small = quota.usage("pods", pod(resources={"requests": {"cpu": "600m"}, "limits": {"memory": "100Mi"}}))
     assert one.refuses(small) is None
     one.take(small)
     assert one.refuses(small) == "quota q allows 2 pods, 2 are used, it needs 1"
     assert quota.usage("services", {"spec": {"type": "NodePort", "ports": [{}, {}]}})["services.nodeports"] == 2
-    scoped = {"metadata": {"name": "s"}, "spec": {"hard": hard, "scopes": ["Terminating"]}}
-    assert quota.quota_of(scoped) is None
+    # What the server has not counted yet it does not judge by.
+    fresh = quota.quota_of({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}})
+    assert fresh.refuses(small) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "obj", "taken"),
+    [
+        ("deployments.apps", {}, {"count/deployments.apps": 1}),
+        ("things.example.com", {}, {"count/things.example.com": 1}),
+        ("secrets", {}, {"count/secrets": 1, "secrets": 1}),
+        ("services", {"spec": {"ports": [{}]}}, {"count/services": 1, "services": 1}),
+        (
+            "services",
+            {
+                "spec": {
+                    "type": "LoadBalancer",
+                    "allocateLoadBalancerNodePorts": False,
+                    "ports": [{}, {"nodePort": 30001}],
+                }
+            },
+            {"count/services": 1, "services": 1, "services.loadbalancers": 1, "services.nodeports": 1},
+        ),
+        (
+            "persistentvolumeclaims",
+            {"spec": {"storageClassName": "fast", "resources": {"requests": {"storage": "1500m"}}}},
+            {
+                "count/persistentvolumeclaims": 1,
+                "persistentvolumeclaims": 1,
+                "requests.storage": 2,
+                "fast.storageclass.storage.k8s.io/requests.storage": 2,
+                "fast.storageclass.storage.k8s.io/persistentvolumeclaims": 1,
+            },
+        ),
+        (
+            "persistentvolumeclaims",
+            {"spec": {"resources": {"requests": {"storage": "1"}}}},
+            {
+                "count/persistentvolumeclaims": 1,
+                "persistentvolumeclaims": 1,
+                "requests.storage": 1,
+                "usual.storageclass.storage.k8s.io/requests.storage": 1,
+                "usual.storageclass.storage.k8s.io/persistentvolumeclaims": 1,
+            },
+        ),
+        (
+            "pods",
+            {
+                "spec": {
+                    "runtimeClassName": "kata",
+                    "containers": [{"resources": {"limits": {"cpu": "1"}}}],
+                    "initContainers": [
+                        {"restartPolicy": "Always", "resources": {"requests": {"cpu": "1", "example.com/gpu": "1"}}},
+                        {"resources": {"requests": {"cpu": "3"}}},
+                    ],
+                }
+            },
+            {
+                "count/pods": 1,
+                "pods": 1,
+                "cpu": Decimal("4.5"),
+                "requests.cpu": Decimal("4.5"),
+                "limits.cpu": Decimal("1.5"),
+                "requests.example.com/gpu": 1,
+            },
+        ),
+    ],
+)
+def test_what_an_object_takes_from_a_quota(key: str, obj: dict[str, Any], taken: dict[str, Any]) -> None:
+    filled = Filled(storage_class="usual", overheads={"kata": {"cpu": Decimal("0.5")}})
+    assert {name: amount for name, amount in quota.usage(key, obj, filled).items() if amount} == taken
+
+
+ASKING = pod(resources={"requests": {"cpu": "1"}})["spec"]
+ACROSS = {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"podAffinityTerm": {}}]}}
+ACROSS_ALL = {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"namespaceSelector": {}}]}}
+
+
+@pytest.mark.parametrize(
+    ("scope", "key", "spec", "counts"),
+    [
+        ("Terminating", "pods", {"activeDeadlineSeconds": 0}, True),
+        ("Terminating", "pods", {}, False),
+        ("NotTerminating", "pods", {}, True),
+        ("BestEffort", "pods", {}, True),
+        ("BestEffort", "pods", ASKING, False),
+        ("NotBestEffort", "pods", ASKING, True),
+        ("PriorityClass", "pods", {"priorityClassName": "high"}, True),
+        ("PriorityClass", "pods", {}, True),
+        ("PriorityClass In low", "pods", {}, True),
+        ("PriorityClass In high,higher", "pods", {"priorityClassName": "high"}, True),
+        ("PriorityClass In high", "pods", {}, False),
+        ("PriorityClass NotIn high", "pods", {"priorityClassName": "high"}, False),
+        ("PriorityClass NotIn high", "pods", {}, True),
+        ("PriorityClass DoesNotExist", "pods", {}, False),
+        ("CrossNamespacePodAffinity", "pods", {"affinity": ACROSS}, False),
+        ("CrossNamespacePodAffinity", "pods", {"affinity": ACROSS_ALL}, True),
+        ("Terminating", "secrets", {}, False),
+        ("BestEffort", "persistentvolumeclaims", {}, False),
+        ("VolumeAttributesClass In gold", "persistentvolumeclaims", {"volumeAttributesClassName": "gold"}, None),
+        ("VolumeAttributesClass In gold", "persistentvolumeclaims", {}, False),
+        ("OfTheFuture", "pods", {}, None),
+    ],
+)
+def test_a_scoped_quota_counts_what_the_server_counts(
+    scope: str, key: str, spec: dict[str, Any], counts: bool | None
+) -> None:
+    name, *more = scope.split()
+    expression = {"scopeName": name, **dict(zip(("operator", "values"), more, strict=False))}
+    if "values" in expression:
+        expression["values"] = str(expression["values"]).split(",")
+    given = {"scopeSelector": {"matchExpressions": [expression]}} if more else {"scopes": [name]}
+    one = quota.quota_of({"metadata": {"name": "q"}, "spec": given})
+    assert one.counts(key, spec, Filled(priority_class="low")) is counts
+
+
+def test_a_quota_of_compute_wants_every_container_to_speak() -> None:
+    one = quota.quota_of({"metadata": {"name": "q"}, "status": {"hard": {"requests.cpu": "4", "limits.memory": "1Gi"}}})
+    assert one.demands(ASKING) == "quota q wants to know limits.memory of container c"
+    filled = Filled(({"type": "Container", "default": {"memory": "1Mi"}},))
+    assert one.demands(ASKING, filled) is None
+    assert "limits.memory, requests.cpu" in str(one.demands(pod()["spec"]))
 
 
 def limited(*limits: dict[str, Any]) -> list[dict[str, Any]]:

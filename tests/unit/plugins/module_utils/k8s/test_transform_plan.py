@@ -104,6 +104,86 @@ def test_two_namespaces_become_one_and_nothing_is_lost(server: ApiServer) -> Non
         make(server, objs("other"), {"a": "x", "b": "x"})
 
 
+def test_claims_of_two_namespaces_are_never_one(server: ApiServer) -> None:
+    """They may say the same; their data is not the same."""
+
+    def claims() -> list[tuple[str, dict[str, Any]]]:
+        key = "persistentvolumeclaims"
+        return [(key, thing("PersistentVolumeClaim", "data", name, spec={})) for name in ("a", "b")]
+
+    with pytest.raises(Refused, match="x/persistentvolumeclaims/data"):
+        make(server, claims(), {"a": "x", "b": "x"})
+    assert len([one for one in make(server, claims(), {"a": "x"}).steps if one.key != "namespaces"]) == 2
+    server.kinds.append(("example.com", "v1", "things", "Thing", True))
+
+    def stateful(value: str) -> list[tuple[str, dict[str, Any]]]:
+        more = {"version": "example.com/v1", "spec": {}}
+        return [
+            ("things.example.com", thing("Thing", "t", name, status={"at": at}, **more))
+            for name, at in (("a", "1"), ("b", value))
+        ]
+
+    with pytest.raises(Refused, match=r"x/things\.example\.com/t"):
+        make(server, stateful("2"), {"a": "x", "b": "x"}, status=("things.*",))
+    for value, status in (("1", ("things.*",)), ("2", ())):
+        assert "skip" in str(found(make(server, stateful(value), {"a": "x", "b": "x"}, status=status)))
+
+
+def test_what_belonged_to_one_of_two_equal_objects_belongs_to_the_other(server: ApiServer) -> None:
+    objs = []
+    for name in ("a", "b"):
+        owner = thing("ConfigMap", "owner", name)
+        link = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner["metadata"]["uid"]}
+        owned = thing("ConfigMap", f"of-{name}", name, metadata={"ownerReferences": [link]})
+        objs += [("configmaps", owner), ("configmaps", owned)]
+    made = make(server, objs, {"a": "x", "b": "x"})
+    links = {step.identity.name: [one["uid"] for one in step.owners] for step in made.steps if step.owners}
+    assert links == {"of-a": ["a-ConfigMap-owner"], "of-b": ["a-ConfigMap-owner"]}
+    assert not [step for step in made.steps if "unlinked" in str(step.transforms)]
+
+
+def test_namespaces_that_were_not_chosen_lose_nothing_unnamed(server: ApiServer) -> None:
+    objs = [
+        ("namespaces", thing("Namespace", "a", "", metadata={"labels": {"team": "a"}})),
+        ("namespaces", thing("Namespace", "b", "", metadata={"annotations": {"contact": "b", "same": "s"}})),
+        *(("configmaps", thing("ConfigMap", f"of-{name}", name)) for name in ("a", "b")),
+    ]
+    cluster = Cluster.connect({"host": server.url})
+    names = mapping.NamespaceMapping({"a": "x", "b": "x"})
+    wishes = plan.Wishes(point="p", namespaces=names, include_kinds=["configmaps"])
+    made = plan.make(cluster, [Captured(*one) for one in objs], wishes)
+    reasons = [step.reason for step in made.steps if step.key == "namespaces"]
+    assert reasons == [
+        "it is not there",
+        "another namespace is mapped to it too; its annotations contact, same are left out",
+    ]
+
+
+def test_a_copy_never_takes_the_name_of_another_object_of_the_point(server: ApiServer) -> None:
+    """The copy of `reader` would be called as another captured binding is."""
+    key = "clusterrolebindings.rbac.authorization.k8s.io"
+
+    def binding(name: str, namespace: str) -> tuple[str, dict[str, Any]]:
+        more = {"roleRef": {"kind": "ClusterRole", "name": name}, "version": "rbac.authorization.k8s.io/v1"}
+        subjects = [{"kind": "ServiceAccount", "name": "s", "namespace": namespace}]
+        return key, thing("ClusterRoleBinding", name, "", subjects=subjects, **more)
+
+    def objs() -> list[tuple[str, dict[str, Any]]]:
+        return [binding("reader", "a"), binding("reader-x", "elsewhere"), ("configmaps", thing("ConfigMap", "c"))]
+
+    with pytest.raises(Refused, match=r"reader-x: two captured objects.*cluster_suffix"):
+        make(server, objs(), {"a": "x"})
+    assert len([one for one in make(server, objs(), {"a": "x"}, suffix="copy").steps if one.key == key]) == 2
+
+
+def test_a_transform_cannot_make_one_of_two(server: ApiServer) -> None:
+    objs = [("configmaps", thing("ConfigMap", name)) for name in ("one", "two")]
+    for patch in ({"metadata": {"name": "one"}}, {"metadata": {"namespace": "b"}}):
+        entries = user_transforms.of_option([{"when": {"names": ["two"]}, "merge_patch": patch}])
+        with pytest.raises(InvalidInput, match="must stay"):
+            make(server, objs, {}, transforms=entries)
+
+
 def test_a_static_volume_and_its_claim_need_no_class(server: ApiServer) -> None:
     volume = thing("PersistentVolume", "nfs", "", spec={"persistentVolumeReclaimPolicy": "Retain"})
     claim = thing("PersistentVolumeClaim", "data", spec={"volumeName": "nfs", "storageClassName": "by-hand"})

@@ -1,0 +1,41 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""From what users say about registries to clients of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.options import without_empty
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring, Login
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Place
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import ATTEMPTS, Endpoint, Transport
+
+
+def of_options(named: Iterable[Mapping[str, Any] | None], keyring: Keyring, *, attempts: int = ATTEMPTS) -> Registries:
+    """Clients for all hosts; the first mention of a host that says more than its name decides how it is reached."""
+    endpoints: dict[str, Endpoint] = {}
+    for options in [without_empty(entry) for entry in named if entry]:
+        place = Place.parse(str(options["name"]))
+        endpoint = Endpoint(
+            place.host,
+            options.get("ca_cert"),
+            bool(options.get("validate_certs", True)),
+            bool(options.get("plain_http", False)),
+        )
+        if endpoints.get(place.host, Endpoint(place.host)) == Endpoint(place.host):
+            endpoints[place.host] = endpoint
+        if options.get("username"):
+            label = f"the options of registry {place.name}"
+            keyring.add(
+                place.host,
+                Login(str(options["username"]), str(options.get("password") or ""), source=label),
+                place.prefix,
+            )
+        elif options.get("auth_file"):
+            keyring.add_file(str(options["auth_file"]), place.host)
+    return Registries(Transport(endpoints.values(), attempts=attempts), keyring)

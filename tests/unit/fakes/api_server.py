@@ -484,9 +484,11 @@ def _status(status: int, reason: str) -> tuple[int, JSON]:
 
 
 @contextmanager
-def running() -> Iterator[ApiServer]:
-    """Serve on a loopback port until the end of the block."""
-    state = ApiServer()
+def running(state: ApiServer | None = None) -> Iterator[ApiServer]:
+    """Serve on a loopback port until the end of the block; a state that was served before comes back where it was."""
+    state = state or ApiServer()
+    port = urlsplit(state.url).port or 0
+    state.ended = False
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -543,7 +545,7 @@ def running() -> Iterator[ApiServer]:
         def log_message(self, format: str, *args: Any) -> None:
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     state.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

@@ -251,6 +251,18 @@ def test_a_server_that_is_gone_is_waited_for() -> None:
     assert waited.seconds < 8
 
 
+def test_a_server_that_restarts_is_waited_for() -> None:
+    with running() as fake:
+        fake.add(deployment(0))
+        background = Background(Cluster.connect({"host": fake.url}), pace=POLLING)
+        eventually(lambda: fake.watches == 5)
+    eventually(lambda: background.looks[-1].server_is_silent)
+    fake.add(deployment(1))
+    with running(fake):
+        waited = background.result()
+    assert (waited.ending, dict(waited.look.silent)) == (Ending.READY, {})
+
+
 def test_workloads_that_may_not_be_listed_are_an_error(server: ApiServer, cluster: Cluster) -> None:
     server.broken[DEPLOYMENTS] = 403
     with pytest.raises(ApiDenied):

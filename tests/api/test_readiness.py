@@ -139,6 +139,28 @@ def test_the_role_is_enough_to_watch_and_to_explain(api: Any, namespace: str, ro
     assert (waited.ending, dict(waited.look.unseen)) == (Ending.READY, {})
 
 
+@pytest.mark.parametrize(
+    ("verb", "resource", "allowed"),
+    [
+        ("get", "pods/log", "yes"),
+        ("create", "pods/exec", "yes"),
+        ("get", "services/proxy", "yes"),
+        ("create", "pods", "yes"),
+        ("create", "secrets", "yes"),
+        ("delete", "namespaces", "yes"),
+        ("list", "secrets", "no"),
+        ("get", "configmaps", "no"),
+        ("patch", "deployments.apps", "no"),
+    ],
+)
+def test_the_role_gives_what_checks_need_and_no_more(
+    api: Any, namespace: str, role: Any, verb: str, resource: str, allowed: str
+) -> None:
+    role(lambda verbs: verbs)
+    said = api("auth", "can-i", verb, resource, "--as=restorer", "-n", namespace, fails=True)
+    assert said.split()[0] == allowed, said
+
+
 def test_who_may_only_list_sees_it_too(api: Any, namespace: str, role: Any) -> None:
     role(lambda verbs: [verb for verb in verbs if verb != "watch"])
     api.apply(deployment(namespace))

@@ -228,16 +228,16 @@ def test_faults_do_not_end_the_waiting(server: ApiServer, cluster: Cluster, stat
     assert (waited.ending, dict(waited.look.silent)) == (Ending.READY, {})
 
 
-def test_what_is_ready_is_not_believed_while_the_server_is_silent(server: ApiServer, cluster: Cluster) -> None:
+def test_what_is_ready_is_not_enough_while_an_api_is_silent(server: ApiServer, cluster: Cluster) -> None:
     server.add(deployment(0))
     background = Background(cluster, pace=POLLING, timeout=3.0)
     eventually(watched(server))
-    with server.lock:
-        server.before_read = lambda _path, _query: (503, "Fault")
-        server.cut()
-        server.objects[("deployments.apps", "ledger", "api")] = deployment(1)
+    server.before_read = lambda path, _query: (503, "Fault") if path.endswith("/things") else None
+    eventually(lambda: bool(background.looks[-1].silent))
+    server.add(deployment(1))
     waited = background.result()
-    assert (waited.ending, waited.look.server_is_silent) == (Ending.TIME_OVER, True)
+    assert (waited.ending, waited.look.waiting) == (Ending.TIME_OVER, [])
+    assert (list(waited.look.silent), waited.look.server_is_silent) == (["things.example.com"], False)
 
 
 def test_a_server_that_is_gone_is_waited_for() -> None:

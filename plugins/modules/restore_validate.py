@@ -18,6 +18,20 @@ description:
     and up commands inside the application, G01 images by digest, I01 to I04 isolation of a drill bubble.
   - Commands run inside the restored pods; nothing is installed in the cluster. The isolation probe is a pod that lives
     for some seconds.
+  - 'Healthy (A01) is what kstatus and C(kubectl rollout status) call so. Deployments, StatefulSets, DaemonSets,
+    ReplicaSets and pods of their own run with all replicas and in their last revision, Jobs have completed, claims are
+    bound, Services have a ready endpoint and one of type C(LoadBalancer) its address, disruption budgets were seen by
+    their controller, and custom resources say so by their conditions (C(Ready) or C(Available), not C(Reconciling),
+    C(Stalled) or C(Failed)); those that say nothing count as healthy. An object whose controller has not seen its last
+    change is not healthy.'
+  - Not waited for are claims of a class that binds at first use while no pod mounts them, Services that select nothing
+    which is meant to run, suspended Jobs and those of CronJobs, and Ingresses and Gateways whose class is not there.
+    The check's C(details) name those of them that are not as they might be.
+  - Pods, workloads, Jobs, claims and EndpointSlices are watched, other kinds are listed every five seconds, as is what
+    the identity may list but not watch. Secrets and ConfigMaps are never read. Faults and restarts of the API server do
+    not end the waiting. The cluster role in C(docs/rbac/validate.yml) is enough for all that this module does.
+  - The waiting ends early when something has failed for good, which is a Job that has failed, a Deployment whose
+    C(progressDeadlineSeconds) are over, or a pod of its own that has failed and is never restarted.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster
@@ -117,6 +131,15 @@ options:
       - How long to wait until the application is healthy, as seconds or as V(10m).
     type: str
     default: 10m
+  ignore:
+    description:
+      - What need not be healthy, as globs of C(KIND/NAME) such as V(jobs.batch/import-*), or of C(KIND) alone such as
+        V(ingresses.networking.k8s.io). A kind without a dot means that of every API group.
+      - What an ignored object owns is ignored too, so V(deployments.apps/batch) means its pods as well.
+      - Ignored objects count for A02, and the details of A01 name them.
+    type: list
+    elements: str
+    default: []
   incident:
     description:
       - The time at which the source was lost, RFC 3339. RPO is counted back from it. Without it, now.
@@ -151,6 +174,7 @@ EXAMPLES = r"""
     point: "{{ chosen.point.document }}"
     namespaces: {shop: shop-drill}
     volumes: "{{ imported.volumes }}"
+    ignore: [jobs.batch/nightly-import]
   register: validated
 """
 
@@ -195,9 +219,142 @@ checks:
       type: str
       sample: ""
     details:
-      description: What else was seen.
+      description:
+        - What else was seen. Each check has its own keys; those below are A01's.
       type: dict
-      sample: {}
+      contains:
+        waiting:
+          description: What is not ready, with the reason; at most 200.
+          type: dict
+          returned: where something is not ready
+          sample: {"Deployment shop/web": 1 of 2 ready}
+        explained:
+          description:
+            - Why the first ten of these are not ready. A workload stands for its pods.
+            - Texts are short, and what looks like a password, a token or a login in a URL is masked.
+          type: list
+          elements: dict
+          returned: where something is not ready
+          contains:
+            kind:
+              description: Kind of the object.
+              type: str
+              sample: Deployment
+            namespace:
+              description: Its namespace; empty where it has none.
+              type: str
+              sample: shop
+            name:
+              description: Its name.
+              type: str
+              sample: web
+            state:
+              description: V(in_progress), or V(failed) where its controller has given up.
+              type: str
+              sample: in_progress
+            reason:
+              description: Why it is not ready.
+              type: str
+              sample: 1 of 2 ready
+            events:
+              description: At most three events of the object and of what it owns, warnings first, then the newest.
+              type: list
+              elements: dict
+              contains:
+                type:
+                  description: V(Warning) or V(Normal).
+                  type: str
+                  sample: Warning
+                reason:
+                  description: Machine-readable reason.
+                  type: str
+                  sample: BackOff
+                message:
+                  description: What happened.
+                  type: str
+                  sample: Back-off restarting failed container
+                about:
+                  description: Kind and name of the object that it is about.
+                  type: str
+                  sample: Pod web-5d4f8-abcde
+                count:
+                  description: How often it was seen.
+                  type: int
+                  sample: 4
+                last_seen:
+                  description: When it was seen last.
+                  type: str
+                  sample: "2026-01-31T04:05:06Z"
+            containers:
+              description: At most five containers that are not as they should be, those that crashed first.
+              type: list
+              elements: dict
+              contains:
+                pod:
+                  description: Name of the pod.
+                  type: str
+                  sample: web-5d4f8-abcde
+                name:
+                  description: Name of the container.
+                  type: str
+                  sample: web
+                state:
+                  description: V(waiting), V(running) or V(terminated).
+                  type: str
+                  sample: waiting
+                reason:
+                  description: Why, in the kubelet's word.
+                  type: str
+                  sample: CrashLoopBackOff
+                message:
+                  description: What the kubelet says.
+                  type: str
+                  sample: back-off 40s restarting failed container
+                exit_code:
+                  description: Exit code of the last instance that ended; none where none did.
+                  type: int
+                  sample: 1
+                restarts:
+                  description: How often it began anew.
+                  type: int
+                  sample: 3
+            logs:
+              description: The last lines of the failing container, at most ten and 2 KiB.
+              type: list
+              elements: dict
+              contains:
+                pod:
+                  description: Name of the pod.
+                  type: str
+                  sample: web-5d4f8-abcde
+                container:
+                  description: Name of the container.
+                  type: str
+                  sample: web
+                previous:
+                  description: Whether the instance before the present one wrote them.
+                  type: bool
+                  sample: true
+                text:
+                  description: The lines.
+                  type: str
+                  sample: "FATAL: cannot reach the database"
+        ignored:
+          description: Objects that O(ignore) left out.
+          type: list
+          elements: str
+          returned: where there are some
+          sample: [Job shop/nightly-import]
+        not_waited_for:
+          description: Objects that are not as they might be and that nobody waits for, with the reason.
+          type: dict
+          returned: where there are some
+          sample: {"PersistentVolumeClaim shop/spare": "class fast binds it when a pod mounts it, and none does"}
+        unseen:
+          description: Kinds that could not be listed, with the reason. The check then ends with V(warn) at best.
+          type: dict
+          returned: where there are some
+          sample: {}
 counts:
   description: Number of checks per result.
   type: dict
@@ -270,6 +427,7 @@ OPTIONS = (
                 },
             },
             "timeout": {"type": "str", "default": "10m"},
+            "ignore": {"type": "list", "elements": "str", "default": []},
             "incident": {"type": "str"},
             "fail_on_verdict": {"type": "bool", "default": True},
         }

@@ -11,6 +11,7 @@ from html import escape
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._evidence import explained
 
 _STYLE = """
 :root{--ink:#16202b;--soft:#5b6875;--line:#d9e0e6;--paper:#fff;--wash:#f4f7f9;
@@ -43,6 +44,8 @@ margin:.35rem 0;font-size:.92rem}.bar span{overflow-wrap:anywhere}.bar span:last
 .bar svg{width:100%;height:1rem;display:block;background:var(--wash);border-radius:3px}
 .step{border-left:4px solid var(--fail);
 padding:.1rem .8rem;margin:.6rem 0}
+.why{margin:.6rem 0;overflow-wrap:anywhere}.why ul{margin:.2rem 0;padding-left:1.2rem;font-size:.92rem}
+.why pre{font-size:.8rem;white-space:pre-wrap;margin:.2rem 0}
 @media(max-width:38rem){.bar{grid-template-columns:minmax(0,1fr) auto}.bar svg{grid-row:2;grid-column:1/3}
 table,tbody,tr,td{display:block}thead{display:none}
 tr{border-top:1px solid var(--line);padding:.4rem 0}
@@ -63,6 +66,7 @@ def page(report: Mapping[str, Any]) -> bytes:
         _loss(report),
         _timeline(report),
         _checks(report["checks"]),
+        _not_awaited(report["checks"]),
         _volumes(report["volumes"]),
         _images(report["images"]),
         _excluded(report["excluded"]),
@@ -145,12 +149,32 @@ def _failures(report: Mapping[str, Any]) -> str:
         return ""
     parts = [
         f'<div class="step"><b>{_e(check["code"])} {_e(check["name"])}</b>'
-        f"<p>{_e(check['msg'])}</p><p><b>Next:</b> {_e(check['next_step'] or 'see report.json')}</p></div>"
+        f"<p>{_e(check['msg'])}</p><p><b>Next:</b> {_e(check['next_step'] or 'see report.json')}</p>"
+        f"{_why(check)}</div>"
         for check in bad
     ]
     if report.get("error"):
         parts.insert(0, f'<div class="step"><b>The run broke off</b><p>{_e(report["error"])}</p></div>')
     return f"<section><h2>What to do next</h2>{''.join(parts)}</section>"
+
+
+def _why(check: Mapping[str, Any]) -> str:
+    """Each thing that is not ready with its containers, events and last lines."""
+    parts = []
+    for one in explained.entries(check):
+        facts = "".join(f"<li>{_e(fact)}</li>" for fact in explained.facts(one))
+        logs = "".join(
+            f'<p class="soft">{_e(title)}:</p><pre>{_e(written)}</pre>' for title, written in explained.logs(one)
+        )
+        parts.append(
+            f'<div class="why"><b>{_e(explained.heading(one))}</b>{f"<ul>{facts}</ul>" if facts else ""}{logs}</div>'
+        )
+    return "".join(parts)
+
+
+def _not_awaited(checks: Sequence[Mapping[str, Any]]) -> str:
+    rows = [[_e(what), _e(why)] for check in checks for what, why in explained.not_awaited(check)]
+    return _table("Not waited for", [("What", False), ("Why", False)], rows)
 
 
 def _loss(report: Mapping[str, Any]) -> str:

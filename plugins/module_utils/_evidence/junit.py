@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
+from ansible_collections.muster.container_dr.plugins.module_utils._evidence import explained
+
 # XML 1.0 knows no escape for these, and a command's output may hold any of them.
 _FORBIDDEN = re.compile("[^\\t\\n\\r\\u0020-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
 _TAGS = {"fail": "failure", "error": "error", "skip": "skipped"}
@@ -51,7 +53,8 @@ def junit(report: Mapping[str, Any]) -> bytes:
         tag = _TAGS.get(check["result"])
         if tag:
             entry = ElementTree.SubElement(case, tag, message=_clean(check["msg"]))
-            entry.text = _clean(check.get("next_step") or "")
+            parts = (check.get("next_step"), explained.text(check))
+            entry.text = _clean("\n\n".join(part for part in parts if part))
         else:
             ElementTree.SubElement(case, "system-out").text = _clean(check["msg"])
     return bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))

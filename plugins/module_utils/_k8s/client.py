@@ -10,16 +10,19 @@ and exec stream are used. Objects are plain dictionaries as the server sends the
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import random
+import socket
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -62,6 +65,8 @@ PATIENCE = 60.0
 FAULT_PATIENCE = 12.0
 _RETRY_STATUS = frozenset({429, 500, 502, 503, 504})
 _FIRST_PAGE = 100
+# Seconds after its time at which a watch that says nothing is given up.
+_SILENCE = 10.0
 _PAGE_BYTES = 2 * 1024 * 1024
 
 
@@ -166,6 +171,54 @@ class ExecResult:
     stderr: str
 
 
+class Watch:
+    """A stream of changes, each ``{"type": "ADDED" | "MODIFIED" | "DELETED" | "BOOKMARK", "object": {...}}``.
+
+    It ends when the server ends it, or when any thread calls :meth:`close`. Raises :class:`ApiError` for an error that
+    the server sends in it, and :class:`Unavailable` where the connection breaks.
+    """
+
+    def __init__(self, answer: Any, path: str, broken: Callable[[Exception], Unavailable]) -> None:
+        self._answer = answer
+        self._path = path
+        self._broken = broken
+        self._closed = False
+
+    def __iter__(self) -> Iterator[JSON]:
+        try:
+            for event in self._events():
+                if event.get("type") == "ERROR":
+                    body = event.get("object") or {}
+                    raise _error("watch", self._path, int(body.get("code") or 500), body)
+                yield event
+        finally:
+            self._answer.close()
+
+    def _events(self) -> Iterator[JSON]:
+        rest = b""
+        try:
+            # A piece is what the server has sent at once, be it a part of a line or many.
+            for piece in self._answer.stream(None):
+                *lines, rest = (rest + piece).split(b"\n")
+                for line in lines:
+                    event = json.loads(line) if line.strip() else None
+                    if isinstance(event, dict):
+                        yield event
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, AttributeError) as error:
+            # Whoever is closed while he reads stumbles over any of these.
+            if not self._closed:
+                raise self._broken(error) from None
+
+    def close(self) -> None:
+        """End it now, also while another thread waits for the next change."""
+        self._closed = True
+        connection = getattr(self._answer, "connection", None)
+        open_socket = getattr(connection, "sock", None)
+        if open_socket is not None:
+            with contextlib.suppress(OSError):
+                open_socket.shutdown(socket.SHUT_RDWR)
+
+
 class Cluster:
     """A connection to one API server."""
 
@@ -240,10 +293,15 @@ class Cluster:
         timeout: float = READ_TIMEOUT,
         accept: str = "application/json",
         patience: float = FAULT_PATIENCE,
+        outage: float = PATIENCE,
     ) -> bytes:
-        """:meth:`request` without decoding. ``patience``: seconds of pauses between answers of 5xx."""
+        """:meth:`request` without decoding.
+
+        ``patience``: seconds of pauses between answers of 5xx; ``outage``: the same while there is no connection, and
+        between answers of 429.
+        """
         action = action or {"GET": "read", "DELETE": "delete", "POST": "create"}.get(method, "change")
-        url = self.host + path + ("?" + urlencode(query) if query else "")
+        url = self._url(path, query)
         headers = {"Accept": accept, "User-Agent": FIELD_MANAGER}
         payload = None
         if body is not None:
@@ -256,15 +314,9 @@ class Cluster:
                 answer = self._send(method, url, headers, payload, timeout)
             except urllib3.exceptions.HTTPError as error:
                 refused = isinstance(error, urllib3.exceptions.NewConnectionError)
-                enough = waited >= PATIENCE if self._answered else attempt >= 3
+                enough = waited >= outage if self._answered else attempt >= 3
                 if enough or (method != "GET" and not refused):
-                    raise Unavailable(
-                        action,
-                        f"{path} at {self.host}",
-                        f"the API server does not answer ({_reason(error)})",
-                        "Check that the cluster runs and can be reached from here, and that kubeconfig and context "
-                        "name the right one.",
-                    ) from None
+                    raise self._unanswered(action, path, error) from None
                 waited += _rest(attempt, None)
                 continue
             self._answered = True
@@ -277,12 +329,33 @@ class Cluster:
                 if method == "GET"
                 else answer.status == 429 or (answer.status == 503 and retry_after is not None)
             )
-            if not repeat or waited >= (PATIENCE if answer.status == 429 else patience):
+            if not repeat or waited >= (outage if answer.status == 429 else patience):
                 raise _error(action, path, answer.status, _status(answer.data))
             waited += _rest(attempt, retry_after)
         raise AssertionError("unreachable")
 
-    def _send(self, method: str, url: str, headers: dict[str, str], payload: bytes | None, timeout: float) -> Any:
+    def _url(self, path: str, query: Mapping[str, Any] | None) -> str:
+        return self.host + path + ("?" + urlencode(query) if query else "")
+
+    def _unanswered(self, action: str, path: str, error: Exception) -> Unavailable:
+        return Unavailable(
+            action,
+            f"{path} at {self.host}",
+            f"the API server does not answer ({_reason(error)})",
+            "Check that the cluster runs and can be reached from here, and that kubeconfig and context "
+            "name the right one.",
+        )
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        payload: bytes | None,
+        timeout: float,
+        *,
+        whole: bool = True,
+    ) -> Any:
         signed: Any = urllib3.HTTPHeaderDict(headers)
         # Asks the package each time, so that tokens of exec plugins and in-cluster files are renewed.
         with self._lock:
@@ -297,6 +370,7 @@ class Cluster:
             headers=signed,
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout),
             retries=False,
+            preload_content=whole,
         )
 
     def get(
@@ -325,6 +399,8 @@ class Cluster:
         *,
         limit: int = PAGE,
         accept: str = "application/json",
+        patience: float = FAULT_PATIENCE,
+        outage: float = PATIENCE,
     ) -> Iterator[Page]:
         """A collection page by page at one resourceVersion; the next page is fetched while one is worked on.
 
@@ -338,7 +414,9 @@ class Cluster:
                 # The token says the version; the server refuses to be told twice.
                 arguments = {name: value for name, value in arguments.items() if not name.startswith("resourceVersion")}
                 arguments["continue"] = token
-            return self._exchange("GET", path, query=arguments, action="list", accept=accept)
+            return self._exchange(
+                "GET", path, query=arguments, action="list", accept=accept, patience=patience, outage=outage
+            )
 
         with ThreadPoolExecutor(1) as ahead:
             data = fetch(None, min(_FIRST_PAGE, limit))
@@ -387,6 +465,29 @@ class Cluster:
             except ApiError as error:
                 if error.status != 410 or restarts >= 3:
                     raise
+
+    def watch(self, path: str, version: str, *, seconds: int) -> Watch:
+        """The changes of a collection from a resourceVersion on, for about so many seconds; then ask again.
+
+        Nothing is repeated here: who watches has to know what was missed. Raises :class:`ApiError` (410 where the
+        server has forgotten the version) or :class:`Unavailable`, as reading from it does.
+        """
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": seconds,
+        }
+        headers = {"Accept": "application/json", "User-Agent": FIELD_MANAGER}
+        try:
+            # The server ends it in time; a connection that says nothing for longer is dead.
+            answer = self._send("GET", self._url(path, query), headers, None, seconds + _SILENCE, whole=False)
+            body = _status(answer.data) if answer.status >= 400 else {}
+        except urllib3.exceptions.HTTPError as error:
+            raise self._unanswered("watch", path, error) from None
+        if answer.status >= 400:
+            raise _error("watch", path, answer.status, body)
+        return Watch(answer, path, partial(self._unanswered, "watch", path))
 
     def create(self, path: str, body: JSON, *, dry_run: bool = False, manager: str = FIELD_MANAGER) -> JSON:
         """POST to a collection."""
@@ -477,7 +578,7 @@ class Cluster:
         # The stream replaces methods of its client while it runs, so each call has one of its own.
         core = kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(self._configuration))
         try:
-            socket = stream(
+            channel = stream(
                 core.connect_get_namespaced_pod_exec,
                 pod,
                 namespace,
@@ -496,28 +597,45 @@ class Cluster:
             ) from None
         end = time.monotonic() + timeout
         try:
-            while socket.is_open():
-                socket.update(timeout=1)
-                if time.monotonic() > end and socket.is_open():
+            while channel.is_open():
+                channel.update(timeout=1)
+                if time.monotonic() > end and channel.is_open():
                     raise Unavailable(
                         "run", target, f"it did not end within {timeout:g} seconds", "Raise the time limit or mend it."
                     )
-            output = (socket.read_stdout(timeout=1) or "", socket.read_stderr(timeout=1) or "")
-            code = socket.returncode
+            output = (channel.read_stdout(timeout=1) or "", channel.read_stderr(timeout=1) or "")
+            code = channel.returncode
         finally:
-            socket.close()
+            channel.close()
         if code is None:
             raise Unavailable("run", target, "the connection broke before it ended", "Look at the pod and try again.")
         return ExecResult(int(code), *output)
 
-    def logs(self, namespace: str, pod: str, container: str | None = None, *, tail: int = 50) -> str:
-        """The last lines that a container wrote; empty where there are none to be had."""
+    def logs(
+        self,
+        namespace: str,
+        pod: str,
+        container: str | None = None,
+        *,
+        tail: int = 50,
+        limit: int | None = None,
+        previous: bool = False,
+        patience: float = FAULT_PATIENCE,
+    ) -> str:
+        """The last lines that a container wrote; empty where there are none to be had.
+
+        ``limit``: no more bytes than these, from the first of those lines on. ``previous``: of the instance before.
+        """
         query: dict[str, Any] = {"tailLines": tail}
         if container:
             query["container"] = container
+        if limit:
+            query["limitBytes"] = limit
+        if previous:
+            query["previous"] = "true"
         path = object_path("v1", "pods", namespace, pod, "log")
         try:
-            return str(self.request("GET", path, query=query, raw=True))
+            return self._exchange("GET", path, query=query, patience=patience).decode("utf-8", "replace")
         except ApiError:
             return ""
 

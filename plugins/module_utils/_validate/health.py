@@ -7,123 +7,158 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import explanation, readiness, waiting
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.waiting import Ending, Look, Pace, Waited
 from ansible_collections.muster.container_dr.plugins.module_utils._validate.check import Finding, Result
 
-_WORKLOADS = (("deployments", "Deployment"), ("statefulsets", "StatefulSet"), ("daemonsets", "DaemonSet"))
-
-
-@dataclass(frozen=True)
-class State:
-    """One look: what is not ready yet, by name, and how much there is at all."""
-
-    workloads: int
-    pods: int
-    waiting: dict[str, str]
+NAME = "workloads and pods are ready"
+_WORKLOADS = (readiness.DEPLOYMENTS, readiness.STATEFUL_SETS, readiness.DAEMON_SETS)
+_NAMED = 3
+# More would fill a report; the first ones are the causes.
+_LISTED = 200
 
 
 def wait_until_healthy(
-    cluster: Cluster, namespaces: Sequence[str], *, timeout: float, interval: float = 2.0
-) -> tuple[State, float]:
-    """Look until nothing waits any more or ``timeout`` seconds are over; the last look and the seconds it took."""
-    start = time.monotonic()
-    while True:
-        state = look(cluster, namespaces)
-        passed = time.monotonic() - start
-        if not state.waiting or passed >= timeout:
-            return state, round(passed, 3)
-        time.sleep(interval)
+    cluster: Cluster,
+    namespaces: Sequence[str],
+    *,
+    timeout: float,
+    counts: Mapping[str, int],
+    ignore: Sequence[str],
+    progress: Progress,
+    pace: Pace | None = None,
+) -> Waited:
+    """Wait for everything in the namespaces, and for the kinds of custom resources that the point counts."""
+    told = _Told(progress)
+    waited = waiting.wait(
+        cluster, namespaces, timeout=timeout, custom=list(counts) or None, ignore=ignore, report=told.look, pace=pace
+    )
+    told.end(waited)
+    return waited
 
 
-def look(cluster: Cluster, namespaces: Sequence[str]) -> State:
-    """Which workloads and pods of these namespaces are not ready, and why."""
-    waiting: dict[str, str] = {}
-    workloads = pods = 0
-    for namespace in namespaces:
-        for resource, kind in _WORKLOADS:
-            for item in cluster.list(object_path("apps/v1", resource, namespace)):
-                workloads += 1
-                reason = workload_waits(item)
-                if reason:
-                    waiting[f"{kind} {namespace}/{item['metadata']['name']}"] = reason
-        for pod in cluster.list(object_path("v1", "pods", namespace)):
-            # A finished pod of a Job is as it should be; one that is on its way out is somebody else's business.
-            if pod.get("status", {}).get("phase") == "Succeeded" or pod["metadata"].get("deletionTimestamp"):
-                continue
-            if any(owner.get("kind") == "Job" for owner in pod["metadata"].get("ownerReferences") or []):
-                continue
-            pods += 1
-            reason = pod_waits(pod)
-            if reason:
-                waiting[f"Pod {namespace}/{pod['metadata']['name']}"] = reason
-    return State(workloads, pods, waiting)
+class _Told:
+    """Says what is still waited for, when that changes, and not more often than once a second."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._last = ""
+        self._when = 0.0
+
+    def look(self, look: Look, _seconds: float) -> None:
+        text = still(look)
+        now = time.monotonic()
+        if text != self._last and now - self._when >= 1.0:
+            self._last, self._when = text, now
+            self._progress.update("check", f"A01 {NAME}", "running", msg=text)
+
+    def end(self, waited: Waited) -> None:
+        if waited.ending is not Ending.READY:
+            self._progress.update("check", f"A01 {NAME}", "running", msg=f"gave up: {still(waited.look)}")
 
 
-def workload_waits(item: dict[str, Any]) -> str:
-    """Why a Deployment, StatefulSet or DaemonSet is not ready; empty when it is."""
-    status = item.get("status", {})
-    if status.get("observedGeneration", 0) < item["metadata"].get("generation", 0):
-        return "its controller has not seen it yet"
-    if item.get("kind") == "DaemonSet":
-        wanted, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
-    else:
-        wanted, ready = item["spec"].get("replicas", 1), status.get("readyReplicas", 0)
-    return "" if ready >= wanted else f"{ready} of {wanted} ready"
+def still(look: Look) -> str:
+    """``3 of 17 wait: Deployment ledger/api 1 of 2 ready``."""
+    if look.server_is_silent:
+        return f"the API server does not answer: {next(iter(look.silent.values()))}"
+    roots = explanation.roots(look)
+    parts = []
+    for one in roots[:_NAMED]:
+        why = explanation.cause(look, one)
+        parts.append(f"{one.title} {one.verdict.reason}" + (f" ({why})" if why else ""))
+    parts += [f"{key} {why}" for key, why in look.silent.items()][: _NAMED - len(parts)]
+    more = len(roots) + len(look.silent) - len(parts)
+    text = f"{len(look.waiting) + len(look.silent)} of {len(look.standings) + len(look.silent)} wait: "
+    return text + "; ".join(parts) + (f"; and {more} more" if more > 0 else "")
 
 
-def pod_waits(pod: dict[str, Any]) -> str:
-    """Why a pod is not ready, in the server's words where it has some; empty when it is."""
-    status = pod.get("status", {})
-    conditions = {condition["type"]: condition for condition in status.get("conditions") or []}
-    if conditions.get("Ready", {}).get("status") == "True":
-        return ""
-    for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        state = container.get("state", {})
-        waiting = state.get("waiting") or {}
-        if waiting.get("reason") and waiting["reason"] not in ("PodInitializing", "ContainerCreating"):
-            return f"container {container['name']}: {waiting['reason']} {waiting.get('message', '')}".strip()[:300]
-        ended = state.get("terminated") or {}
-        if ended.get("exitCode"):
-            return f"container {container['name']} ended with code {ended['exitCode']}"
-    unscheduled = conditions.get("PodScheduled", {})
-    if unscheduled.get("status") == "False":
-        return str(unscheduled.get("message") or "not scheduled")[:300]
-    return str(status.get("phase") or "no status yet")
-
-
-def ready(state: State, seconds: float, timeout: float) -> Finding:
-    """A01: pods and workloads are ready."""
-    if state.waiting:
-        name, reason = next(iter(state.waiting.items()))
+def ready(cluster: Cluster, waited: Waited, timeout: float) -> Finding:
+    """A01: everything is ready; if not, the details say why."""
+    look = waited.look
+    if look.server_is_silent:
         return Finding(
-            Result.FAIL,
-            f"{len(state.waiting)} not ready after {timeout:g} s; first: {name}: {reason}",
-            "Describe the object and read its events and logs; raise the time limit only if it was still starting.",
-            {"waiting": state.waiting},
+            Result.ERROR,
+            f"the API server does not answer any more: {next(iter(look.silent.values()))}",
+            "See that the cluster's API server runs, then run the same again.",
+            {"silent": dict(look.silent)},
         )
-    if not state.pods:
+    if waited.ending is not Ending.READY:
+        return _not_ready(cluster, waited, timeout)
+    pods = sum(1 for one in look.standings if one.key == readiness.PODS and one.verdict.reason == "ready")
+    if not pods:
         return Finding(
             Result.FAIL,
             "no pod runs, so nothing was brought back to life",
             "Check that the point holds the workloads and that they were not restored with zero replicas.",
+            _common(look),
         )
-    return Finding(Result.PASS, f"{state.workloads} workloads, {state.pods} pods ready after {seconds:.0f} s")
+    workloads = look.count(*_WORKLOADS)
+    found = f"{workloads} workloads, {pods} pods ready after {waited.seconds:.0f} s"
+    if look.unseen:
+        return Finding(
+            Result.WARN,
+            f"{found}; could not look at {', '.join(sorted(look.unseen))}",
+            "Grant list on these kinds, see docs/rbac/validate.yml.",
+            _common(look),
+        )
+    return Finding(Result.PASS, found, details=_common(look))
 
 
-def scale(cluster: Cluster, namespaces: Sequence[str], expected: dict[str, int]) -> Finding:
+def _not_ready(cluster: Cluster, waited: Waited, timeout: float) -> Finding:
+    look = waited.look
+    told = {one.title: one.verdict.reason for one in look.waiting}
+    told.update({f"API of {key}": f"it does not answer: {why}" for key, why in look.silent.items()})
+    name, reason = next(iter(told.items()))
+    roots = explanation.roots(look)
+    why = explanation.cause(look, roots[0]) if roots else ""
+    lost = [one.title for one in look.waiting if one.verdict.final]
+    if waited.ending is Ending.FAILED:
+        begin = f"{len(told)} not ready, given up after {waited.seconds:.0f} s because {lost[0]} has failed for good"
+        hint = "See in the details why it failed and mend that; more time does not help."
+    else:
+        begin = f"{len(told)} not ready after {timeout:g} s"
+        hint = "See the events and logs in the details; raise the time limit only if it was still starting."
+    return Finding(
+        Result.FAIL,
+        f"{begin}; first: {name}: {reason}" + (f" ({why})" if why else ""),
+        hint,
+        {
+            "waiting": dict(list(told.items())[:_LISTED]),
+            "explained": explanation.explain(cluster, look),
+            **_common(look),
+        },
+    )
+
+
+def _common(look: Look) -> dict[str, Any]:
+    """What a reader has to know of what was not looked at."""
+    details: dict[str, Any] = {}
+    if look.ignored:
+        details["ignored"] = list(look.ignored)[:_LISTED]
+    if look.unseen:
+        details["unseen"] = dict(look.unseen)
+    aside = {
+        one.title: one.verdict.reason
+        for one in look.standings
+        if one.verdict.state is readiness.State.CURRENT and one.verdict.aside
+    }
+    if aside:
+        details["not_waited_for"] = dict(list(aside.items())[:_LISTED])
+    return details
+
+
+def scale(look: Look, expected: Mapping[str, int]) -> Finding:
     """A02: each workload kind is there as often as the point recorded it (``{"deployments.apps": 2}``)."""
     missing = {}
-    for resource, _kind in _WORKLOADS:
-        wanted = expected.get(f"{resource}.apps", 0)
-        there = sum(
-            1 for namespace in namespaces for _item in cluster.list(object_path("apps/v1", resource, namespace))
-        )
+    for key in _WORKLOADS:
+        wanted, there = expected.get(key, 0), len(look.seen.get(key, ()))
         if there < wanted:
-            missing[resource] = f"{there} of {wanted}"
+            missing[key.partition(".")[0]] = f"{there} of {wanted}"
     if missing:
         text = ", ".join(f"{count} {resource}" for resource, count in missing.items())
         return Finding(

@@ -43,14 +43,18 @@ def validate(request: Request) -> dict[str, Any]:
     cluster = Cluster.connect(params)
     cluster.version()
     timeout = clock.duration(params["timeout"])
-    state, seconds = health.wait_until_healthy(cluster, list(namespaces.values()), timeout=timeout)
+    counts: Mapping[str, int] = (point.get("objects") or {}).get("counts") or {}
+    waited = health.wait_until_healthy(
+        cluster,
+        list(namespaces.values()),
+        timeout=timeout,
+        counts=counts,
+        ignore=params["ignore"],
+        progress=request.progress,
+    )
     checks = [
-        Check("A01", "workloads and pods are ready", partial(health.ready, state, seconds, timeout)),
-        Check(
-            "A02",
-            "every workload is back",
-            partial(health.scale, cluster, list(namespaces.values()), (point.get("objects") or {}).get("counts") or {}),
-        ),
+        Check("A01", health.NAME, partial(health.ready, cluster, waited, timeout)),
+        Check("A02", "every workload is back", partial(health.scale, waited.look, counts)),
         Check(
             "D01",
             "volumes are complete",
@@ -67,7 +71,7 @@ def validate(request: Request) -> dict[str, Any]:
     if params.get("isolation"):
         results += _isolation(cluster, params["isolation"], list(namespaces.values()), request.progress)
     results.sort(key=lambda result: result.code)
-    return _answer(results, point, params, application, seconds)
+    return _answer(results, point, params, application, waited.seconds)
 
 
 def _one(check: Check, progress: Progress) -> CheckResult:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A small API server over HTTP: stores objects, serves discovery, pages, dry runs and preconditions.
+"""A small API server over HTTP: stores objects, serves discovery, pages, watches, dry runs and preconditions.
 
 It keeps to what the real one does in the parts that it has: uids and resource versions, 404 for a namespace that is
 not there, 409 with AlreadyExists, no new resource version for a write that changes nothing, no status on create, a
@@ -13,9 +13,11 @@ are atomic here). It validates nothing.
 from __future__ import annotations
 
 import copy
+import io
 import json
 import re
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,6 +73,8 @@ class ApiServer:
     After ``die_after`` writes it takes no more; of every ``lose_every`` writes it loses the answer to one that it did.
     ``aggregated`` has kinds by the APIService that serves them; any other APIService is not available.
     Writing an object of ``refused`` (``ledger/configmaps/a``) is forbidden, as by an admission webhook.
+    ``history`` feeds watches (version, kind, type of change, object); versions below ``oldest`` are forgotten. ``logs``
+    are what containers wrote, by namespace, pod, container and whether it is the instance before.
     """
 
     url: str = ""
@@ -89,16 +93,68 @@ class ApiServer:
     lose_every: int = 0
     version: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
+    history: list[tuple[int, str, str, JSON]] = field(default_factory=list)
+    oldest: int = 0
+    watches: int = 0
+    cuts: int = 0
+    ended: bool = False
+    logs: dict[tuple[str, str, str, bool], str] = field(default_factory=dict)
 
     def add(self, *objects: JSON) -> None:
         """Put objects there as a user would."""
         for obj in objects:
             kind = next(entry for entry in self.kinds if entry[3] == obj["kind"])
             namespace = obj["metadata"].get("namespace", "") if kind[4] else ""
-            self._store((_key(kind), namespace, obj["metadata"]["name"]), copy.deepcopy(obj))
+            with self.lock:
+                self._store((_key(kind), namespace, obj["metadata"]["name"]), copy.deepcopy(obj))
 
     def get(self, key: str, namespace: str, name: str) -> JSON | None:
         return self.objects.get((key, namespace, name))
+
+    def remove(self, key: str, namespace: str, name: str) -> None:
+        """Take an object away as a user would."""
+        with self.lock:
+            self._delete((key, namespace, name))
+
+    def forget(self) -> None:
+        """No version up to now can be watched from any more, and running watches end."""
+        with self.lock:
+            self.version += 1
+            self.oldest = self.version
+            self.cuts += 1
+
+    def cut(self) -> None:
+        """Break the connections of all watches."""
+        with self.lock:
+            self.cuts += 1
+
+    def changes(self, path: str, query: dict[str, str]) -> Iterator[JSON]:
+        """The events of a watch until its time is over; ConnectionAbortedError where it is cut off."""
+        parts = path.strip("/").split("/")
+        head = 2 if parts[0] == "api" else 3
+        group = "" if head == 2 else f".{parts[1]}"
+        namespace = parts[head + 1] if len(parts) > head + 1 else ""
+        key, position = f"{parts[-1]}{group}", int(query["resourceVersion"])
+        end, cuts = time.monotonic() + float(query.get("timeoutSeconds", "60")), self.cuts
+        with self.lock:
+            self.watches += 1
+        try:
+            while time.monotonic() < end and not self.ended:
+                if position < self.oldest:
+                    yield {"type": "ERROR", "object": {**_status(410, "Expired")[1], "code": 410}}
+                    return
+                if self.cuts != cuts:
+                    raise ConnectionAbortedError
+                with self.lock:
+                    fresh = [one for one in self.history if one[0] > position]
+                    position = self.version
+                for _version, kind, change, obj in fresh:
+                    if kind == key and namespace in ("", obj["metadata"].get("namespace")):
+                        yield {"type": change, "object": obj}
+                time.sleep(0.02)
+        finally:
+            with self.lock:
+                self.watches -= 1
 
     def names(self, namespace: str) -> list[str]:
         return sorted(f"{key}/{name}" for key, space, name in self.objects if space == namespace)
@@ -111,6 +167,7 @@ class ApiServer:
         metadata["resourceVersion"] = str(self.version)
         metadata.setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
         self.objects[place] = obj
+        self.history.append((self.version, place[0], "MODIFIED" if before else "ADDED", copy.deepcopy(obj)))
         if place[0] == "namespaces" and not before:
             account = {
                 "apiVersion": "v1",
@@ -135,7 +192,7 @@ class ApiServer:
 
     # -- requests -----------------------------------------------------------------------------------------------
 
-    def answer(self, method: str, path: str, query: dict[str, str], body: JSON | None) -> tuple[int, JSON]:
+    def answer(self, method: str, path: str, query: dict[str, str], body: JSON | None) -> tuple[int, JSON | str]:
         with self.lock:
             if method == "GET":
                 self.reads.append((path, query))
@@ -155,6 +212,10 @@ class ApiServer:
             kinds = [kind for kind in self.kinds if _api_version(kind) == api_version]
             if not kinds:
                 return _status(404, "NotFound")
+            if parts[-1] == "log":
+                _namespaces, namespace, _pods, pod, _log = parts[head:]
+                text = self.logs.get((namespace, pod, query.get("container", ""), query.get("previous") == "true"))
+                return _status(400, "BadRequest") if text is None else (200, text)
             if len(parts) == head:
                 return 200, {"kind": "APIResourceList", "resources": [_served(kind) for kind in kinds]}
             return self._collection(method, parts[head:], kinds, query, body)
@@ -319,7 +380,10 @@ class ApiServer:
 
     def _delete(self, place: tuple[str, str, str]) -> None:
         self.writes.append(("DELETE", "/".join(part for part in (place[1], place[0], place[2]) if part)))
-        del self.objects[place]
+        gone = self.objects.pop(place)
+        self.version += 1
+        gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self.version)}}
+        self.history.append((self.version, place[0], "DELETED", gone))
         if place[0] == "namespaces":
             for other in [other for other in self.objects if other[1] == place[2]]:
                 del self.objects[other]
@@ -334,7 +398,7 @@ def _api_version(kind: tuple[str, str, str, str, bool]) -> str:
 
 
 def _served(kind: tuple[str, str, str, str, bool]) -> JSON:
-    verbs = ["create", "delete", "get", "list", "patch", "update"]
+    verbs = ["create", "delete", "get", "list", "patch", "update", "watch"]
     return {"name": kind[2], "kind": kind[3], "namespaced": kind[4], "verbs": verbs}
 
 
@@ -433,9 +497,11 @@ def _status(status: int, reason: str) -> tuple[int, JSON]:
 
 
 @contextmanager
-def running() -> Iterator[ApiServer]:
-    """Serve on a loopback port until the end of the block."""
-    state = ApiServer()
+def running(state: ApiServer | None = None) -> Iterator[ApiServer]:
+    """Serve on a loopback port until the end of the block; a state that was served before comes back where it was."""
+    state = state or ApiServer()
+    port = urlsplit(state.url).port or 0
+    state.ended = False
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -444,6 +510,10 @@ def running() -> Iterator[ApiServer]:
         disable_nagle_algorithm = True
 
         def _serve(self) -> None:
+            if state.ended:
+                self.close_connection = True
+                self.connection.close()
+                return
             split = urlsplit(self.path)
             query = {name: values[-1] for name, values in parse_qs(split.query).items()}
             length = int(self.headers.get("Content-Length") or 0)
@@ -454,19 +524,41 @@ def running() -> Iterator[ApiServer]:
                 self.close_connection = True
                 self.connection.close()
                 return
-            data = json.dumps(document).encode()
+            if query.get("watch") and status == 200:
+                self._stream(split.path, query)
+                return
+            data = document.encode() if isinstance(document, str) else json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
 
+        def _stream(self, path: str, query: dict[str, str]) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.flush()
+            try:
+                for event in state.changes(path, query):
+                    line = json.dumps(event).encode() + b"\n"
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
+                    self.wfile.flush()
+                self.wfile.write(b"0\r\n\r\n")
+                self.wfile.flush()
+            except OSError:
+                self.close_connection = True
+                # What is left in the buffer has nowhere to go.
+                self.wfile = io.BytesIO()
+                self.connection.close()
+
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve
 
         def log_message(self, format: str, *args: Any) -> None:
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     state.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -474,6 +566,7 @@ def running() -> Iterator[ApiServer]:
     try:
         yield state
     finally:
+        state.ended = True
         server.shutdown()
         server.server_close()
         thread.join()

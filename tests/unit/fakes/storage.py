@@ -166,12 +166,13 @@ class LocalCluster(Cluster):
         timeout: float = 0.0,
         accept: str = "application/json",
         patience: float = 0.0,
+        outage: float = 0.0,
     ) -> bytes:
         given = {name: str(value) for name, value in (query or {}).items()}
         status, document = self.server.answer(method, path, given, copy.deepcopy(body))
         if status >= 400:
-            raise client._error(action or method, path, status, document)
-        return json.dumps(document).encode()
+            raise client._error(action or method, path, status, document if isinstance(document, dict) else {})
+        return document.encode() if isinstance(document, str) else json.dumps(document).encode()
 
     def exec(
         self, namespace: str, pod: str, container: str | None, command: Sequence[str], *, timeout: float = 60.0

@@ -138,6 +138,78 @@ def test_failed_checks_come_with_their_next_step():
     assert text.index("pull the lever") < text.index("All checks")
 
 
+EXPLAINED = {
+    "waiting": {"Deployment shop/web": "0 of 1 ready"},
+    "explained": [
+        {
+            "kind": "Deployment",
+            "namespace": "shop",
+            "name": "web",
+            "state": "failed",
+            "reason": "0 of 1 ready",
+            "events": [
+                {
+                    "type": "Warning",
+                    "reason": "BackOff",
+                    "message": "back-off <b>",
+                    "about": "Pod web-1",
+                    "count": 4,
+                    "last_seen": "2026-01-31T04:05:06Z",
+                }
+            ],
+            "containers": [
+                {
+                    "pod": "web-1",
+                    "name": "web",
+                    "state": "waiting",
+                    "reason": "CrashLoopBackOff",
+                    "message": "",
+                    "exit_code": 1,
+                    "restarts": 3,
+                }
+            ],
+            "logs": [{"pod": "web-1", "container": "web", "previous": True, "text": "FATAL: <script>\nthe end"}],
+        }
+    ],
+    "not_waited_for": {"Job shop/nightly": "suspended"},
+    "ignored": ["Job shop/import"],
+    "unseen": {"things.example.com": "forbidden"},
+}
+
+
+def test_the_page_says_why_something_is_not_ready():
+    text = page(make([check(result="fail", details=EXPLAINED)], "fail")).decode()
+    assert "<b>Deployment shop/web (failed): 0 of 1 ready</b>" in text
+    assert "Warning BackOff (Pod web-1, 4 times, 2026-01-31T04:05:06Z): back-off &lt;b&gt;" in text
+    assert "Container web of pod web-1: waiting, CrashLoopBackOff, exit code 1, restarted 3 times" in text
+    assert "<pre>FATAL: &lt;script&gt;\nthe end</pre>" in text
+    assert text.index("FATAL") < text.index("All checks")
+    assert "<script" not in text
+
+
+def test_the_page_names_what_nobody_waited_for():
+    text = page(make([check(details=EXPLAINED)])).decode()
+    assert "Not waited for" in text and "Job shop/nightly" in text and "Job shop/import" in text
+    assert "could not be listed: forbidden" in text
+    assert "Not waited for" not in page(make([check()])).decode()
+
+
+def test_junit_says_why_something_is_not_ready():
+    suite = ElementTree.fromstring(junit(make([check(result="fail", details=EXPLAINED)], "fail")))
+    failure = suite.find("testcase/failure")
+    assert failure is not None and failure.text is not None
+    assert failure.text.splitlines() == [
+        "look",
+        "",
+        "Deployment shop/web (failed): 0 of 1 ready",
+        "  Container web of pod web-1: waiting, CrashLoopBackOff, exit code 1, restarted 3 times",
+        "  Warning BackOff (Pod web-1, 4 times, 2026-01-31T04:05:06Z): back-off <b>",
+        "  Container web of pod web-1 wrote last before it began anew:",
+        "    FATAL: <script>",
+        "    the end",
+    ]
+
+
 def test_junit_counts_failures_and_survives_control_characters():
     made = make([check("A01"), check("D02", "fail", msg="bad\x00\x1b[31m"), check("I01", "error")], "fail")
     suite = ElementTree.fromstring(junit(made))

@@ -11,6 +11,8 @@ from fakes.cluster import FakeCluster
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import NotFound, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiError, ExecResult
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.readiness import State, Verdict
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.waiting import Ending, Look, Standing, Waited
 from ansible_collections.muster.container_dr.plugins.module_utils._validate import data, health, images, isolation
 from ansible_collections.muster.container_dr.plugins.module_utils._validate.check import (
     Check,
@@ -22,7 +24,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._validate.chec
 )
 
 PODS = "/api/v1/namespaces/drill/pods"
-DEPLOYMENTS = "/apis/apps/v1/namespaces/drill/deployments"
 DIGEST = "sha256:" + "a" * 64
 
 
@@ -39,13 +40,8 @@ def pod(name: str = "api-1", *, ready: bool = True, image: str = f"r/api@{DIGEST
     }
 
 
-def deployment(ready: int, wanted: int = 2, generation: int = 1) -> dict[str, Any]:
-    return {
-        "kind": "Deployment",
-        "metadata": {"name": "api", "generation": generation},
-        "spec": {"replicas": wanted},
-        "status": {"observedGeneration": 1, "readyReplicas": ready},
-    }
+def deployment(name: str = "api") -> dict[str, Any]:
+    return {"kind": "Deployment", "metadata": {"name": name, "namespace": "drill", "uid": f"uid-{name}"}}
 
 
 def result(kind: Result, *, required: bool = True) -> CheckResult:
@@ -77,33 +73,61 @@ def test_an_error_of_the_engine_is_a_result():
     assert perform(Check("A01", "x", broken)).result is Result.ERROR
 
 
-def test_ready_means_pods_and_workloads():
-    state = health.look(FakeCluster({PODS: [pod(), pod("api-2")], DEPLOYMENTS: [deployment(2)]}), ["drill"])
-    assert health.ready(state, 3, 60).result is Result.PASS
+def look(*waiting: str, pods: int = 1, **more: Any) -> Look:
+    """A Deployment per reason for which it waits, and pods that are ready."""
+    standings = [
+        Standing("deployments.apps", "Deployment", deployment(f"api-{number}"), Verdict(State.IN_PROGRESS, reason))
+        for number, reason in enumerate(waiting)
+    ]
+    standings += [
+        Standing("pods", "Pod", {"metadata": {"name": f"p{number}"}}, Verdict(State.CURRENT, "ready"))
+        for number in range(pods)
+    ]
+    return Look(standings, {"deployments.apps": [one.obj for one in standings if one.kind == "Deployment"]}, **more)
 
 
-def test_the_reason_of_the_kubelet_is_passed_on():
-    waiting = {"name": "api", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such manifest"}}}
-    cluster = FakeCluster({PODS: [pod(ready=False, containerStatuses=[waiting])]})
-    found = health.ready(health.look(cluster, ["drill"]), 60, 60)
+def judged(ending: Ending, seen: Look) -> Finding:
+    return health.ready(FakeCluster(), Waited(ending, seen, 3.0), 60)
+
+
+def test_what_waits_fails_with_the_first_reason():
+    found = judged(Ending.TIME_OVER, look("1 of 2 ready", "0 of 1 ready"))
     assert found.result is Result.FAIL
-    assert "ImagePullBackOff no such manifest" in found.msg
+    assert found.msg == "2 not ready after 60 s; first: Deployment drill/api-0: 1 of 2 ready"
+    assert found.details["waiting"]["Deployment drill/api-1"] == "0 of 1 ready"
+    assert [one["name"] for one in found.details["explained"]] == ["api-0", "api-1"]
 
 
-@pytest.mark.parametrize("item", [deployment(1), deployment(2, generation=2)], ids=["too few", "not seen yet"])
-def test_a_workload_that_is_not_there_yet_is_waited_for(item):
-    assert health.look(FakeCluster({PODS: [pod()], DEPLOYMENTS: [item]}), ["drill"]).waiting
+def test_an_api_that_does_not_answer_is_waited_for():
+    found = judged(Ending.TIME_OVER, look(silent={"things.example.com": "it is down"}))
+    assert (found.result, "API of things.example.com" in found.msg) == (Result.FAIL, True)
+
+
+def test_a_server_that_does_not_answer_leaves_everything_unknown():
+    assert judged(Ending.TIME_OVER, look("1 of 2 ready", silent={"pods": "refused"})).result is Result.ERROR
 
 
 def test_an_empty_namespace_is_no_success():
-    assert health.ready(health.look(FakeCluster(), ["drill"]), 0, 60).result is Result.FAIL
+    assert judged(Ending.READY, look(pods=0)).result is Result.FAIL
+
+
+def test_what_could_not_be_looked_at_is_no_clean_pass():
+    assert judged(Ending.READY, look()).result is Result.PASS
+    found = judged(Ending.READY, look(unseen={"things.example.com": "forbidden"}))
+    assert (found.result, "things.example.com" in found.msg) == (Result.WARN, True)
+
+
+def test_progress_says_what_is_waited_for():
+    text = health.still(look("1 of 2 ready", "b", "c", "d", pods=13))
+    first = "4 of 17 wait: Deployment drill/api-0 1 of 2 ready; Deployment drill/api-1 b; "
+    assert text == first + "Deployment drill/api-2 c; and 1 more"
 
 
 def test_missing_workloads_are_counted():
-    cluster = FakeCluster({DEPLOYMENTS: [deployment(2)]})
-    assert health.scale(cluster, ["drill"], {"deployments.apps": 1}).result is Result.PASS
-    assert health.scale(cluster, ["drill"], {"deployments.apps": 2}).result is Result.FAIL
-    assert health.scale(cluster, ["drill"], {"statefulsets.apps": 1}).result is Result.FAIL
+    seen = look("1 of 2 ready")
+    assert health.scale(seen, {"deployments.apps": 1}).result is Result.PASS
+    assert health.scale(seen, {"deployments.apps": 2}).msg == "only 1 of 2 deployments there"
+    assert health.scale(seen, {"statefulsets.apps": 1}).result is Result.FAIL
 
 
 def test_an_image_that_the_point_does_not_record_fails():

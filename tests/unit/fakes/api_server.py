@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -420,9 +421,9 @@ def _status(status: int, reason: str) -> tuple[int, JSON]:
 
 
 @contextmanager
-def running() -> Iterator[ApiServer]:
+def running(given: ApiServer | None = None) -> Iterator[ApiServer]:
     """Serve on a loopback port until the end of the block."""
-    state = ApiServer()
+    state = given or ApiServer()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -453,7 +454,13 @@ def running() -> Iterator[ApiServer]:
         def log_message(self, format: str, *args: Any) -> None:
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            # Whoever was killed closes its connections as it can.
+            if not isinstance(sys.exc_info()[1], ConnectionError):
+                super().handle_error(request, client_address)
+
+    server = Server(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     state.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -45,15 +46,20 @@ CANARY = "canary-password"
 Runner = Callable[..., dict[str, Any]]
 
 
+def shop() -> Storage:
+    """A cluster with an application of one pod and two volumes."""
+    server = Storage()
+    server.add(thing("Namespace", "shop", ""), snapshot_class("snap"))
+    server.add(*claim("data"), *claim("logs"), pod("db-0", "data", labels={"app": "db"}))
+    return server
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Storage:
     seconds = [1000.0]
     monkeypatch.setattr("time.sleep", lambda pause: seconds.__setitem__(0, seconds[0] + pause))
     monkeypatch.setattr(exporting.snapshot.time, "monotonic", lambda: seconds[0])
-    server = Storage()
-    server.add(thing("Namespace", "shop", ""), snapshot_class("snap"))
-    server.add(*claim("data"), *claim("logs"), pod("db-0", "data", labels={"app": "db"}))
-    return server
+    return shop()
 
 
 @pytest.fixture
@@ -515,12 +521,20 @@ def debt(server: Storage) -> dict[str, Any]:
     return body
 
 
-@pytest.fixture
-def killed(server: Storage, restic: ResticProgram, tmp_path: Path) -> Storage:
-    """What a run left that was killed while the application was frozen."""
-    with frozen(server, restic, tmp_path) as child:
+@pytest.fixture(scope="module")
+def wreck(tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    """What a run left that was killed while the application was frozen; killed once, because it takes its time."""
+    server, place = shop(), tmp_path_factory.mktemp("killed")
+    with frozen(server, ResticProgram(place), place) as child:
         child.send_signal(signal.SIGKILL)
         child.wait()
+    return server
+
+
+@pytest.fixture
+def killed(server: Storage, wreck: Storage) -> Storage:
+    server.objects = copy.deepcopy(wreck.objects)
+    server.version = wreck.version
     return server
 
 

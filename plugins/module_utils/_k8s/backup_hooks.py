@@ -91,12 +91,9 @@ class Hooks:
         self._begun: list[_Due] = []
         self._left: list[thaw.Owed] = []
         self._paid: set[tuple[hook.Place, tuple[str, ...]]] = set()
-        self._due: list[_Due] | None = None
         self.done: list[JSON] = []
 
     def __enter__(self) -> Hooks:
-        # Pods may have come and gone since somebody asked what there is to do.
-        self._due = None
         due = self._find()
         for one in due:
             self._need_pods(one)
@@ -119,16 +116,12 @@ class Hooks:
 
     # -- what there is to run -------------------------------------------------------------------------------------
 
-    @property
-    def owes(self) -> bool:
-        """Whether there is anything to run after the cut."""
-        return any(one.hook.post for one in self._find())
-
     def planned(self) -> list[JSON]:
         """The records of what would run, in order."""
-        return [*self._planned("pre", self._find()), *self._planned("post", reversed(self._find()))]
+        due = self._find()
+        return [*self._planned("pre", due), *self._planned("post", due[::-1])]
 
-    def _planned(self, phase: str, due: Iterator[_Due] | Sequence[_Due]) -> Iterator[JSON]:
+    def _planned(self, phase: str, due: Sequence[_Due]) -> Iterator[JSON]:
         for one in due:
             command = one.hook.pre if phase == "pre" else one.hook.post
             if command is None:
@@ -141,14 +134,12 @@ class Hooks:
                 yield hook.failed(command, one.hook.name, phase, one.hook.namespace, _no_pods(one.hook))
 
     def _find(self) -> list[_Due]:
-        """All hooks with their pods; looked for once. Raises :class:`InvalidInput` for an annotation that is wrong."""
-        if self._due is None:
-            due = [_Due(one, tuple(self._running(one.namespace, one.selector))) for one in self._hooks]
-            if self._annotations:
-                for namespace in sorted(set(self._namespaces)):
-                    due += self._annotated(namespace)
-            self._due = due
-        return self._due
+        """All hooks with their pods. Raises :class:`InvalidInput` for an annotation that is wrong."""
+        due = [_Due(one, tuple(self._running(one.namespace, one.selector))) for one in self._hooks]
+        if self._annotations:
+            for namespace in sorted(set(self._namespaces)):
+                due += self._annotated(namespace)
+        return due
 
     def _running(self, namespace: str, selector: str = "") -> list[JSON]:
         query = {"labelSelector": selector} if selector else {}

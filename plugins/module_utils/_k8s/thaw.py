@@ -22,7 +22,9 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Conflict,
     Denied,
+    Interrupted,
     InvalidInput,
     NotFound,
 )
@@ -88,6 +90,7 @@ class Ledger:
         self._path = object_path("v1", "configmaps", self._namespaces[0], name)
         self._name = name
         self._written = False
+        self._unreadable: ApiDenied | None = None
         # Debts of earlier runs that could not be paid.
         self._unpaid: list[Debt] = []
 
@@ -95,6 +98,13 @@ class Ledger:
 
     def write(self, owed: Sequence[Owed], seconds: float) -> None:
         """Write down what is owed by a run that takes at most so long. Raises if that is not possible."""
+        if self._unreadable is not None:
+            raise Denied(
+                "read",
+                f"what earlier runs left to thaw, in namespace {self._namespaces[0]}",
+                self._unreadable.reason,
+                f"Nothing was frozen. {_ALLOW}",
+            )
         until = clock.iso(clock.now() + timedelta(seconds=seconds + _GRACE))
         namespace = self._namespaces[0]
         try:
@@ -166,7 +176,7 @@ class Ledger:
                 name = item["metadata"]["name"]
                 try:
                     found.append(_read(object_path("v1", "configmaps", namespace, name), item))
-                except (ValueError, KeyError, TypeError):
+                except (ValueError, KeyError, TypeError, InvalidInput):
                     warn(f"ConfigMap {namespace}/{name} is a record of what to thaw that cannot be read; delete it.")
         return found
 
@@ -184,26 +194,18 @@ class Ledger:
             for one in owed
         ]
 
-    def pay(
-        self, secrets: Collection[str], warn: Callable[[str], None], progress: Progress, *, needed: bool
-    ) -> list[JSON]:
+    def pay(self, secrets: Collection[str], warn: Callable[[str], None], progress: Progress) -> list[JSON]:
         """Run what earlier runs owe; returns the records of the commands.
 
         A command that fails stays owed, which is no obstacle: what is frozen already may be thawed by this run's own
-        hooks, and what is not frozen may refuse to be thawed. ``needed``: this run will write a record itself, so
-        not being allowed to read them is an error.
+        hooks, and what is not frozen may refuse to be thawed. Nor is it one that nobody may look, unless this run
+        has to write a record itself.
         """
         try:
             debts = self.debts(warn)
         except ApiDenied as error:
-            if not needed:
-                return []
-            raise Denied(
-                "read",
-                f"what earlier runs left to thaw, in namespace {self._namespaces[0]}",
-                error.reason,
-                f"Nothing was frozen. {_ALLOW}",
-            ) from None
+            self._unreadable = error
+            return []
         done: list[JSON] = []
         for debt in debts:
             if self._wait(debt, progress):
@@ -220,6 +222,14 @@ class Ledger:
         """
         title = f"thaw of run {debt.run}"
         while not _over(debt):
+            if _is_late(debt):
+                raise Conflict(
+                    "begin",
+                    f"a run beside run {debt.run}",
+                    f"process {(debt.holder or {}).get('process')} on this machine still holds the application, "
+                    "long after the end of all its time limits",
+                    "End that process and run this again; what it has frozen is thawed then.",
+                )
             progress.update("wave", title, "waiting", msg=f"that run goes on, or was killed and may until {debt.until}")
             time.sleep(_PAUSE)
             current = self._cluster.find(debt.path)
@@ -229,7 +239,11 @@ class Ledger:
 
     def _pay(self, debt: Debt, secrets: Collection[str], warn: Callable[[str], None]) -> list[JSON]:
         done, left, dropped = [], [], []
+        ended: Interrupted | None = None
         for one in debt.owed:
+            if ended is not None:
+                left.append(one)
+                continue
             pod = self._cluster.find(object_path("v1", "pods", one.place.namespace, one.place.pod))
             if pod is None or pod["metadata"].get("uid") != one.place.uid or _ended(pod):
                 dropped.append(f"{one.place.namespace}/{one.place.pod}")
@@ -238,6 +252,7 @@ class Ledger:
             done.append(record)
             if failure is not None and hook.matters(failure, one.command):
                 left.append(one)
+                ended = failure if isinstance(failure, Interrupted) else None
         paid = [f"{one['name']} in {one['namespace']}/{one['pod']}" for one in done if one["ok"]]
         if paid:
             warn(f"Run {debt.run} was cut off before its post hooks ran; they ran now: {', '.join(paid)}.")
@@ -249,6 +264,8 @@ class Ledger:
         self._keep(debt, left)
         if left:
             self._unpaid.append(Debt(debt.path, debt.uid, debt.run, None, debt.until, left))
+        if ended is not None:
+            raise ended
         return done
 
 
@@ -257,6 +274,7 @@ def _read(path: str, item: JSON) -> Debt:
     if body["format"] != FORMAT:
         raise ValueError(body["format"])
     owed = [Owed.read(one) for one in body["owed"]]
+    clock.parse(str(body["until"]))
     return Debt(path, str(item["metadata"]["uid"]), str(body["run"]), body.get("holder"), str(body["until"]), owed)
 
 
@@ -273,10 +291,12 @@ def _over(debt: Debt) -> bool:
     if ours is not None and all(debt.holder.get(key) == ours[key] for key in ("boot", "namespace")):
         # A process has one run at a time, so what it left is of an earlier one.
         return debt.holder == ours or not _alive(debt.holder)
-    try:
-        return clock.now() > clock.parse(debt.until)
-    except InvalidInput:
-        return True
+    return _is_late(debt)
+
+
+def _is_late(debt: Debt) -> bool:
+    """Whether all time limits of the run that owes this have passed."""
+    return clock.now() > clock.parse(debt.until)
 
 
 def _ourselves() -> JSON | None:

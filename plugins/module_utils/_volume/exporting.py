@@ -81,23 +81,37 @@ class _Export:
         parts.endpoint(self._repository.url)
 
     def run(self) -> JSON:
-        # Before anything is frozen: a repository that cannot take the data is found out here.
-        self._repository.identify()
         if self._phase == "move":
+            self._repository.identify()
             return self._run_move([Cut.read(document) for document in self._request.params.get("cuts") or []])
-        survey = claims.survey(
-            self._cluster,
-            self._namespaces,
-            (self._application.get("volumes") or {}).get("exclude") or [],
-            self._request.params.get("snapshot_classes"),
-            self._request.params.get("methods"),
-        )
         run = naming.new_run()
         ledger = thaw.Ledger(
             self._cluster,
             self._namespaces,
             naming.labels(run, self._name, marks.THAW),
             naming.object_name(run, self._namespaces[0], marks.THAW),
+        )
+        if self._request.check_mode:
+            return {**self._export(ledger, run), "thawed": ledger.planned(self._request.warn)}
+        with settings.interruptible(f"the export of {self._name}"):
+            # Before anything that could stand in the way: an application that a killed run has frozen waits for it.
+            thawed = ledger.pay(self._secrets, self._request.warn, self._request.progress)
+            try:
+                result = self._export(ledger, run)
+            except MusterError as error:
+                error.result = {"changed": bool(thawed), "thawed": thawed, **error.result}
+                raise
+            return {**result, "thawed": thawed, "changed": result["changed"] or bool(thawed)}
+
+    def _export(self, ledger: thaw.Ledger, run: str) -> JSON:
+        # Before anything is frozen: a repository that cannot take the data is found out here.
+        self._repository.identify()
+        survey = claims.survey(
+            self._cluster,
+            self._namespaces,
+            (self._application.get("volumes") or {}).get("exclude") or [],
+            self._request.params.get("snapshot_classes"),
+            self._request.params.get("methods"),
         )
         hooks = backup_hooks.Hooks(
             self._cluster,
@@ -110,31 +124,25 @@ class _Export:
         )
         self._refuse(survey)
         if self._request.check_mode:
-            return {**self._plan(survey, hooks), "thawed": ledger.planned(self._request.warn)}
-        with settings.interruptible(f"the export of {self._name}"):
-            thawed = ledger.pay(self._secrets, self._request.warn, self._request.progress, needed=hooks.owes)
-            try:
-                cuts, cut_at = self._cut(survey, hooks, run)
-            except MusterError as error:
-                error.result = {"thawed": thawed, **error.result}
-                raise
-            result: JSON = {"run": run, "hooks": hooks.done, "thawed": thawed, "excluded": survey.excluded}
-            result["cuts"] = [cut.document() for cut in cuts]
-            if self._phase == "cut":
-                count = sum(1 for cut in cuts if cut.method == "snapshot")
-                return {
-                    **result,
-                    "changed": bool(count or hooks.done or thawed),
-                    "msg": f"{count} of {len(cuts)} volumes are cut; {len(cuts) - count} will be read live.",
-                    "consistency": _consistency(cuts, cut_at),
-                    "volumes": [self._waiting(cut) for cut in cuts],
-                }
-            try:
-                moved = self._move(cuts, cut_at)
-            except MusterError as error:
-                error.result = {**result, **error.result}
-                raise
-            return {**result, **moved}
+            return self._plan(survey, hooks)
+        cuts, cut_at = self._cut(survey, hooks, run)
+        result: JSON = {"run": run, "hooks": hooks.done, "excluded": survey.excluded}
+        result["cuts"] = [cut.document() for cut in cuts]
+        if self._phase == "cut":
+            count = sum(1 for cut in cuts if cut.method == "snapshot")
+            return {
+                **result,
+                "changed": bool(count or hooks.done),
+                "msg": f"{count} of {len(cuts)} volumes are cut; {len(cuts) - count} will be read live.",
+                "consistency": _consistency(cuts, cut_at),
+                "volumes": [self._waiting(cut) for cut in cuts],
+            }
+        try:
+            moved = self._move(cuts, cut_at)
+        except MusterError as error:
+            error.result = {**result, **error.result}
+            raise
+        return {**result, **moved}
 
     # -- plan -------------------------------------------------------------------------------------------------
 
@@ -152,7 +160,6 @@ class _Export:
             "volumes": [self._planned(source) for source in survey.sources],
             "excluded": survey.excluded,
             "hooks": [],
-            "thawed": [],
         }
         if len(problems) > 1:
             error.result["msg_all"] = [str(problem) for problem in problems]

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -557,6 +557,15 @@ def test_a_debt_is_paid_also_where_the_application_has_no_hooks_any_more(
     assert words(cluster) == ["db-0 thaw"] and not killed.left()
 
 
+def test_a_debt_is_paid_also_where_nothing_can_be_backed_up(
+    run: Runner, killed: Storage, cluster: LocalCluster, restic: ResticProgram
+) -> None:
+    restic.answer("cat", code=12, error="Fatal: wrong password or no key found\n")
+    killed.add(annotated("web-0", **{PRE + "command": "[flush"}))
+    result = run()
+    assert result["failed"] and result["changed"] and result["thawed"][0]["ok"] and words(cluster) == ["db-0 thaw"]
+
+
 def test_a_debt_of_another_application_is_not_ours(run: Runner, killed: Storage, cluster: LocalCluster) -> None:
     run(application={"name": "other"})
     assert not cluster.ran and any(name.startswith("configmaps/") for name in killed.left())
@@ -581,6 +590,17 @@ def test_a_debt_that_cannot_be_paid_stays_until_it_is(run: Runner, killed: Stora
     cluster.answer = lambda _pod, _argv: ExecResult(int(len(cluster.ran) == 2), "", "not locked")
     assert not run(application={"hooks": [HOOK]}).get("failed")
     assert words(cluster)[1:] == ["db-0 thaw", "db-0 freeze", "db-0 thaw"] and not killed.left()
+
+
+def test_a_run_that_is_ended_while_it_pays_freezes_nothing(run: Runner, killed: Storage, cluster: LocalCluster) -> None:
+    def ended(_pod: str, _argv: Sequence[str]) -> ExecResult:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return ExecResult(0, "", "")
+
+    cluster.answer = ended
+    result = run(application={"hooks": [HOOK]})
+    assert result["failed"] and "SIGTERM" in result["msg"] and words(cluster) == ["db-0 thaw"]
+    assert len(debt(killed)["owed"]) == 1
 
 
 def test_a_thaw_that_fails_is_left_to_the_next_run(run: Runner, server: Storage, cluster: LocalCluster) -> None:
@@ -655,6 +675,23 @@ def test_a_run_on_another_machine_is_waited_for_until_all_its_limits_have_passed
     monkeypatch.setattr(clock, "now", lambda: began + timedelta(seconds=passed[0]))
     assert run()["thawed"] and words(cluster) == ["db-0 thaw"]
     assert 300 < passed[0] < 365
+
+
+def test_a_run_that_is_alive_and_late_is_not_thawed_under_its_feet(
+    run: Runner, killed: Storage, cluster: LocalCluster
+) -> None:
+    (record,) = [obj for (key, _space, _name), obj in killed.objects.items() if key == "configmaps"]
+    with subprocess.Popen(["sleep", "600"]) as other:
+        began = Path(f"/proc/{other.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        body = debt(killed)
+        holder = {**body["holder"], "process": other.pid, "began": began}
+        record["data"]["debt.json"] = json.dumps({**body, "holder": holder, "until": "2026-01-01T00:00:00Z"})
+        result = run()
+        assert result["failed"] and f"process {other.pid} on this machine" in result["msg"] and not cluster.ran
+        # Another process that has its number by now is not it.
+        record["data"]["debt.json"] = json.dumps({**body, "holder": {**holder, "began": "1"}})
+        assert run()["thawed"]
+        other.kill()
 
 
 def test_a_record_that_cannot_be_read_is_named_and_kept(run: Runner, killed: Storage, cluster: LocalCluster) -> None:

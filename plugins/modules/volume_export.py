@@ -24,8 +24,8 @@ description:
   - Before the first of them runs, what has to run after the cut is written into a ConfigMap with the label
     C(container-dr.muster.dev/role=thaw) in the application's first namespace, the commands included. If the run is
     killed, the next one for the same application runs these commands in those of the pods that are still there, warns
-    of it, and goes on. It waits while the other run may be alive. C(docs/rbac/capture.yml) in the collection has a
-    role for what this needs.
+    of it, and goes on. It waits while the other run may be alive. C(docs/rbac/hooks.yml) in the collection is a role
+    with what this needs.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster

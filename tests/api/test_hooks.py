@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import exporting
 from ansible_collections.muster.container_dr.plugins.modules import k8s_snapshot, volume_export
 
-ROLES = Path(__file__).resolve().parents[2] / "docs" / "rbac" / "capture.yml"
+ROLES = Path(__file__).resolve().parents[2] / "docs" / "rbac"
 ROLE = "container-dr.muster.dev/role=thaw"
 
 
@@ -53,7 +53,7 @@ def test_what_cannot_be_thawed_is_written_down_kept_and_forgotten_with_the_pod(
         return list(api.get("configmaps", "-n", namespace, "-l", ROLE)["items"])
 
     pod(api, namespace)
-    api("apply", "-f", str(ROLES))
+    api("apply", "-f", str(ROLES / "capture.yml"), "-f", str(ROLES / "hooks.yml"))
     capture, hooks, other = "muster-container-dr-capture", "muster-container-dr-hooks", f"other-{namespace}"
     try:
         # What the export itself needs of the namespace, hooks or not.

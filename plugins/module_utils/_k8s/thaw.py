@@ -42,7 +42,7 @@ _FILE = "debt.json"
 # For requests that are repeated while a server restarts, and for clocks of control nodes that differ a little.
 _GRACE = 120.0
 _PAUSE = 2.0
-_ALLOW = "Allow list, get, create, update and delete of configmaps there; docs/rbac/capture.yml has a role for it."
+_ALLOW = "Allow list, get, create, update and delete of configmaps there; docs/rbac/hooks.yml is a role for it."
 
 
 @dataclass(frozen=True)

@@ -155,11 +155,21 @@ class Hooks:
             if not taken or selection.excluded_by_mark(pod) is not None:
                 continue
             commands = hook_annotations.backup(pod)
+            self._foresee(pod)
             if commands:
                 name = f"annotations of {namespace}/{pod['metadata']['name']}"
                 mine = Hook(name, namespace, "", commands.get("pre"), commands.get("post"))
                 found.append(_Due(mine, (pod,)))
         return found
+
+    def _foresee(self, pod: JSON) -> None:
+        """Say now, while it can be mended, what a restore will refuse."""
+        title, annotations = str(objects.identity("pods", pod)), objects.annotations_of(pod)
+        for read in (hook_annotations.restore, hook_annotations.init_container):
+            try:
+                read(title, annotations)
+            except InvalidInput as error:
+                self._warn(f"A restore of this will fail: {error}")
 
     def _left_out(self, namespace: str) -> bool:
         """Whether the mark on the namespace leaves out all that is in it."""

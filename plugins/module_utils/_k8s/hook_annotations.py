@@ -11,7 +11,7 @@ one word of the command. Where Velero takes a default for something that it cann
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,12 +85,12 @@ class Waiting:
 
 
 class _Reader:
-    """The annotations of one holder; ``title`` names it in errors, ``containers`` are those of its pod."""
+    """The annotations of one holder; ``title`` names it in errors, ``containers`` are those of its pod, if known."""
 
-    def __init__(self, title: str, annotations: Mapping[str, Any], containers: Iterable[str]) -> None:
+    def __init__(self, title: str, annotations: Mapping[str, Any], containers: Sequence[str] = ()) -> None:
         self._title = title
         self._annotations = annotations
-        self._containers = list(containers)
+        self._containers = containers
 
     def wrong(self, name: str, reason: str, hint: str) -> InvalidInput:
         hint = f"{hint} Mend it, or set hook_annotations to false."
@@ -130,7 +130,7 @@ class _Reader:
 
     def command(self, dialect: _Dialect) -> hook.Command:
         container = self.text(dialect, "container")
-        if container and container not in self._containers:
+        if container and self._containers and container not in self._containers:
             raise self.wrong(
                 dialect.name("container"),
                 f"there is no container {container!r}",
@@ -178,9 +178,12 @@ def backup(pod: JSON) -> dict[str, hook.Command]:
     return found
 
 
-def restore(title: str, annotations: Mapping[str, Any], spec: JSON) -> Waiting | None:
-    """The command that runs in pods of this kind once they are restored. ``spec`` is the pod's."""
-    reader = _Reader(title, annotations, _containers(spec))
+def restore(title: str, annotations: Mapping[str, Any]) -> Waiting | None:
+    """The command that runs in pods of this kind once they are restored.
+
+    Its container may be one that is put into pods only when they are made, so nobody knows yet whether it is there.
+    """
+    reader = _Reader(title, annotations)
     dialect = reader.chosen(_RESTORE, "command") if annotations else None
     if dialect is None:
         return None
@@ -188,9 +191,9 @@ def restore(title: str, annotations: Mapping[str, Any], spec: JSON) -> Waiting |
     return Waiting(reader.command(dialect), reader.seconds(dialect, "wait-timeout", WAIT), ready)
 
 
-def init_container(title: str, annotations: Mapping[str, Any], spec: JSON) -> JSON | None:
+def init_container(title: str, annotations: Mapping[str, Any]) -> JSON | None:
     """The init container that restored pods of this kind get."""
-    reader = _Reader(title, annotations, _containers(spec))
+    reader = _Reader(title, annotations)
     dialect = reader.chosen(_INIT, "image") if annotations else None
     if dialect is None:
         return None

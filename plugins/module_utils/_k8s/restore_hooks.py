@@ -101,7 +101,7 @@ class RestoreHooks:
         labels, annotations = objects.pod_marks(key, obj)
         wanted = [one for hook in self.hooks if hook.takes(where.namespace, labels) for one in hook.init_containers]
         if self.annotations:
-            own = hook_annotations.init_container(str(where), annotations, spec)
+            own = hook_annotations.init_container(str(where), annotations)
             wanted += [own] if own is not None else []
         present = {str(one.get("name")) for one in spec.get("initContainers") or []}
         added: dict[str, JSON] = {}
@@ -185,7 +185,7 @@ def tasks(hooks: RestoreHooks, steps: Sequence[Step], names: mapping.NamespaceMa
             for number, one in enumerate(hooks.hooks)
             if one.waiting and _takes(one, step, labels, names)
         ]
-        own = hook_annotations.restore(str(step.identity), annotations, spec) if hooks.annotations else None
+        own = hook_annotations.restore(str(step.identity), annotations) if hooks.annotations else None
         if own is not None:
             asked.append((len(hooks.hooks), f"annotations of {step.identity}", own))
         for number, name, waiting in asked:

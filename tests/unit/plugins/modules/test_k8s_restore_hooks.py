@@ -334,6 +334,13 @@ def test_a_failure_that_does_not_matter_is_a_warning(run: Runner, target: Target
     assert "no such table" in json.dumps(result["warnings"])
 
 
+def test_what_was_not_written_has_no_pods_to_wait_for(run: Runner, target: Target) -> None:
+    target.server.refused.add("shop/deployments.apps/api")
+    result = run(restore_hooks=[FILL])
+    assert result["failed"] and result["counts"]["blocked"] == 1 and "a hook failed" not in result["msg"]
+    assert result["hooks"] == [] and restore_hooks.time.monotonic() == 0
+
+
 def test_a_workload_that_sleeps_has_no_pods_to_wait_for(run: Runner, source: ApiServer, target: Target) -> None:
     source.add(deployment(replicas=0))
     result = run(restore_hooks=[FILL])

@@ -430,6 +430,13 @@ def test_an_annotation_that_cannot_be_read_ends_it_before_anything_is_frozen(
     assert not server.writes and not cluster.ran
 
 
+def test_an_annotation_that_a_restore_will_refuse_is_named(run: Runner, server: Storage, cluster: LocalCluster) -> None:
+    server.add(annotated("web-0", **{"post.hook.restore.velero.io/command": "[fill"}))
+    result = run()
+    assert not result.get("failed") and not cluster.ran
+    assert "A restore of this will fail" in json.dumps(result["warnings"]) and "shop/pods/web-0" in json.dumps(result)
+
+
 def test_check_mode_lists_the_hooks(run: Runner, server: Storage, cluster: LocalCluster) -> None:
     server.add(annotated("web-0", **{PRE + "command": "flush", PRE + "on-error": "Continue"}))
     lost = {**HOOK, "name": "lost", "selector": "app=gone"}

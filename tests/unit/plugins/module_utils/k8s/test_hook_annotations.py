@@ -101,13 +101,13 @@ def test_what_cannot_be_read_is_named(annotations: dict[str, str], words: str) -
         (
             {
                 RESTORE + "command": '["psql"]',
-                RESTORE + "container": "side",
+                RESTORE + "container": "injected",
                 RESTORE + "on-error": "Fail",
                 RESTORE + "exec-timeout": "45s",
                 RESTORE + "wait-timeout": "10m",
                 RESTORE + "wait-for-ready": "true",
             },
-            (Command(("psql",), "side", 45, False, source="velero"), 600, True),
+            (Command(("psql",), "injected", 45, False, source="velero"), 600, True),
         ),
         (
             {
@@ -121,7 +121,7 @@ def test_what_cannot_be_read_is_named(annotations: dict[str, str], words: str) -
     ],
 )
 def test_a_command_after_a_restore(annotations: dict[str, str], wanted: tuple[Command, float, bool]) -> None:
-    found = hook_annotations.restore("deployment shop/db", annotations, SPEC)
+    found = hook_annotations.restore("deployment shop/db", annotations)
     assert found is not None and (found.command, found.wait, found.ready) == wanted
 
 
@@ -146,7 +146,7 @@ def test_a_command_after_a_restore(annotations: dict[str, str], wanted: tuple[Co
     ],
 )
 def test_an_init_container(annotations: dict[str, str], wanted: dict[str, Any] | None) -> None:
-    assert hook_annotations.init_container("deployment shop/db", annotations, SPEC) == wanted
+    assert hook_annotations.init_container("deployment shop/db", annotations) == wanted
 
 
 # -- output -----------------------------------------------------------------------------------------------------------

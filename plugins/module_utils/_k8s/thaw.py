@@ -156,7 +156,9 @@ class Ledger:
         current = self._cluster.find(debt.path)
         if current is None or current["metadata"].get("uid") != debt.uid:
             return
-        body = {**json.loads(current["data"][_FILE]), "holder": None, "owed": [one.document() for one in rest]}
+        body = json.loads(current["data"][_FILE])
+        # Its run is over, so whoever comes next need not find that out again.
+        body |= {"holder": None, "until": clock.iso(clock.now()), "owed": [one.document() for one in rest]}
         self._cluster.replace(debt.path, {**current, "data": {_FILE: json.dumps(body, sort_keys=True)}})
 
     # -- those of earlier runs ------------------------------------------------------------------------------------
@@ -284,19 +286,16 @@ def _ended(pod: JSON) -> bool:
 
 def _over(debt: Debt) -> bool:
     """Whether the run that owes this can no longer be going on."""
-    ours = _ourselves()
-    if not debt.holder:
-        # Its run has ended in order and handed over what it could not thaw.
-        return True
-    if ours is not None and all(debt.holder.get(key) == ours[key] for key in ("boot", "namespace")):
+    holder, ours = debt.holder, _ourselves()
+    if holder and ours and all(holder.get(key) == ours[key] for key in ("boot", "namespace")):
         # A process has one run at a time, so what it left is of an earlier one.
-        return debt.holder == ours or not _alive(debt.holder)
+        return holder == ours or not _alive(holder)
     return _is_late(debt)
 
 
 def _is_late(debt: Debt) -> bool:
     """Whether all time limits of the run that owes this have passed."""
-    return clock.now() > clock.parse(debt.until)
+    return clock.now() >= clock.parse(debt.until)
 
 
 def _ourselves() -> JSON | None:

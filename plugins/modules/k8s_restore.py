@@ -37,6 +37,11 @@ description:
     taken over after 15 seconds.
   - With O(isolate) the objects are restored as a drill bubble that can neither reach nor be reached from outside.
     With O(state=absent) the bubble is removed again.
+  - Hooks of the application (O(restore_hooks)) and of annotations (O(hook_annotations)) are init containers, which are
+    added to the pods and pod templates of the plan, and commands, which run in restored pods once all objects are
+    written. Commands run once in each pod of the workloads that this run has created or changed - Pods, Deployments,
+    StatefulSets, DaemonSets, ReplicaSets, ReplicationControllers and Jobs. A restore that changes nothing runs none, so
+    one that is cut off before its hooks ran leaves them to you.
   - The identity in use must be allowed to write whatever is restored; C(docs/rbac/restore.yml) in the collection is a
     cluster role that is enough for any application. What is not allowed is blocked and named beforehand.
 extends_documentation_fragment:
@@ -203,6 +208,85 @@ options:
       - Stop at the first object that fails, after those under way, instead of going on with the others.
     type: bool
     default: false
+  restore_hooks:
+    description:
+      - What is to be done in restored pods. Commands run in this order, in all pods of one entry before the next one.
+        After one that fails no other runs, unless O(restore_hooks[].on_error) is V(continue).
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - Names it in the result.
+        type: str
+        required: true
+      namespace:
+        description:
+          - The captured namespace of its pods; it follows O(namespace_mapping). Without it all that are restored.
+        type: str
+      selector:
+        description:
+          - Label selector for pods, and for pod templates by the labels in them.
+        type: str
+        required: true
+      container:
+        description:
+          - Where the command runs; without it in the first container.
+        type: str
+      command:
+        description:
+          - The command as a list of words; no shell reads it. Either this or O(restore_hooks[].init_containers).
+        type: list
+        elements: str
+      timeout:
+        description:
+          - How long the command may take, as seconds or as V(2m).
+        type: str
+        default: 60s
+      wait_timeout:
+        description:
+          - How long after the objects were written to wait for the container to run.
+        type: str
+        default: 5m
+      wait_for_ready:
+        description:
+          - Whether to wait until the whole pod is ready.
+        type: bool
+        default: false
+      on_error:
+        description:
+          - V(fail) makes the restore partial, V(continue) warns.
+        type: str
+        choices: [fail, continue]
+        default: fail
+      output:
+        description:
+          - V(none) keeps what the command prints out of the result.
+        type: str
+        choices: [kept, none]
+        default: kept
+      init_containers:
+        description:
+          - Containers as in a pod's C(spec.initContainers), put before those that are there. One whose name is there
+            already is not added again. They stay in a workload's template, so they run at every start of its pods.
+          - Their images follow O(images) and O(registry) like all others.
+        type: list
+        elements: dict
+  hook_annotations:
+    description:
+      - Whether annotations of restored pods and pod templates are hooks.
+      - Ours for a command are C(container-dr.muster.dev/post-restore-command), with C(-container), C(-timeout),
+        C(-wait-timeout), C(-wait-for-ready), C(-on-error) and C(-output) in place of C(-command); for an init container
+        C(container-dr.muster.dev/restore-init-image), with C(-name) and C(-command).
+      - Velero's are C(post.hook.restore.velero.io/command), with C(container), C(exec-timeout), C(wait-timeout),
+        C(wait-for-ready) and C(on-error), and C(init.hook.restore.velero.io/container-image), with C(container-name),
+        C(command) and C(timeout), which is read and not acted on. As with Velero a command may take 30 seconds and its
+        failure does not matter unless C(on-error) says so; other than with Velero, C(wait-timeout) is V(5m) by default.
+        Ours go before Velero's of the same pod.
+      - A command is a JSON array of words, or a text that is its one word.
+      - An annotation that cannot be read ends the task before anything is written.
+    type: bool
+    default: true
   timeout:
     description:
       - Seconds to wait with O(state=absent) until everything is gone.
@@ -342,6 +426,27 @@ EXAMPLES = r"""
         data:
           east-ssd: west-ssd
 
+- name: Restore, fill the database again and wait for the cache
+  muster.container_dr.k8s_restore:
+    kubeconfig: /etc/muster/west.kubeconfig
+    repository:
+      url: s3:https://s3.west.example.com/ledger
+      password_file: /etc/muster/repository-password
+    snapshot: "{{ point.document.objects.tree }}"
+    restore_hooks:
+      - name: schema of the search index
+        selector: app=search
+        init_containers:
+          - name: make-index
+            image: registry.west.example.com/tools/index:4
+            command: [/bin/make-index]
+      - name: dump into the database
+        selector: app=db
+        container: postgres
+        command: [sh, -c, "psql < /backup/dump.sql"]
+        timeout: 10m
+        wait_for_ready: true
+
 - name: Throw the bubble away
   muster.container_dr.k8s_restore:
     kubeconfig: /etc/muster/west.kubeconfig
@@ -439,6 +544,75 @@ objects:
       type: str
       returned: always
       sample: created
+hooks:
+  description:
+    - One entry per command and pod that it ran in. In check mode one per workload that would be written.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the hook, or the object whose annotations it comes from.
+      type: str
+      sample: dump into the database
+    workload:
+      description: The object whose pods are meant.
+      type: str
+      sample: ledger/statefulsets.apps/db
+    namespace:
+      description: Namespace of the pod.
+      type: str
+      sample: ledger
+    pod:
+      description: Name of the pod; empty where it ran in none.
+      type: str
+      sample: db-0
+    container:
+      description: The container that it ran in.
+      type: str
+      sample: postgres
+    phase:
+      description: Always V(restore).
+      type: str
+      sample: restore
+    source:
+      description: Where it comes from, V(application), V(annotation) (ours) or V(velero).
+      type: str
+      sample: application
+    on_error:
+      description: V(fail), or V(continue) if its failure does not matter.
+      type: str
+      sample: fail
+    started:
+      description: When it began.
+      type: str
+      sample: "2026-01-31T04:05:06.789Z"
+    seconds:
+      description: How long it took.
+      type: float
+      sample: 12.5
+    code:
+      description: Its exit code; none if it did not end.
+      type: int
+      sample: 0
+    ok:
+      description: Whether it succeeded; none if it did not run and did not have to.
+      type: bool
+      sample: true
+    stdout:
+      description:
+        - The last 4 KiB of what it printed, without what is written like a secret (C(password=...), tokens, logins in
+          URLs, private keys) and without the passwords among the task's options.
+      type: str
+      sample: "COPY 1200"
+    stderr:
+      description: The same of its error output.
+      type: str
+      sample: ""
+    msg:
+      description: Why it failed or did not run.
+      type: str
+      sample: ""
 namespaces:
   description: The captured namespaces and those that they were restored into.
   returned: always
@@ -462,6 +636,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.options 
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.restore import restore
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.restore_hooks import OPTIONS as HOOKS
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.transform_options import OPTIONS as TRANSFORMS
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import presence
@@ -472,6 +647,7 @@ OPTIONS = (
     + registry()
     + PROGRESS
     + TRANSFORMS
+    + HOOKS
     + Options(
         arguments={
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

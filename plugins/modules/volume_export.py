@@ -17,6 +17,15 @@ description:
   - Every claim of the application ends as exported, excluded by a rule with its reason, or failed. Nothing is left out
     in silence.
   - What a killed run left in the cluster is removed by the next.
+  - Hooks are those of the application and those that annotations of its running pods ask for, ours and Velero's; see
+    O(hook_annotations). All commands before the cut run first, the application's own in their order, then those of
+    annotations by namespace and pod. The commands after it run in reverse order, for all hooks that began, whatever
+    happens in between.
+  - Before the first of them runs, what has to run after the cut is written into a ConfigMap with the label
+    C(container-dr.muster.dev/role=thaw) in the application's first namespace, the commands included. If the run is
+    killed, the next one for the same application runs these commands in those of the pods that are still there, warns
+    of it, and goes on. It waits while the other run may be alive. C(docs/rbac/hooks.yml) in the collection is a role
+    with what this needs.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster
@@ -27,7 +36,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - Says for every claim how it would be read, without running hooks.
+      - Says for every claim how it would be read, and names the hooks that would run, without running them.
   diff_mode:
     support: none
   idempotent:
@@ -75,6 +84,20 @@ options:
     description: How long to wait until the snapshots can be read, as seconds or as V(10m).
     type: str
     default: 10m
+  hook_annotations:
+    description:
+      - Whether annotations of pods are hooks. A pod counts if it runs, if it, and its namespace, have no mark that
+        leaves them out of backups, and if the application's C(selectors) take it.
+      - Ours are C(container-dr.muster.dev/pre-backup-command) and C(container-dr.muster.dev/post-backup-command), each
+        with C(-container), C(-timeout), C(-on-error) and C(-output) in place of C(-command).
+      - Velero's are C(pre.hook.backup.velero.io/command) and C(post.hook.backup.velero.io/command), each with
+        C(container), C(timeout) and C(on-error). Ours go before Velero's of the same pod and phase.
+      - A command is a JSON array of words, or a text that is its one word; no shell reads it. The container is the
+        pod's first one unless it is named, the time limit 60 seconds (with Velero's annotations 30), a failure ends the
+        cut unless C(on-error) is V(continue), and C(output) V(none) keeps what the command prints out of the result.
+      - An annotation that cannot be read ends the task before anything is frozen.
+    type: bool
+    default: true
   workers:
     description: How many volumes move at a time.
     type: int
@@ -170,11 +193,76 @@ volumes:
       type: str
       sample: ""
 hooks:
-  description: One entry per hook and pod that it ran in.
+  description: One entry per command and pod that it ran in, in the order of running. In check mode those to come.
   type: list
   elements: dict
   returned: always
-  sample: [{name: hold writes, phase: pre, ok: true, seconds: 0.2}]
+  contains:
+    name:
+      description: The hook's name, or the pod whose annotations it comes from.
+      type: str
+      sample: hold writes
+    namespace:
+      description: Namespace of the pod.
+      type: str
+      sample: shop
+    pod:
+      description: Name of the pod; empty where none was found.
+      type: str
+      sample: db-0
+    container:
+      description: The container that it ran in.
+      type: str
+      sample: postgres
+    phase:
+      description: V(pre) before the cut, V(post) after it.
+      type: str
+      sample: pre
+    source:
+      description: Where it comes from, V(application), V(annotation) (ours) or V(velero).
+      type: str
+      sample: application
+    on_error:
+      description: V(fail), or V(continue) if its failure does not matter.
+      type: str
+      sample: fail
+    started:
+      description: When it began.
+      type: str
+      sample: "2026-01-31T04:05:06.789Z"
+    seconds:
+      description: How long it took.
+      type: float
+      sample: 0.2
+    code:
+      description: Its exit code; none if it did not end.
+      type: int
+      sample: 0
+    ok:
+      description: Whether it succeeded.
+      type: bool
+      sample: true
+    stdout:
+      description:
+        - The last 4 KiB of what it printed, without what is written like a secret (C(password=...), tokens, logins in
+          URLs, private keys) and without the passwords among the task's options. What a secret of the application
+          looks like is not known here; C(output) V(none) keeps nothing.
+      type: str
+      sample: "CHECKPOINT"
+    stderr:
+      description: The same of its error output.
+      type: str
+      sample: ""
+    msg:
+      description: Why it failed.
+      type: str
+      sample: ""
+thawed:
+  description: The commands of earlier, killed runs that this run ran for them, as in RV(hooks).
+  type: list
+  elements: dict
+  returned: always
+  sample: []
 excluded:
   description: Volumes that were left out by a rule, with the reason.
   type: list
@@ -217,6 +305,7 @@ OPTIONS = (
             "cut_timeout": {"type": "str", "default": "2m"},
             "ready_timeout": {"type": "str", "default": "10m"},
             "workers": {"type": "int", "default": 4},
+            "hook_annotations": {"type": "bool", "default": True},
             "mover": {"type": "dict", "options": MOVER_ARGUMENTS},
         },
         required_if=[("phase", "move", ["cuts"])],

@@ -66,3 +66,7 @@ class Incomplete(MusterError):
 
 class Corrupt(MusterError):
     """Bytes that are not what their digest, signature or format says."""
+
+
+class Interrupted(Incomplete):
+    """Somebody asked the task to end."""

@@ -26,3 +26,10 @@ NAMESPACE = "muster-container-dr"
 BUBBLE = "bubble"
 MOVING = "mover"
 PULL_SECRET = "pull-secret"
+THAW = "thaw"
+
+# Annotations of pods that users write: commands around backups, after restores, and init containers of restores.
+BACKUP_HOOKS = {"pre": PREFIX + "pre-backup-", "post": PREFIX + "post-backup-"}
+RESTORE_HOOK = PREFIX + "post-restore-"
+RESTORE_INIT = PREFIX + "restore-init-"
+OF_USERS = (*BACKUP_HOOKS.values(), RESTORE_HOOK, RESTORE_INIT)

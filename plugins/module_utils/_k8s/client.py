@@ -15,6 +15,7 @@ import itertools
 import json
 import os
 import random
+import re
 import socket
 import threading
 import time
@@ -29,6 +30,7 @@ from urllib.parse import quote, urlencode
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
+    Interrupted,
     InvalidInput,
     MusterError,
     NotFound,
@@ -591,9 +593,9 @@ class Cluster:
                 _request_timeout=CONNECT_TIMEOUT,
                 **({"container": container} if container else {}),
             )
-        except kubernetes.client.exceptions.ApiException as error:
+        except (kubernetes.client.exceptions.ApiException, AttributeError) as error:
             raise Unavailable(
-                "run", target, str(error.reason or error), "Check that the pod runs and that pods/exec is allowed."
+                "run", target, _handshake(error), "Check that the pod runs and that pods/exec is allowed."
             ) from None
         end = time.monotonic() + timeout
         try:
@@ -712,6 +714,26 @@ def _status(data: bytes) -> JSON:
 def _reason(error: Exception) -> str:
     text = str(getattr(error, "reason", None) or error)
     return text.rsplit(": ", 1)[-1] if len(text) > 120 else text
+
+
+def _handshake(error: Exception) -> str:
+    """Why no connection to a container came about, in the server's words.
+
+    The package turns whatever happens while it connects into an error of its own, interrupts included, and may then
+    stumble over that error, because it decodes a body that is not there.
+    """
+    found: BaseException | None = error
+    reason = ""
+    while found is not None:
+        if isinstance(found, (Interrupted, KeyboardInterrupt, SystemExit)):
+            raise found
+        reason = str(getattr(found, "reason", None) or reason)
+        found = found.__context__
+    if not reason:
+        raise error
+    head, _sign, body = reason.partition(" -+-+- ")
+    message = re.search(r'"message":\s*"((?:[^"\\]|\\.)*)"', body)
+    return message[1].replace("\\", "") if message else head
 
 
 def _rest(attempt: int, retry_after: str | None) -> float:

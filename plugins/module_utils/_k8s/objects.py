@@ -93,6 +93,18 @@ def pod_metadata(key: str, obj: JSON) -> JSON | None:
     return metadata if isinstance(metadata, dict) else None
 
 
+def holds_pods(key: str) -> bool:
+    """Whether objects of this kind are pods or have a template for them."""
+    return key in kinds.POD_SPECS
+
+
+def pod_marks(key: str, obj: JSON) -> tuple[dict[str, str], dict[str, str]]:
+    """Labels and annotations of the pods that an object is or makes; the object stays as it is."""
+    path = kinds.POD_SPECS.get(key)
+    pod = lookup(obj, path[:-1]) if path and key != "pods" else obj
+    return (labels_of(pod), annotations_of(pod)) if isinstance(pod, dict) else ({}, {})
+
+
 def containers(spec: JSON) -> Iterator[JSON]:
     """All containers of a pod specification, init containers first."""
     for field in ("initContainers", "containers", "ephemeralContainers"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     bubble,
     dry_run,
     execute,
+    hook_output,
     image_check,
     image_names,
     layout,
@@ -32,6 +33,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     plan,
     pull_secret,
     report,
+    restore_hooks,
     snapshot,
     staging,
     step,
@@ -61,12 +63,17 @@ def restore(request: Request, missing_images: image_check.Missing) -> dict[str, 
         made = plan.make(cluster, point, wishes, workers=params["workers"])
     for text in [*made.warnings, *_check_images(params, made, missing_images)]:
         request.warn(text)
+    hooks = restore_hooks.tasks(wishes.rules.hooks, made.steps, wishes.namespaces)
+    for name in restore_hooks.unused(wishes.rules.hooks, made.steps, wishes.namespaces):
+        request.warn(f"Restore hook {name} is for none of the objects.")
     if request.check_mode:
         dry_run.ask_about_creates(cluster, made, workers=params["workers"])
     # What a run changes is shown as it was planned.
     shown = {"diff": {"prepared": report.differences(made.steps)}} if request.diff else {}
     if request.check_mode:
-        return {**_result(made, wishes, planned=True), **shown}
+        return {**_result(made, wishes, planned=True), "hooks": [task.record() for task in hooks], **shown}
+    records: list[JSON] = []
+    failures: list[str] = []
     try:
         execute.execute(
             cluster,
@@ -76,12 +83,20 @@ def restore(request: Request, missing_images: image_check.Missing) -> dict[str, 
             progress=request.progress,
             warn=request.warn,
         )
+        if not (params["fail_fast"] and any(one.failed for one in made.steps)):
+            secrets = hook_output.secrets_in(params)
+            records, failures = restore_hooks.run(cluster, hooks, secrets=secrets, progress=request.progress)
     except MusterError as error:
-        error.result = {**_result(made, wishes, planned=False), **shown, **error.result}
+        error.result = {**_result(made, wishes, planned=False), "hooks": records, **shown, **error.result}
         raise
-    result = {**_result(made, wishes, planned=False), **shown}
+    for record in records:
+        if record["ok"] is not True and not failures:
+            request.warn(f"Restore hook {record['name']} for {record['workload']}: {record['msg']}")
+    result = {**_result(made, wishes, planned=False), "hooks": records, **shown}
+    if failures:
+        result["status"] = "partial"
     if result["status"] == "partial" and not params["allow_partial"]:
-        raise _incomplete(made, wishes, result)
+        raise _incomplete(made, wishes, result, failures)
     return result
 
 
@@ -168,7 +183,7 @@ def _wishes(params: Mapping[str, Any], found: str) -> plan.Wishes:
         namespaces=mapping.NamespaceMapping(names, transform_options.namespace_references(params)),
         images=images,
         pull_secret=pull_secret.pull_secret("", image_names.PULL_SECRET, auths, labels) if auths else None,
-        rules=transform_options.rules(params),
+        rules=replace(transform_options.rules(params), hooks=restore_hooks.of_option(params)),
         include_kinds=params["include_kinds"] or (),
         exclude_kinds=params["exclude_kinds"] or (),
         existing=Policies.of(params["existing"], params["existing_kinds"] or {}),
@@ -212,18 +227,24 @@ def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool) -> dict[str,
     }
 
 
-def _incomplete(made: plan.Plan, wishes: plan.Wishes, result: dict[str, Any]) -> Incomplete:
+def _incomplete(made: plan.Plan, wishes: plan.Wishes, result: dict[str, Any], failures: list[str]) -> Incomplete:
     bad = [one for one in made.steps if one.failed or one.action is step.Action.BLOCKED]
-    shown = "; ".join(f"{one.identity}: {one.msg or one.reason}" for one in bad[:_SHOWN])
-    more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-    return Incomplete(
-        "restore",
-        f"all objects of point {wishes.point}",
-        f"{len(bad)} of {len(made.steps)} were held back or failed: {shown}{more}",
-        "Mend the reasons and run the same again; what is restored is recognised. "
-        "The result names every object; check mode shows them beforehand.",
-        result=result,
-    )
+    reasons, hint = [], ""
+    if bad:
+        shown = "; ".join(f"{one.identity}: {one.msg or one.reason}" for one in bad[:_SHOWN])
+        more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
+        reasons.append(f"{len(bad)} of {len(made.steps)} were held back or failed: {shown}{more}")
+        hint = (
+            "Mend the reasons and run the same again; what is restored is recognised. "
+            "The result names every object; check mode shows them beforehand."
+        )
+    if failures:
+        reasons.append(f"a hook failed: {failures[0]}")
+        hint += (" " if hint else "") + (
+            "Run the hooks by hand that the result names: they run only where a restore changes something."
+        )
+    target = f"all objects of point {wishes.point}" if bad else f"point {wishes.point} with all its hooks"
+    return Incomplete("restore", target, "; ".join(reasons), hint, result=result)
 
 
 # -- away again -------------------------------------------------------------------------------------------------------
@@ -251,6 +272,7 @@ def _remove(request: Request, cluster: Cluster) -> dict[str, Any]:
         "counts": {"delete": len(found), "failed": 0},
         "summary": [f"delete {len(found)}"] if found else [],
         "objects": entries,
+        "hooks": [],
         "namespaces": {},
         "point": None,
     }

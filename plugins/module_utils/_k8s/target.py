@@ -171,6 +171,7 @@ def _stranger(key: str, obj: JSON) -> bool:
     if objects.identity(key, obj).name == "default" and key == "serviceaccounts":
         return False
     held = {**objects.labels_of(obj), **objects.annotations_of(obj)}
-    if held.get(marks.MANAGED_BY) == marks.MANAGER or any(name.startswith(marks.PREFIX) for name in held):
+    ours = any(name.startswith(marks.PREFIX) and not name.startswith(marks.OF_USERS) for name in held)
+    if ours or held.get(marks.MANAGED_BY) == marks.MANAGER:
         return False
     return selection.left_out_by_nature(key, obj) is None

@@ -22,6 +22,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     pointer,
     reference_table,
     related,
+    restore_hooks,
     strip,
     user_transforms,
 )
@@ -54,6 +55,7 @@ class Rules:
     suffixed: tuple[str, ...] = reference_table.SUFFIXED
     adjustments: adjust.Adjustments = field(default_factory=adjust.Adjustments)
     transforms: Sequence[user_transforms.Transform] = ()
+    hooks: restore_hooks.RestoreHooks = field(default_factory=restore_hooks.RestoreHooks)
 
 
 class Wishes(Protocol):
@@ -221,6 +223,8 @@ class Transformer:
         claims = objects.finalizers(obj)
         notes = strip.strip(key, obj, keep=self.keep)
         notes += self._finalizers(key, obj, claims)
+        # Before the images are, so that theirs follow the same rules.
+        notes += self.rules.hooks.add_init_containers(key, obj)
         notes += self.wishes.images.rewrite(key, obj)
         notes += self.rules.adjustments.apply(key, obj, where)
         copied = key in mapping.COPIED and self.names.touches(key, obj)

@@ -31,8 +31,20 @@ SELECTION_KEYS = (
     "versions",
     "whole_cluster",
 )
-_KEYS = ("name", "namespaces", "targets", "hooks", "volumes", "checks", *SELECTION_KEYS)
-_HOOK_KEYS = ("name", "namespace", "selector", "container", "pre", "post", "timeout", "on_error")
+_KEYS = (
+    "name",
+    "namespaces",
+    "targets",
+    "hooks",
+    "hook_annotations",
+    "restore_hooks",
+    "volumes",
+    "checks",
+    *SELECTION_KEYS,
+)
+_HOOK_KEYS = ("name", "namespace", "selector", "container", "pre", "post", "timeout", "on_error", "output")
+_COMMAND_KEYS = ("container", "command", "timeout", "wait_timeout", "wait_for_ready", "on_error", "output")
+_INIT_KEYS = ("name", "namespace", "selector", "init_containers")
 
 
 @dataclass(frozen=True)
@@ -97,6 +109,13 @@ def parse(value: Mapping[str, Any]) -> Application:
         for index, hook in enumerate(_dicts(f"{where}, hooks", value.get("hooks")))
     )
     _unique(f"{where}, hooks", [hook.name for hook in hooks])
+    annotations = value.get("hook_annotations")
+    if annotations is not None and not isinstance(annotations, bool):
+        raise _wrong(where, f"hook_annotations is {annotations!r}", "Write true or false.")
+    restore_hooks = _dicts(f"{where}, restore_hooks", value.get("restore_hooks"))
+    for index, hook in enumerate(restore_hooks):
+        _check_restore_hook(f"{where}, restore_hooks[{index}]", hook, namespaces)
+    _unique(f"{where}, restore_hooks", [str(hook["name"]) for hook in restore_hooks])
     checks = _dicts(f"{where}, checks", value.get("checks"))
     for index, check in enumerate(checks):
         _text(f"{where}, checks[{index}]", check, "name")
@@ -134,22 +153,48 @@ def _hook(where: str, value: Mapping[str, Any], namespaces: Sequence[str]) -> Ho
     pre, post = _texts(f"{where}, pre", value.get("pre")), _texts(f"{where}, post", value.get("post"))
     if not pre and not post:
         raise _wrong(where, "it has neither 'pre' nor 'post'", "Give the command as a list of arguments.")
-    namespace = value.get("namespace")
-    if namespace is not None and namespace not in namespaces:
-        raise _wrong(where, f"namespace {namespace!r} is not one of the application's", "Correct it or leave it out.")
-    on_error = value.get("on_error", "fail")
-    if on_error not in ("fail", "continue"):
-        raise _wrong(where, f"on_error is {on_error!r}", "Write 'fail' or 'continue'.")
+    _check_common(where, value, namespaces)
     return Hook(
         name=name,
-        namespace=namespace,
+        namespace=value.get("namespace"),
         selector=value.get("selector"),
         container=value.get("container"),
         pre=pre,
         post=post,
         timeout=_seconds(f"{where}, timeout", value.get("timeout", 60)),
-        optional=on_error == "continue",
+        optional=value.get("on_error") == "continue",
     )
+
+
+def _check_common(where: str, value: Mapping[str, Any], namespaces: Sequence[str]) -> None:
+    """What hooks of backups and of restores share."""
+    namespace = value.get("namespace")
+    # Of a whole cluster nobody knows the namespaces beforehand.
+    if namespace is not None and namespaces and namespace not in namespaces:
+        raise _wrong(where, f"namespace {namespace!r} is not one of the application's", "Correct it or leave it out.")
+    for key, choices in (("on_error", ("fail", "continue")), ("output", ("kept", "none"))):
+        if value.get(key, choices[0]) not in choices:
+            raise _wrong(where, f"{key} is {value[key]!r}", f"Write {choices[0]!r} or {choices[1]!r}.")
+
+
+def _check_restore_hook(where: str, value: Mapping[str, Any], namespaces: Sequence[str]) -> None:
+    """``k8s_restore`` reads it; here it is found out before there is a disaster whether it can be read."""
+    _known(where, value, (*_INIT_KEYS, *_COMMAND_KEYS))
+    where = f"{where} ({_text(where, value, 'name')})"
+    _text(where, value, "selector")
+    command = _texts(f"{where}, command", value.get("command"))
+    containers = _dicts(f"{where}, init_containers", value.get("init_containers"))
+    if bool(command) == bool(containers):
+        raise _wrong(where, "it needs either 'command' or 'init_containers'", "Give one of the two.")
+    if containers:
+        _known(where, value, _INIT_KEYS)
+    for index, container in enumerate(containers):
+        _text(f"{where}, init_containers[{index}]", container, "name")
+        _text(f"{where}, init_containers[{index}]", container, "image")
+    _check_common(where, value, namespaces)
+    for key in ("timeout", "wait_timeout"):
+        if value.get(key) is not None:
+            _seconds(f"{where}, {key}", value[key])
 
 
 def _excluded(where: str, value: Mapping[str, Any]) -> ExcludedVolume:

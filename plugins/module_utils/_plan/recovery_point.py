@@ -93,7 +93,7 @@ def problems(content: Content, optional_hooks: Sequence[str] = ()) -> list[Probl
             f"hook:{hook.get('name', '?')}", f"its {hook.get('phase', 'pre')} command failed: {hook.get('msg') or '?'}"
         )
         for hook in content.hooks
-        if not hook.get("ok") and hook.get("name") not in optional_hooks
+        if not (hook.get("ok") or hook.get("on_error") == "continue" or hook.get("name") in optional_hooks)
     ]
     return found
 

@@ -16,21 +16,21 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     InvalidInput,
     MusterError,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import backup_hooks, hook_output, thaw
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
     claim as claims,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
-    hook,
     mover_run,
     namespace,
     naming,
     settings,
     snapshot,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.snapshot import Cut
 
 JSON = dict[str, Any]
@@ -73,16 +73,39 @@ class _Export:
         self._workers = int(params["workers"])
         self._cut_timeout = clock.duration(params["cut_timeout"])
         self._ready_timeout = clock.duration(params["ready_timeout"])
+        self._annotations = bool(params["hook_annotations"])
+        self._secrets = hook_output.secrets_in(params)
         self._settings = settings.settings(params.get("mover"))
         self._cluster = Cluster.connect(params)
         self._repository = Repository.open(params["repository"])
         parts.endpoint(self._repository.url)
 
     def run(self) -> JSON:
+        if self._phase == "move":
+            self._repository.identify()
+            return self._run_move([Cut.read(document) for document in self._request.params.get("cuts") or []])
+        run = naming.new_run()
+        ledger = thaw.Ledger(
+            self._cluster,
+            self._namespaces,
+            naming.labels(run, self._name, marks.THAW),
+            naming.object_name(run, self._namespaces[0], marks.THAW),
+        )
+        if self._request.check_mode:
+            return {**self._export(ledger, run), "thawed": ledger.planned(self._request.warn)}
+        with settings.interruptible(f"the export of {self._name}"):
+            # Before anything that could stand in the way: an application that a killed run has frozen waits for it.
+            thawed = ledger.pay(self._secrets, self._request.warn, self._request.progress)
+            try:
+                result = self._export(ledger, run)
+            except MusterError as error:
+                error.result = {"changed": bool(thawed), "thawed": thawed, **error.result}
+                raise
+            return {**result, "thawed": thawed, "changed": result["changed"] or bool(thawed)}
+
+    def _export(self, ledger: thaw.Ledger, run: str) -> JSON:
         # Before anything is frozen: a repository that cannot take the data is found out here.
         self._repository.identify()
-        if self._phase == "move":
-            return self._run_move([Cut.read(document) for document in self._request.params.get("cuts") or []])
         survey = claims.survey(
             self._cluster,
             self._namespaces,
@@ -90,30 +113,36 @@ class _Export:
             self._request.params.get("snapshot_classes"),
             self._request.params.get("methods"),
         )
-        hooks = hook.Hooks(self._cluster, self._application.get("hooks") or [], self._namespaces[0])
+        hooks = backup_hooks.Hooks(
+            self._cluster,
+            self._application,
+            annotations=self._annotations,
+            ledger=ledger,
+            seconds=self._cut_timeout,
+            secrets=self._secrets,
+            warn=self._request.warn,
+        )
         self._refuse(survey)
         if self._request.check_mode:
-            return self._plan(survey)
-        run = naming.new_run()
-        with settings.interruptible(f"the export of {self._name}"):
-            cuts, cut_at = self._cut(survey, hooks, run)
-            result: JSON = {"run": run, "hooks": hooks.done, "excluded": survey.excluded}
-            result["cuts"] = [cut.document() for cut in cuts]
-            if self._phase == "cut":
-                count = sum(1 for cut in cuts if cut.method == "snapshot")
-                return {
-                    **result,
-                    "changed": bool(count or hooks.done),
-                    "msg": f"{count} of {len(cuts)} volumes are cut; {len(cuts) - count} will be read live.",
-                    "consistency": _consistency(cuts, cut_at),
-                    "volumes": [self._waiting(cut) for cut in cuts],
-                }
-            try:
-                moved = self._move(cuts, cut_at)
-            except MusterError as error:
-                error.result = {**result, **error.result}
-                raise
-            return {**result, **moved}
+            return self._plan(survey, hooks)
+        cuts, cut_at = self._cut(survey, hooks, run)
+        result: JSON = {"run": run, "hooks": hooks.done, "excluded": survey.excluded}
+        result["cuts"] = [cut.document() for cut in cuts]
+        if self._phase == "cut":
+            count = sum(1 for cut in cuts if cut.method == "snapshot")
+            return {
+                **result,
+                "changed": bool(count or hooks.done),
+                "msg": f"{count} of {len(cuts)} volumes are cut; {len(cuts) - count} will be read live.",
+                "consistency": _consistency(cuts, cut_at),
+                "volumes": [self._waiting(cut) for cut in cuts],
+            }
+        try:
+            moved = self._move(cuts, cut_at)
+        except MusterError as error:
+            error.result = {**result, **error.result}
+            raise
+        return {**result, **moved}
 
     # -- plan -------------------------------------------------------------------------------------------------
 
@@ -154,7 +183,7 @@ class _Export:
             "msg": msg,
         }
 
-    def _plan(self, survey: claims.Survey) -> JSON:
+    def _plan(self, survey: claims.Survey, hooks: backup_hooks.Hooks) -> JSON:
         volumes = [self._planned(source) for source in survey.sources]
         live = any(source.method == "live" for source in survey.sources)
         return {
@@ -162,7 +191,7 @@ class _Export:
             "msg": f"{len(volumes)} volumes would be exported, {len(survey.excluded)} are excluded.",
             "consistency": {"point": None, "skew_seconds": None, "mode": "live" if live else "per_volume"},
             "volumes": volumes,
-            "hooks": [],
+            "hooks": hooks.planned(),
             "excluded": survey.excluded,
             "cuts": [],
             "run": None,
@@ -173,7 +202,7 @@ class _Export:
 
     # -- cut --------------------------------------------------------------------------------------------------
 
-    def _cut(self, survey: claims.Survey, hooks: hook.Hooks, run: str) -> tuple[list[Cut], str]:
+    def _cut(self, survey: claims.Survey, hooks: backup_hooks.Hooks, run: str) -> tuple[list[Cut], str]:
         """Freeze, snapshot, thaw; the cuts in the survey's order, and when the cut began."""
         removed = snapshot.debris(self._cluster, self._name, self._namespaces, self._settings.namespace)
         if removed:
@@ -211,7 +240,8 @@ class _Export:
     # -- move -------------------------------------------------------------------------------------------------
 
     def _run_move(self, cuts: list[Cut]) -> JSON:
-        result: JSON = {"run": cuts[0].run if cuts else None, "hooks": [], "excluded": [], "cuts": []}
+        result: JSON = {"run": cuts[0].run if cuts else None, "excluded": [], "cuts": []}
+        result |= {"hooks": [], "thawed": []}
         if self._request.check_mode:
             volumes = [self._waiting(cut) for cut in cuts]
             msg = f"{len(cuts)} volumes would be moved."

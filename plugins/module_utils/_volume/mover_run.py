@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Incomplete,
+    Interrupted,
     MusterError,
     NotFound,
     Refused,
@@ -25,7 +26,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import exit_codes
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
-from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import ENDING, Interrupted
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import ENDING
 
 JSON = dict[str, Any]
 _INTERVAL = 1.0

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete, InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Interrupted, InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import REGISTRY_ARGUMENTS, Spec
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 
@@ -43,10 +43,6 @@ def settings(values: Mapping[str, Any] | None) -> parts.Settings:
 def host(site: str, namespace: str, claim: str) -> str:
     """The host under which a volume's snapshots stand in the repository; stable, so that parents are found."""
     return f"k8s:{site}/{namespace}/{claim}"
-
-
-class Interrupted(Incomplete):
-    """Somebody asked the task to end."""
 
 
 # A signal is an error in the main thread only; whoever waits in another thread looks here.

@@ -30,7 +30,8 @@ DRIVER = "csi.example.com"
 class Storage(ApiServer):
     """``cut`` gives the status of a new snapshot, ``mover`` how the pods of a new Job ended, in order.
 
-    ``events`` is what happened, in order; ``created`` every body that was created, by plural.
+    ``events`` is what happened, in order; ``created`` every body that was created, by plural. Creating objects of the
+    plural ``refuse_create`` is forbidden.
     """
 
     def __init__(self, *, snapshots: bool = True) -> None:
@@ -45,7 +46,15 @@ class Storage(ApiServer):
         self.created: dict[str, list[JSON]] = {}
         self.cut: Callable[[JSON], JSON] = self.good_cut
         self.mover: Callable[[JSON], Sequence[JSON] | None] = good_end
+        self.refuse_create = ""
         self._cuts = 0
+
+    def _create(
+        self, kind: tuple[str, str, str, str, bool], namespace: str, body: JSON, query: dict[str, str]
+    ) -> tuple[int, JSON]:
+        if kind[2] == self.refuse_create:
+            return 403, {"kind": "Status", "reason": "Forbidden", "message": "Forbidden by the fake"}
+        return super()._create(kind, namespace, body, query)
 
     def good_cut(self, snapshot: JSON) -> JSON:
         """Cut at once; each one 100 milliseconds after the one before."""

@@ -6,16 +6,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from fakes.api_server import running
 from fakes.restic_program import ID, ResticProgram
 from fakes.storage import (
     LocalCluster,
@@ -30,6 +36,7 @@ from fakes.storage import (
     thing,
 )
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ExecResult
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import exporting, settings
 from ansible_collections.muster.container_dr.plugins.modules import volume_export
@@ -39,15 +46,20 @@ CANARY = "canary-password"
 Runner = Callable[..., dict[str, Any]]
 
 
+def shop() -> Storage:
+    """A cluster with an application of one pod and two volumes."""
+    server = Storage()
+    server.add(thing("Namespace", "shop", ""), snapshot_class("snap"))
+    server.add(*claim("data"), *claim("logs"), pod("db-0", "data", labels={"app": "db"}))
+    return server
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Storage:
     seconds = [1000.0]
     monkeypatch.setattr("time.sleep", lambda pause: seconds.__setitem__(0, seconds[0] + pause))
     monkeypatch.setattr(exporting.snapshot.time, "monotonic", lambda: seconds[0])
-    server = Storage()
-    server.add(thing("Namespace", "shop", ""), snapshot_class("snap"))
-    server.add(*claim("data"), *claim("logs"), pod("db-0", "data", labels={"app": "db"}))
-    return server
+    return shop()
 
 
 @pytest.fixture
@@ -231,7 +243,9 @@ def test_a_hook_that_fails_cuts_nothing(run: Runner, server: Storage, cluster: L
 def test_a_thaw_that_fails_takes_the_cut_back(run: Runner, server: Storage, cluster: LocalCluster) -> None:
     cluster.answer = lambda _pod, argv: ExecResult(int(argv[0] == "thaw"), "", "still locked")
     result = run(application={"hooks": [HOOK]})
-    assert result["failed"] and "post hook db" in result["msg"] and not server.left()
+    assert result["failed"] and "post hook db" in result["msg"]
+    # But for the record of what is still to be thawed.
+    assert [name.partition("/")[0] for name in server.left()] == ["configmaps"]
 
 
 def test_sigterm_while_frozen_thaws_and_leaves_nothing(run: Runner, server: Storage, cluster: LocalCluster) -> None:
@@ -342,3 +356,395 @@ def test_a_pinned_repository_is_insisted_on(run: Runner, server: Storage) -> Non
     assert not run(check=True, repository={"id": ID}).get("failed")
     result = run(repository={"id": "f" * 64})
     assert result["failed"] and "expected was fff" in result["msg"] and not server.writes
+
+
+# -- hooks ------------------------------------------------------------------------------------------------------------
+
+OURS, PRE, POST = "container-dr.muster.dev/", "pre.hook.backup.velero.io/", "post.hook.backup.velero.io/"
+
+
+def annotated(name: str, labels: dict[str, str] | None = None, **annotations: str) -> dict[str, Any]:
+    found = pod(name, labels=labels)
+    found["metadata"]["annotations"] = annotations
+    return found
+
+
+def words(cluster: LocalCluster) -> list[str]:
+    return [f"{name} {argv[0]}" for name, _container, argv in cluster.ran]
+
+
+def test_hooks_of_annotations_run_after_those_of_the_application_and_in_reverse(
+    run: Runner, server: Storage, cluster: LocalCluster
+) -> None:
+    server.add(
+        annotated("web-1", **{PRE + "command": '["flush", "-a"]', POST + "command": "resume"}),
+        annotated("cache-0", **{OURS + "pre-backup-command": "dump", OURS + "post-backup-command": "drop"}),
+        annotated("late-0", **{POST + "command": "count"}),
+    )
+    result = run(application={"hooks": [HOOK]})
+    assert not result.get("failed"), result
+    assert words(cluster) == [
+        "db-0 freeze",
+        "cache-0 dump",
+        "web-1 flush",
+        "web-1 resume",
+        "late-0 count",
+        "cache-0 drop",
+        "db-0 thaw",
+    ]
+    assert [(one["name"], one["phase"], one["source"]) for one in result["hooks"]][1:4] == [
+        ("annotations of shop/cache-0", "pre", "annotation"),
+        ("annotations of shop/web-1", "pre", "velero"),
+        ("annotations of shop/web-1", "post", "velero"),
+    ]
+    assert result["thawed"] == [] and not server.left()
+
+
+def test_annotations_of_what_is_left_out_are_no_hooks(run: Runner, server: Storage, cluster: LocalCluster) -> None:
+    both = {PRE + "command": "flush", POST + "command": "resume"}
+    server.add(
+        annotated("scratch-0", {"velero.io/exclude-from-backup": "true", "app": "web"}, **both),
+        annotated("marked-0", {"app": "web"}, **both, **{OURS + "exclude": "true"}),
+        annotated("foreign-0", {"app": "other"}, **both),
+        annotated("web-0", {"app": "web"}, **both),
+    )
+    run(application={"selectors": ["app in (web,db)"]})
+    assert words(cluster) == ["web-0 flush", "web-0 resume"]
+    server.add(thing("Namespace", "shop", "", metadata={"labels": {"velero.io/exclude-from-backup": "true"}}))
+    run()
+    assert len(cluster.ran) == 2
+
+
+def test_annotations_can_be_switched_off(run: Runner, server: Storage, cluster: LocalCluster) -> None:
+    server.add(annotated("web-0", **{PRE + "command": "[flush", POST + "command": "resume"}))
+    assert not run(hook_annotations=False).get("failed") and not cluster.ran
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_an_annotation_that_cannot_be_read_ends_it_before_anything_is_frozen(
+    run: Runner, server: Storage, cluster: LocalCluster, check: bool
+) -> None:
+    server.add(annotated("web-0", **{PRE + "command": '["flush"'}))
+    result = run(check, application={"hooks": [HOOK]})
+    assert result["failed"] and f"annotation {PRE}command of pod shop/web-0" in result["msg"]
+    assert not server.writes and not cluster.ran
+
+
+def test_an_annotation_that_a_restore_will_refuse_is_named(run: Runner, server: Storage, cluster: LocalCluster) -> None:
+    server.add(annotated("web-0", **{"post.hook.restore.velero.io/command": "[fill"}))
+    result = run()
+    assert not result.get("failed") and not cluster.ran
+    assert "A restore of this will fail" in json.dumps(result["warnings"]) and "shop/pods/web-0" in json.dumps(result)
+
+
+def test_check_mode_lists_the_hooks(run: Runner, server: Storage, cluster: LocalCluster) -> None:
+    server.add(annotated("web-0", **{PRE + "command": "flush", PRE + "on-error": "Continue"}))
+    lost = {**HOOK, "name": "lost", "selector": "app=gone"}
+    result = run(check=True, application={"hooks": [HOOK, lost]})
+    assert [(one["name"], one["phase"], one["pod"], one["container"], one["ok"]) for one in result["hooks"]] == [
+        ("db", "pre", "db-0", "main", None),
+        ("lost", "pre", "", "", False),
+        ("annotations of shop/web-0", "pre", "web-0", "main", None),
+        ("lost", "post", "", "", False),
+        ("db", "post", "db-0", "main", None),
+    ]
+    assert result["hooks"][2]["on_error"] == "continue" and not server.writes and not cluster.ran
+
+
+def test_what_hooks_print_is_kept_masked_and_bounded(run: Runner, cluster: LocalCluster) -> None:
+    text = "x" * 9000 + f" password=hunter2 {CANARY} http://u:hunter2@db/ end\n"
+    cluster.answer = lambda _pod, argv: (
+        ExecResult(0, text, "warned\n") if argv[0] == "freeze" else ExecResult(0, text, "")
+    )
+    first, second = run(application={"hooks": [HOOK]})["hooks"]
+    assert (
+        first["stdout"].endswith("password=******** ******** http://u:********@db/ end") and first["stderr"] == "warned"
+    )
+    assert len(first["stdout"]) == 4096 and second["phase"] == "post"
+    cluster.answer = lambda _pod, _argv: ExecResult(3, "token: hunter2", "")
+    result = run(application={"hooks": [HOOK]})
+    assert "hunter2" not in json.dumps(result) and "token: ****" in result["msg"]
+    quiet = run(application={"hooks": [{**HOOK, "output": "none"}]})
+    assert [one["stdout"] for one in quiet["hooks"]] == ["", ""] and "token" not in quiet["msg"]
+    assert "output is 'some'" in run(application={"hooks": [{**HOOK, "output": "some"}]})["msg"]
+
+
+# -- what a killed run owes -------------------------------------------------------------------------------------------
+
+CHILD = """
+import json, sys
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, ExecResult
+from ansible_collections.muster.container_dr.plugins.modules import volume_export
+
+def execute(self, namespace, pod, container, command, *, timeout):
+    with open(sys.argv[2], "a") as log:
+        log.write(command[0] + "\\n")
+    return ExecResult(0, "", "")
+
+Cluster.exec = execute
+with patch_module_args(json.loads(sys.argv[1])):
+    volume_export.main()
+"""
+
+
+@contextmanager
+def frozen(
+    server: Storage, restic: ResticProgram, tmp_path: Path, **application: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A run of the module in a process of its own that has frozen the application and waits for its snapshots."""
+    begun, log = threading.Event(), tmp_path / "commands"
+
+    def never(_snapshot: dict[str, Any]) -> dict[str, Any]:
+        begun.set()
+        return {}
+
+    good, server.cut = server.cut, never
+    with running(server):
+        arguments = {
+            "host": server.url,
+            "site": "east",
+            "application": {"name": "shop", "namespaces": ["shop"], "hooks": [HOOK]},
+            "repository": {"url": "rest:http://192.0.2.1:8000/r", "password": CANARY, "restic": str(restic.path)},
+        }
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", CHILD, json.dumps(arguments), str(log)]
+        child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+        try:
+            assert begun.wait(60), "it never asked for a snapshot"
+            assert log.read_text(encoding="utf-8").split() == ["freeze"]
+            server.cut = good
+            yield child
+        finally:
+            child.kill()
+            child.wait()
+        assert log.read_text(encoding="utf-8").split() == ["freeze"]
+
+
+def debt(server: Storage) -> dict[str, Any]:
+    """The one record of what has to be thawed."""
+    (found,) = [obj for (key, _space, _name), obj in server.objects.items() if key == "configmaps"]
+    body: dict[str, Any] = json.loads(found["data"]["debt.json"])
+    return body
+
+
+@pytest.fixture(scope="module")
+def wreck(tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    """What a run left that was killed while the application was frozen; killed once, because it takes its time."""
+    server, place = shop(), tmp_path_factory.mktemp("killed")
+    with frozen(server, ResticProgram(place), place) as child:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    return server
+
+
+@pytest.fixture
+def killed(server: Storage, wreck: Storage) -> Storage:
+    server.objects = copy.deepcopy(wreck.objects)
+    server.version = wreck.version
+    return server
+
+
+def test_the_next_run_thaws_what_a_killed_one_froze(run: Runner, killed: Storage, cluster: LocalCluster) -> None:
+    record = next(name for name in killed.left() if name.startswith("configmaps/"))
+    labels = killed.objects["configmaps", "shop", record.partition("/")[2]]["metadata"]["labels"]
+    assert labels["container-dr.muster.dev/role"] == "thaw" and labels["app.kubernetes.io/managed-by"]
+    plan = run(check=True, application={"hooks": [HOOK]})
+    assert [(one["pod"], one["phase"]) for one in plan["thawed"]] == [("db-0", "post")] and not cluster.ran
+    result = run(application={"hooks": [HOOK]})
+    assert words(cluster) == ["db-0 thaw", "db-0 freeze", "db-0 thaw"]
+    assert [(one["name"], one["ok"]) for one in result["thawed"]] == [("db", True)] and len(result["hooks"]) == 2
+    assert "db in shop/db-0" in json.dumps(result["warnings"]) and not killed.left()
+
+
+def test_a_debt_is_paid_also_where_the_application_has_no_hooks_any_more(
+    run: Runner, killed: Storage, cluster: LocalCluster
+) -> None:
+    run()
+    assert words(cluster) == ["db-0 thaw"] and not killed.left()
+
+
+def test_a_debt_is_paid_also_where_nothing_can_be_backed_up(
+    run: Runner, killed: Storage, cluster: LocalCluster, restic: ResticProgram
+) -> None:
+    restic.answer("cat", code=12, error="Fatal: wrong password or no key found\n")
+    killed.add(annotated("web-0", **{PRE + "command": "[flush"}))
+    result = run()
+    assert result["failed"] and result["changed"] and result["thawed"][0]["ok"] and words(cluster) == ["db-0 thaw"]
+
+
+def test_a_debt_of_another_application_is_not_ours(run: Runner, killed: Storage, cluster: LocalCluster) -> None:
+    run(application={"name": "other"})
+    assert not cluster.ran and any(name.startswith("configmaps/") for name in killed.left())
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_a_debt_is_gone_with_its_pod(run: Runner, killed: Storage, cluster: LocalCluster, again: bool) -> None:
+    del killed.objects["pods", "shop", "db-0"]
+    if again:
+        killed.add(pod("db-0", "data", labels={"app": "db"}))
+    result = run()
+    assert not cluster.ran and not killed.left()
+    assert "gone with its pods: shop/db-0" in json.dumps(result["warnings"])
+
+
+def test_a_debt_that_cannot_be_paid_stays_until_it_is(run: Runner, killed: Storage, cluster: LocalCluster) -> None:
+    cluster.answer = lambda _pod, _argv: ExecResult(1, "", "still locked")
+    result = run()
+    assert not result.get("failed") and "still locked" in json.dumps(result["warnings"])
+    assert [one["command"]["argv"] for one in debt(killed)["owed"]] == [["thaw"]]
+    assert debt(killed)["holder"] is None and clock.parse(debt(killed)["until"]) <= clock.now()
+    # Whoever runs the same command in the same pod has paid it as well.
+    cluster.answer = lambda _pod, _argv: ExecResult(int(len(cluster.ran) == 2), "", "not locked")
+    assert not run(application={"hooks": [HOOK]}).get("failed")
+    assert words(cluster)[1:] == ["db-0 thaw", "db-0 freeze", "db-0 thaw"] and not killed.left()
+
+
+def test_a_run_that_is_ended_while_it_pays_freezes_nothing(run: Runner, killed: Storage, cluster: LocalCluster) -> None:
+    def ended(_pod: str, _argv: Sequence[str]) -> ExecResult:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return ExecResult(0, "", "")
+
+    cluster.answer = ended
+    result = run(application={"hooks": [HOOK]})
+    assert result["failed"] and "SIGTERM" in result["msg"] and words(cluster) == ["db-0 thaw"]
+    assert len(debt(killed)["owed"]) == 1
+
+
+def test_a_thaw_that_fails_is_left_to_the_next_run(run: Runner, server: Storage, cluster: LocalCluster) -> None:
+    cluster.answer = lambda _pod, argv: ExecResult(int(argv[0] == "thaw"), "", "still locked")
+    assert run(application={"hooks": [HOOK]})["failed"]
+    assert debt(server)["holder"] is None
+    cluster.answer = lambda _pod, _argv: ExecResult(0, "", "")
+    assert run()["thawed"][0]["ok"] and not server.left()
+
+
+def test_an_optional_thaw_that_fails_is_owed_by_nobody(run: Runner, server: Storage, cluster: LocalCluster) -> None:
+    cluster.answer = lambda _pod, argv: ExecResult(int(argv[0] == "thaw"), "", "still locked")
+    assert not run(application={"hooks": [{**HOOK, "on_error": "continue"}]}).get("failed") and not server.left()
+
+
+def test_a_run_that_is_alive_is_waited_for(
+    run: Runner,
+    server: Storage,
+    restic: ResticProgram,
+    cluster: LocalCluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[float] = []
+    with frozen(server, restic, tmp_path) as child:
+
+        def end(pause: float) -> None:
+            if len(waited) == 3:
+                return
+            assert not cluster.ran and child.poll() is None
+            waited.append(pause)
+            if len(waited) == 3:
+                # Not taken note of by its parent yet, as where nobody waits for it.
+                child.kill()
+                os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+
+        monkeypatch.setattr("time.sleep", end)
+        result = run()
+    assert len(waited) == 3 and words(cluster) == ["db-0 thaw"] and result["thawed"] and not server.left()
+
+
+def test_a_run_that_thaws_by_itself_is_not_thawed_again(
+    run: Runner,
+    server: Storage,
+    restic: ResticProgram,
+    cluster: LocalCluster,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with frozen(server, restic, tmp_path):
+
+        def clear(_pause: float) -> None:
+            for place in [place for place in server.objects if place[0] == "configmaps"]:
+                del server.objects[place]
+
+        monkeypatch.setattr("time.sleep", clear)
+        assert run()["thawed"] == [] and not cluster.ran
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_run_on_another_machine_is_waited_for_until_all_its_limits_have_passed(
+    run: Runner, killed: Storage, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch, tells: bool
+) -> None:
+    (record,) = [obj for (key, _space, _name), obj in killed.objects.items() if key == "configmaps"]
+    body = debt(killed)
+    # Not every system says which process it is.
+    holder = {**body["holder"], "boot": "elsewhere"} if tells else None
+    record["data"]["debt.json"] = json.dumps({**body, "holder": holder})
+    passed = [0.0]
+    began = clock.parse(body["until"]) - timedelta(seconds=300)
+    monkeypatch.setattr("time.sleep", lambda pause: passed.__setitem__(0, passed[0] + pause))
+    monkeypatch.setattr(clock, "now", lambda: began + timedelta(seconds=passed[0]))
+    assert run()["thawed"] and words(cluster) == ["db-0 thaw"]
+    assert 300 < passed[0] < 305
+
+
+def test_a_run_that_is_alive_and_late_is_not_thawed_under_its_feet(
+    run: Runner, killed: Storage, cluster: LocalCluster
+) -> None:
+    (record,) = [obj for (key, _space, _name), obj in killed.objects.items() if key == "configmaps"]
+    with subprocess.Popen(["sleep", "600"]) as other:
+        began = Path(f"/proc/{other.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        body = debt(killed)
+        holder = {**body["holder"], "process": other.pid, "began": began}
+        record["data"]["debt.json"] = json.dumps({**body, "holder": holder, "until": "2026-01-01T00:00:00Z"})
+        result = run()
+        assert result["failed"] and f"process {other.pid} on this machine" in result["msg"] and not cluster.ran
+        # Another process that has its number by now is not it.
+        record["data"]["debt.json"] = json.dumps({**body, "holder": {**holder, "began": "1"}})
+        assert run()["thawed"]
+        other.kill()
+
+
+def test_the_record_is_there_before_the_first_command_with_the_time_that_all_of_it_may_take(
+    run: Runner, server: Storage, cluster: LocalCluster
+) -> None:
+    seen: list[float] = []
+
+    def look(_pod: str, argv: Sequence[str]) -> ExecResult:
+        if argv[0] == "freeze":
+            seen.append((clock.parse(debt(server)["until"]) - clock.now()).total_seconds())
+        return ExecResult(0, "", "")
+
+    cluster.answer = look
+    run(application={"hooks": [HOOK]}, cut_timeout="5m")
+    # Two commands of 60 seconds, the cut, and two minutes for what nobody thought of.
+    assert 480 < seen[0] <= 540
+
+
+def test_a_record_that_cannot_be_read_is_named_and_kept(run: Runner, killed: Storage, cluster: LocalCluster) -> None:
+    (record,) = [obj for (key, _space, _name), obj in killed.objects.items() if key == "configmaps"]
+    record["data"] = {"debt.json": "{}"}
+    assert "cannot be read" in json.dumps(run()["warnings"]) and not cluster.ran
+    assert f"configmaps/{record['metadata']['name']}" in killed.left()
+
+
+@pytest.mark.parametrize("verb", ["list", "create"])
+def test_without_the_permission_to_write_it_down_nothing_is_frozen(
+    run: Runner, server: Storage, cluster: LocalCluster, verb: str
+) -> None:
+    place = "/api/v1/namespaces/shop/configmaps"
+    if verb == "list":
+        server.broken[place] = 403
+    else:
+        server.refuse_create = "configmaps"
+    result = run(application={"hooks": [HOOK]})
+    assert result["failed"] and "Nothing was frozen" in result["msg"] and "docs/rbac/hooks.yml" in result["msg"]
+    assert not cluster.ran and not server.writes
+    # Who has nothing to thaw needs no permission for it.
+    assert not run(application={"hooks": [{**HOOK, "post": []}]}).get("failed")
+
+
+def test_a_record_that_cannot_be_removed_is_no_failure(run: Runner, server: Storage, cluster: LocalCluster) -> None:
+    cluster.answer = lambda _pod, argv: (
+        server.broken.update({"/api/v1/namespaces/shop/configmaps": 403} if argv[0] == "thaw" else {})
+        or ExecResult(0, "", "")
+    )
+    result = run(application={"hooks": [HOOK]})
+    assert not result.get("failed") and "could not be cleared" in json.dumps(result["warnings"])

@@ -19,9 +19,18 @@ GOOD: dict[str, Any] = {
     "namespaces": ["ledger"],
     "targets": {"rpo": "15m", "rto": "1h"},
     "hooks": [{"name": "freeze", "namespace": "ledger", "pre": ["sync"], "timeout": "30s", "on_error": "continue"}],
+    "hook_annotations": False,
+    "restore_hooks": [
+        {"name": "fill", "namespace": "ledger", "selector": "app=db", "command": ["fill"], "wait_timeout": "10m"},
+        {"name": "seed", "selector": "app=db", "init_containers": [{"name": "seed", "image": "tools:1"}]},
+    ],
     "volumes": {"exclude": [{"namespace": "ledger", "name": "cache", "reason": "can be made again"}]},
     "checks": [{"name": "api", "kind": "http"}],
 }
+
+
+RESTORE: dict[str, Any] = {"name": "x", "selector": "app=a", "command": ["fill"]}
+INIT: dict[str, Any] = {"name": "x", "selector": "app=a", "init_containers": [{"name": "a", "image": "b"}]}
 
 
 def test_reads_an_application() -> None:
@@ -47,6 +56,18 @@ def test_reads_an_application() -> None:
         ({"hooks": [{"name": "x", "pre": "sync"}]}, r"hooks\[0\] \(x\), pre"),
         ({"hooks": [{"name": "x", "pre": ["a"], "namespace": "b"}]}, "not one of the application's"),
         ({"hooks": [{"name": "x", "pre": ["a"], "on_error": "ignore"}]}, "on_error is 'ignore'"),
+        ({"hooks": [{"name": "x", "pre": ["a"], "output": "some"}]}, "output is 'some'"),
+        ({"hook_annotations": "yes"}, "hook_annotations is 'yes'"),
+        ({"restore_hooks": [{"name": "x", "command": ["a"]}]}, "'selector' is None"),
+        ({"restore_hooks": [{**RESTORE, "comand": ["a"]}]}, "Did you mean 'command'"),
+        ({"restore_hooks": [{"name": "x", "selector": "a"}]}, "either 'command' or 'init_containers'"),
+        ({"restore_hooks": [{**RESTORE, "init_containers": [{"name": "a", "image": "b"}]}]}, "either 'command' or"),
+        ({"restore_hooks": [{**INIT, "timeout": 5}]}, "unknown key 'timeout'"),
+        ({"restore_hooks": [{**INIT, "init_containers": [{"name": "a"}]}]}, "'image' is None"),
+        ({"restore_hooks": [{**RESTORE, "wait_timeout": "soon"}]}, "wait_timeout"),
+        ({"restore_hooks": [{**RESTORE, "on_error": "ignore"}]}, "on_error is 'ignore'"),
+        ({"restore_hooks": [{**RESTORE, "namespace": "b"}]}, "not one of the application's"),
+        ({"restore_hooks": [RESTORE, INIT]}, "'x' is there twice"),
         ({"volumes": {"exclude": [{"namespace": "a", "name": "b"}]}}, "'reason' is None"),
         ({"checks": [{"name": "a"}]}, "'kind' is None"),
     ],
@@ -103,7 +124,12 @@ def test_names_every_problem() -> None:
             {"name": "v5", "complete": True},
         ],
         images=[{"name": "i1", "digest": "sha256:1"}, {"name": "i2", "resolved_by": "unresolved", "digest": "x"}],
-        hooks=[{"name": "h1", "ok": False}, {"name": "h2", "ok": False}, {"name": "h3", "ok": True}],
+        hooks=[
+            {"name": "h1", "ok": False},
+            {"name": "h2", "ok": False},
+            {"name": "h3", "ok": True},
+            {"name": "annotations of a/b", "ok": False, "on_error": "continue"},
+        ],
         excluded=[],
     )
     names = [problem.name for problem in recovery_point.problems(content, ["h2"])]

@@ -14,14 +14,15 @@ from fakes.storage import LocalCluster, Storage, failure, pod, thing
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Incomplete,
+    Interrupted,
     InvalidInput,
     MusterError,
     Unavailable,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.backup_hooks import Hooks
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ExecResult
-from ansible_collections.muster.container_dr.plugins.module_utils._volume.hook import Hooks
-from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import Interrupted
 
+APPLICATION: dict[str, Any] = {"name": "shop", "namespaces": ["shop"]}
 FREEZE: dict[str, Any] = {"name": "db", "selector": "app=db", "pre": ["freeze", 1], "post": ["thaw"]}
 FLUSH: dict[str, Any] = {"name": "web", "selector": "app=web", "pre": ["flush"], "post": ["resume"]}
 
@@ -32,6 +33,10 @@ def cluster() -> LocalCluster:
     server.add(thing("Namespace", "shop", ""))
     server.add(pod("db-0", labels={"app": "db"}), pod("web-0", labels={"app": "web"}))
     return LocalCluster(server)
+
+
+def around(cluster: LocalCluster, hooks: list[dict[str, Any]]) -> Hooks:
+    return Hooks(cluster, {**APPLICATION, "hooks": hooks})
 
 
 def words(cluster: LocalCluster) -> list[str]:
@@ -48,7 +53,7 @@ def failing(word: str, error: BaseException | None = None) -> Any:
 
 
 def test_pre_in_order_and_post_in_reverse_around_the_work(cluster: LocalCluster) -> None:
-    hooks = Hooks(cluster, [FREEZE, FLUSH], "shop")
+    hooks = around(cluster, [FREEZE, FLUSH])
     with hooks:
         assert words(cluster) == ["freeze", "flush"]
     assert words(cluster) == ["freeze", "flush", "resume", "thaw"]
@@ -66,13 +71,13 @@ def test_every_running_pod_and_the_named_container(cluster: LocalCluster) -> Non
     dying = pod("db-3", labels={"app": "db"})
     dying["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     cluster.server.add(dying)
-    with Hooks(cluster, [{**FREEZE, "container": "engine"}], "shop"):
+    with around(cluster, [{**FREEZE, "container": "engine"}]):
         assert [(name, container) for name, container, _argv in cluster.ran] == [("db-0", "engine"), ("db-1", "engine")]
 
 
 def test_a_pre_hook_that_fails_is_named_and_thawed_too(cluster: LocalCluster) -> None:
     cluster.answer = failing("flush")
-    hooks = Hooks(cluster, [FREEZE, FLUSH, {**FREEZE, "name": "late"}], "shop")
+    hooks = around(cluster, [FREEZE, FLUSH, {**FREEZE, "name": "late"}])
     failure(hooks.__enter__, Incomplete, "pre hook web", "pod shop/web-0", "exit code 3", "database is locked")
     assert words(cluster) == ["freeze", "flush", "resume", "thaw"]
     assert [(entry["ok"], entry["code"]) for entry in hooks.done] == [(True, 0), (False, 3), (True, 0), (True, 0)]
@@ -90,7 +95,7 @@ def test_a_hook_that_hangs_ends_by_its_timeout(cluster: LocalCluster) -> None:
         return ExecResult(0, "", "")
 
     cluster.exec = hanging  # type: ignore[method-assign]
-    hooks = Hooks(cluster, [{**FREEZE, "timeout": "90s"}, FLUSH], "shop")
+    hooks = around(cluster, [{**FREEZE, "timeout": "90s"}, FLUSH])
     failure(hooks.__enter__, Unavailable, "pre hook db in pod shop/db-0: it did not end within 90 seconds")
     assert words(cluster) == ["freeze", "thaw"]
     assert given == [90.0, 90.0]
@@ -100,13 +105,13 @@ def test_a_hook_that_hangs_ends_by_its_timeout(cluster: LocalCluster) -> None:
 def test_a_hook_without_a_timeout_does_not_hang_for_ever(cluster: LocalCluster) -> None:
     given: list[float] = []
     cluster.exec = lambda *_place, timeout: given.append(timeout) or ExecResult(0, "", "")  # type: ignore[method-assign]
-    with Hooks(cluster, [FREEZE], "shop"):
+    with around(cluster, [FREEZE]):
         assert given == [60.0]
 
 
 @pytest.mark.parametrize("error", [Unavailable("cut", "x", "y"), ValueError("bug"), KeyboardInterrupt()])
 def test_whatever_goes_wrong_inside_it_is_thawed(cluster: LocalCluster, error: BaseException) -> None:
-    with pytest.raises(type(error)) as caught, Hooks(cluster, [FREEZE, FLUSH], "shop"):
+    with pytest.raises(type(error)) as caught, around(cluster, [FREEZE, FLUSH]):
         raise error
     assert caught.value is error
     assert words(cluster)[2:] == ["resume", "thaw"]
@@ -114,7 +119,7 @@ def test_whatever_goes_wrong_inside_it_is_thawed(cluster: LocalCluster, error: B
 
 def test_a_post_hook_that_fails_keeps_no_other_from_running(cluster: LocalCluster) -> None:
     cluster.answer = failing("resume")
-    hooks = Hooks(cluster, [FREEZE, FLUSH], "shop")
+    hooks = around(cluster, [FREEZE, FLUSH])
     with pytest.raises(Incomplete, match="post hook web"), hooks:
         pass
     assert words(cluster)[2:] == ["resume", "thaw"]
@@ -122,7 +127,7 @@ def test_a_post_hook_that_fails_keeps_no_other_from_running(cluster: LocalCluste
 
 def test_a_post_hook_that_fails_does_not_hide_the_first_error(cluster: LocalCluster) -> None:
     cluster.answer = failing("thaw")
-    hooks = Hooks(cluster, [FREEZE], "shop")
+    hooks = around(cluster, [FREEZE])
     with pytest.raises(ValueError, match="first"), hooks:
         raise ValueError("first")
     assert [(entry["phase"], entry["ok"]) for entry in hooks.done] == [("pre", True), ("post", False)]
@@ -131,7 +136,7 @@ def test_a_post_hook_that_fails_does_not_hide_the_first_error(cluster: LocalClus
 @pytest.mark.parametrize("word", ["freeze", "thaw"])
 def test_on_error_continue_records_and_goes_on(cluster: LocalCluster, word: str) -> None:
     cluster.answer = failing(word)
-    hooks = Hooks(cluster, [{**FREEZE, "on_error": "continue"}, FLUSH], "shop")
+    hooks = around(cluster, [{**FREEZE, "on_error": "continue"}, FLUSH])
     with hooks:
         pass
     assert words(cluster) == ["freeze", "flush", "resume", "thaw"]
@@ -141,17 +146,18 @@ def test_on_error_continue_records_and_goes_on(cluster: LocalCluster, word: str)
 @pytest.mark.parametrize("word", ["freeze", "thaw"])
 def test_the_end_of_the_task_is_not_taken_for_a_hook_that_fails(cluster: LocalCluster, word: str) -> None:
     cluster.answer = failing(word, Interrupted("finish", "the export", "it was ended by SIGTERM"))
-    with pytest.raises(Interrupted), Hooks(cluster, [{**FREEZE, "on_error": "continue"}, FLUSH], "shop"):
+    with pytest.raises(Interrupted), around(cluster, [{**FREEZE, "on_error": "continue"}, FLUSH]):
         pass
     assert words(cluster)[-1] == "thaw"
 
 
 def test_no_running_pod_is_an_error_unless_allowed(cluster: LocalCluster) -> None:
     lost = {**FLUSH, "selector": "app=gone"}
-    hooks = Hooks(cluster, [FREEZE, lost], "shop")
+    hooks = around(cluster, [FREEZE, lost])
     failure(hooks.__enter__, Incomplete, "hook web", "no running pod in shop matches app=gone", "on_error")
-    assert words(cluster) == ["freeze", "thaw"]
-    with Hooks(cluster, [{**lost, "on_error": "continue"}], "shop") as allowed:
+    # Before anything was frozen.
+    assert not cluster.ran and hooks.done[0]["ok"] is False
+    with around(cluster, [{**lost, "on_error": "continue"}]) as allowed:
         assert allowed.done[0]["ok"] is False
 
 
@@ -167,12 +173,12 @@ def test_no_running_pod_is_an_error_unless_allowed(cluster: LocalCluster) -> Non
     ],
 )
 def test_hooks_are_checked_before_anything_runs(cluster: LocalCluster, change: dict[str, Any], word: str) -> None:
-    failure(lambda: Hooks(cluster, [FREEZE, {**FLUSH, **change}], "shop"), InvalidInput, word)
+    failure(lambda: around(cluster, [FREEZE, {**FLUSH, **change}]), InvalidInput, word)
     assert not cluster.ran
 
 
-def test_a_cluster_that_does_not_answer_thaws_what_was_frozen(cluster: LocalCluster) -> None:
+def test_a_cluster_that_does_not_answer_is_found_out_before_anything_is_frozen(cluster: LocalCluster) -> None:
     cluster.server.broken["/api/v1/namespaces/other/"] = 403
-    hooks = Hooks(cluster, [FREEZE, {**FLUSH, "namespace": "other"}], "shop")
+    hooks = around(cluster, [FREEZE, {**FLUSH, "namespace": "other"}])
     failure(hooks.__enter__, MusterError, "other")
-    assert words(cluster) == ["freeze", "thaw"]
+    assert not cluster.ran

@@ -458,12 +458,12 @@ def test_what_hooks_print_is_kept_masked_and_bounded(run: Runner, cluster: Local
     )
     first, second = run(application={"hooks": [HOOK]})["hooks"]
     assert (
-        first["stdout"].endswith("password=******** ******** http://u:********@db/ end") and first["stderr"] == "warned"
+        first["stdout"].endswith("password=*** *** http://***@db/ end") and first["stderr"] == "warned"
     )
     assert len(first["stdout"]) == 4096 and second["phase"] == "post"
     cluster.answer = lambda _pod, _argv: ExecResult(3, "token: hunter2", "")
     result = run(application={"hooks": [HOOK]})
-    assert "hunter2" not in json.dumps(result) and "token: ****" in result["msg"]
+    assert "hunter2" not in json.dumps(result) and "token: ***" in result["msg"]
     quiet = run(application={"hooks": [{**HOOK, "output": "none"}]})
     assert [one["stdout"] for one in quiet["hooks"]] == ["", ""] and "token" not in quiet["msg"]
     assert "output is 'some'" in run(application={"hooks": [{**HOOK, "output": "some"}]})["msg"]

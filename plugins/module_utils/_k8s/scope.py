@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, selection
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, ApiDenied, Cluster
@@ -15,7 +16,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 
 @dataclass
 class Scope:
-    """The namespaces by name; in ``excluded`` what was left out and why; ``present`` is how many the cluster has."""
+    """The namespaces by name, in the order of the patterns that mean them.
+
+    In ``excluded`` is what was left out and why; ``present`` is how many the cluster has.
+    """
 
     namespaces: dict[str, JSON] = field(default_factory=dict)
     excluded: list[dict[str, str]] = field(default_factory=list)
@@ -26,7 +30,8 @@ def of(cluster: Cluster, chosen: selection.Selection) -> Scope:
     """Look into the cluster. Raises :class:`NotFound`, which names the patterns, where one matches nothing."""
     there: dict[str, JSON] = {obj["metadata"]["name"]: obj for obj in listed(cluster, chosen)}
     scope = Scope(present=len(there))
-    for name in chosen.pick_namespaces(there):
+    picked = chosen.pick_namespaces(there)
+    for name in sorted(picked, key=lambda name: (_place(chosen.namespaces, name), name)):
         why = selection.excluded_by_mark(there[name])
         if not why and there[name]["metadata"].get("deletionTimestamp") and kinds.DELETED in chosen.leave_out:
             why = "it was being deleted at that moment"
@@ -35,6 +40,10 @@ def of(cluster: Cluster, chosen: selection.Selection) -> Scope:
         else:
             scope.namespaces[name] = there[name]
     return scope
+
+
+def _place(patterns: tuple[str, ...], name: str) -> int:
+    return next((index for index, pattern in enumerate(patterns) if fnmatchcase(name, pattern)), len(patterns))
 
 
 def listed(cluster: Cluster, chosen: selection.Selection) -> Iterable[JSON]:

@@ -94,7 +94,7 @@ def mirror(request: Request) -> dict[str, Any]:
 
 
 def _namespaces(cluster: Cluster, application: Mapping[str, Any]) -> list[str]:
-    return sorted(scope.of(cluster, Selection.of({"name": "the application", **application})).namespaces)
+    return list(scope.of(cluster, Selection.of({"name": "the application", **application})).namespaces)
 
 
 # -- connections ----------------------------------------------------------------------------------------------

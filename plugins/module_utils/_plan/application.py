@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
@@ -170,7 +171,8 @@ def _check_common(where: str, value: Mapping[str, Any], namespaces: Sequence[str
     """What hooks of backups and of restores share."""
     namespace = value.get("namespace")
     # Of a whole cluster nobody knows the namespaces beforehand.
-    if namespace is not None and namespaces and namespace not in namespaces:
+    known = not namespaces or any(fnmatchcase(str(namespace), pattern) for pattern in namespaces)
+    if namespace is not None and not known:
         raise _wrong(where, f"namespace {namespace!r} is not one of the application's", "Correct it or leave it out.")
     for key, choices in (("on_error", ("fail", "continue")), ("output", ("kept", "none"))):
         if value.get(key, choices[0]) not in choices:

@@ -16,7 +16,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     InvalidInput,
     MusterError,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import backup_hooks, hook_output, thaw
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
+    backup_hooks,
+    hook_output,
+    scope,
+    selection,
+    thaw,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
@@ -62,11 +68,11 @@ class _Export:
         self._request = request
         self._application = dict(params["application"])
         self._name = str(self._application.get("name") or "")
-        self._namespaces = [str(name) for name in self._application.get("namespaces") or []]
-        if not self._name or not self._namespaces:
+        if not self._name or not (self._application.get("namespaces") or self._application.get("whole_cluster")):
             raise InvalidInput(
                 "use", "the application", "it has no name or no namespaces", "Set application.name and .namespaces."
             )
+        chosen = selection.Selection.of(self._application)
         self._site = str(params["site"])
         self._point = params.get("point")
         self._phase = str(params["phase"])
@@ -79,6 +85,9 @@ class _Export:
         self._cluster = Cluster.connect(params)
         self._repository = Repository.open(params["repository"])
         parts.endpoint(self._repository.url)
+        # What was cut says itself where it is.
+        self._namespaces = [] if self._phase == "move" else list(scope.of(self._cluster, chosen).namespaces)
+        self._application["namespaces"] = self._namespaces
 
     def run(self) -> JSON:
         if self._phase == "move":

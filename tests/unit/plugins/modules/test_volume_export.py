@@ -111,6 +111,14 @@ def test_cuts_all_first_thaws_and_then_moves(run: Runner, server: Storage) -> No
     assert not server.left()
 
 
+def test_namespaces_are_names_and_globs(run: Runner, server: Storage) -> None:
+    result = run(application={"namespaces": ["sh*"], "hooks": [{**HOOK, "namespace": "shop"}]})
+    assert [entry["name"] for entry in result["volumes"]] == ["shop/data", "shop/logs"]
+    assert [hook["ok"] for hook in result["hooks"]] == [True, True]
+    nothing = run(application={"namespaces": ["nope*"]})
+    assert nothing["failed"] and "namespaces nope*" in nothing["msg"]
+
+
 def test_the_mover_reads_a_clone_in_our_namespace(run: Runner, server: Storage) -> None:
     run(point="p1")
     job = server.created["jobs"][0]
@@ -457,9 +465,7 @@ def test_what_hooks_print_is_kept_masked_and_bounded(run: Runner, cluster: Local
         ExecResult(0, text, "warned\n") if argv[0] == "freeze" else ExecResult(0, text, "")
     )
     first, second = run(application={"hooks": [HOOK]})["hooks"]
-    assert (
-        first["stdout"].endswith("password=*** *** http://***@db/ end") and first["stderr"] == "warned"
-    )
+    assert first["stdout"].endswith("password=*** *** http://***@db/ end") and first["stderr"] == "warned"
     assert len(first["stdout"]) == 4096 and second["phase"] == "post"
     cluster.answer = lambda _pod, _argv: ExecResult(3, "token: hunter2", "")
     result = run(application={"hooks": [HOOK]})

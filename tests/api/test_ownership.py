@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -196,3 +197,18 @@ def test_an_update_leaves_ownership_as_it_was_captured(run: Any, api: Any, names
     after = owners(live)
     assert after["argo", "Apply"] == before["argo", "Apply"] and (OURS, "Apply") not in after
     assert run(k8s_restore, **options)["changed"] is False
+
+
+def test_any_character_survives_an_apply(run: Any, api: Any, namespace: str) -> None:
+    """An apply is read as YAML, in which JSON's surrogate pairs are errors and some characters end a line."""
+    value = "\U0001f4a3 \u202e \u2028 \u0085 \ufeff \x7f \x1b \\ud83d \u00e9\n\t\"'"
+    obj = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "any", "namespace": namespace}}
+    # kubectl itself cannot apply it.
+    path = f"/api/v1/namespaces/{namespace}/configmaps/any"
+    Cluster.connect({"kubeconfig": api.server.kubeconfig}).apply(path, {**obj, "data": {"a": value}}, manager="flux")
+    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    api("delete", "configmap", "any", "-n", namespace)
+    done = run(k8s_restore, snapshot=taken["snapshot"]["tree"], point="p", existing="keep")
+    assert not done.get("failed"), done["msg"]
+    assert api.get("configmap", "any", "-n", namespace)["data"] == {"a": value}
+    assert run(k8s_restore, snapshot=taken["snapshot"]["tree"], point="p", existing="keep")["changed"] is False

@@ -353,8 +353,8 @@ def test_autoscalers_and_budgets_sleep_and_wake_as_they_were(api: Any, namespace
     for spec in state():
         assert spec.get("maxUnavailable") == "100%" or spec["behavior"]["scaleUp"]["selectPolicy"] == "Disabled"
     assert suspension.find(cluster, [namespace])[0] == []
-    assert suspension.suspend(cluster, json.loads(kept[-1]), lambda _one: None).changed == []
+    assert suspension.suspend(cluster, json.loads(kept[-1]), lambda _one: None).changed == {}
     # Only the first record was left by a run that died.
     outcome = suspension.resume(cluster, json.loads(kept[0]), lambda _one: None)
-    assert outcome.failed == {} and outcome.kept == []
+    assert outcome.failed == {} and outcome.kept == {}
     assert state() == before

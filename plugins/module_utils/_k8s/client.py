@@ -308,7 +308,8 @@ class Cluster:
         payload = None
         if body is not None:
             # Text is JSON already, as when an object is passed on without a look inside.
-            payload = (body if isinstance(body, str) else json.dumps(body, separators=(",", ":"))).encode()
+            text = body if isinstance(body, str) else json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+            payload = _NO_YAML.sub(_escaped, text).encode()
             headers["Content-Type"] = content_type
         waited = 0.0
         for attempt in itertools.count(1):
@@ -701,6 +702,14 @@ def _override(configuration: Any, params: Mapping[str, Any]) -> None:
             setattr(configuration, option, params[option])
     if params.get("validate_certs") is not None:
         configuration.verify_ssl = params["validate_certs"]
+
+
+# An apply is read as YAML, which has JSON's escapes but no surrogate pairs, and for which some characters end a line.
+_NO_YAML = re.compile("[\\x7f-\\uffff]")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
 
 
 def _status(data: bytes) -> JSON:

@@ -98,7 +98,8 @@ def result_of(started: subprocess.Popen[str]) -> JSON:
         at = text.find(f"localhost | {mark}")
         if at >= 0:
             value, _end = json.JSONDecoder().raw_decode(text[at + len(f"localhost | {mark}") :])
-            return dict(value)
+            # The program takes the key out and says it by its mark instead.
+            return {"failed": "FAILED" in mark, **value}
     raise AssertionError(f"no result in: {text[-3000:]}")
 
 
@@ -132,7 +133,7 @@ def repository(facts: JSON) -> JSON:
         "url": f"s3:{store['endpoint_url']}/muster/objects-{uuid.uuid4().hex[:8]}",
         "password_file": facts["repository_password_file"],
         "access_key": store["access_key"],
-        "secret_key": Path(store["secret_key_file"]).read_text(encoding="utf-8"),
+        "secret_key": Path(store["secret_key_file"]).read_text(encoding="utf-8").strip(),
         "region": store["region"],
         "ca_cert": facts["ca_file"],
         "restic": facts["tools"]["restic"],

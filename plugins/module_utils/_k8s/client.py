@@ -65,6 +65,8 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 PATIENCE = 60.0
 # The same for faults that a server reports itself; an API without a backend answers 503 for ever.
 FAULT_PATIENCE = 12.0
+# Seconds after a broken connection for which a denial is doubted.
+_STARTING = 20.0
 _RETRY_STATUS = frozenset({429, 500, 502, 503, 504})
 _FIRST_PAGE = 100
 # Seconds after its time at which a watch that says nothing is given up.
@@ -232,6 +234,8 @@ class Cluster:
         self.host: str = configuration.host
         self._lock = threading.Lock()
         self._answered = False
+        # When there was no connection the last time.
+        self._cut_off: float | None = None
 
     @classmethod
     def connect(cls, params: Mapping[str, Any], *, workers: int = 16) -> Cluster:
@@ -317,6 +321,7 @@ class Cluster:
                 answer = self._send(method, url, headers, payload, timeout)
             except urllib3.exceptions.HTTPError as error:
                 refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+                self._cut_off = time.monotonic()
                 enough = waited >= outage if self._answered else attempt >= 3
                 if enough or (method != "GET" and not refused):
                     raise self._unanswered(action, path, error) from None
@@ -332,10 +337,15 @@ class Cluster:
                 if method == "GET"
                 else answer.status == 429 or (answer.status == 503 and retry_after is not None)
             )
-            if not repeat or waited >= (outage if answer.status == 429 else patience):
+            starting = answer.status in (401, 403) and self._starting()
+            if not (starting or repeat) or waited >= (outage if starting or answer.status == 429 else patience):
                 raise _error(action, path, answer.status, _status(answer.data))
             waited += _rest(attempt, retry_after)
         raise AssertionError("unreachable")
+
+    def _starting(self) -> bool:
+        """Whether the server may have started just now: it denies everybody until it has read its roles."""
+        return self._cut_off is not None and time.monotonic() - self._cut_off < _STARTING
 
     def _url(self, path: str, query: Mapping[str, Any] | None) -> str:
         return self.host + path + ("?" + urlencode(query) if query else "")

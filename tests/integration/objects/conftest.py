@@ -12,6 +12,7 @@ import http.server
 import ipaddress
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -47,6 +48,7 @@ class Site:
         self.kubeconfig = str(self.facts["kubeconfig"])
         self.repository = repository
         self._kubectl = str(facts["tools"]["kubectl"])
+        self._started: list[subprocess.Popen[str]] = []
 
     def kubectl(self, *words: str, feed: Any = None, fails: bool = False) -> str:
         command = [self._kubectl, f"--kubeconfig={self.kubeconfig}", *words]
@@ -82,9 +84,19 @@ class Site:
         # The same Python as the tests: it has the packages that modules need.
         command += ["-e", "ansible_python_interpreter={{ ansible_playbook_python }}", *(["--check"] if check else [])]
         environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-        return subprocess.Popen(
+        started = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
         )
+        self._started.append(started)
+        return started
+
+    def end(self) -> None:
+        """Nothing of a test runs on after it."""
+        for started in self._started:
+            if started.poll() is None:
+                os.killpg(started.pid, signal.SIGKILL)
+                started.communicate()
+        self._started.clear()
 
     def run(self, module: str, *, check: bool = False, **options: Any) -> JSON:
         return result_of(self.start(module, check=check, **options))
@@ -181,6 +193,7 @@ def namespace(east: Site, west: Site) -> Iterator[str]:
     east.kubectl("create", "namespace", name)
     yield name
     for site in (east, west):
+        site.end()
         site.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=false")
 
 

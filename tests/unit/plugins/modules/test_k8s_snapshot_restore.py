@@ -395,6 +395,26 @@ def test_a_restore_goes_on_after_answers_that_were_lost(
     assert run(k8s_restore, target, snapshot=tree, point=POINT)["changed"] is False
 
 
+def test_a_server_that_has_just_started_denies_nobody_for_good(
+    run: Runner, target: ApiServer, tree: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it has read its roles after a start it answers 403 to everybody, as seen on a real one."""
+    pauses = iter(range(10_000))
+    denied = 0
+
+    def starting(_path: str, _query: dict[str, str]) -> tuple[int, str] | None:
+        nonlocal denied
+        if len(target.writes) < target.lose_every or denied >= 3:
+            return None
+        denied += 1
+        return 403, "Forbidden"
+
+    monkeypatch.setattr("time.sleep", lambda _seconds: next(pauses))
+    target.lose_every, target.before_read = 1, starting
+    result = run(k8s_restore, target, snapshot=tree, point=POINT)
+    assert denied == 3 and result["status"] == "completed", result["msg"]
+
+
 def test_update_makes_equal_and_recreate_replaces_what_cannot_be_updated(
     run: Runner, target: ApiServer, tree: str
 ) -> None:

@@ -18,7 +18,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     hook,
     hook_annotations,
-    label_selector,
     objects,
     selection,
     thaw,
@@ -82,7 +81,7 @@ class Hooks:
         self._cluster = cluster
         self._namespaces = [str(name) for name in application.get("namespaces") or []]
         self._hooks = [_checked(one, self._namespaces[0]) for one in application.get("hooks") or []]
-        self._selectors = [_selector(text) for text in application.get("selectors") or ()]
+        self._selectors = [selection.selector_of(str(text)) for text in application.get("selectors") or ()]
         self._annotations = annotations
         self._ledger = ledger
         self._seconds = seconds
@@ -128,8 +127,7 @@ class Hooks:
                 continue
             for pod in one.pods:
                 where = hook.place(pod, command)
-                record = command.record(one.hook.name, phase, where.namespace, where.pod)
-                yield {**record, "container": where.container}
+                yield command.record_at(where, one.hook.name, phase)
             if not one.pods:
                 yield hook.failed(command, one.hook.name, phase, one.hook.namespace, _no_pods(one.hook))
 
@@ -257,10 +255,3 @@ def _checked(given: Mapping[str, Any], default_namespace: str) -> Hook:
         raise InvalidInput("use", target, "it has neither pre nor post", "Give it a command as a list.")
     namespace = str(given.get("namespace") or default_namespace)
     return Hook(name, namespace, str(given["selector"]), commands["pre"], commands["post"])
-
-
-def _selector(text: Any) -> tuple[label_selector.Requirement, ...]:
-    try:
-        return label_selector.parse(text)
-    except ValueError as error:
-        raise InvalidInput("read", f"label selector {text!r}", str(error), "Write app=ledger.") from None

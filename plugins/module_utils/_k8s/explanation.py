@@ -38,8 +38,8 @@ def roots(look: Look) -> list[Standing]:
     """What is not ready, without what belongs to another one that is not: a Deployment stands for its pods."""
     children = owned(look.seen)
     waiting = look.waiting
-    below = {_uid(child) for one in waiting for child in family(one.obj, children)}
-    return [one for one in waiting if _uid(one.obj) not in below]
+    below = {objects.uid_of(child) for one in waiting for child in family(one.obj, children)}
+    return [one for one in waiting if objects.uid_of(one.obj) not in below]
 
 
 def explain(cluster: Cluster, look: Look, *, most: int = MOST, workers: int = 4) -> list[dict[str, Any]]:
@@ -65,7 +65,7 @@ def explain(cluster: Cluster, look: Look, *, most: int = MOST, workers: int = 4)
             "name": one.name,
             "state": one.verdict.state.value,
             "reason": mask(one.verdict.reason, known),
-            "events": _telling([event for obj in members for event in events.get(_uid(obj), ())], known),
+            "events": _telling([event for obj in members for event in events.get(objects.uid_of(obj), ())], known),
             "containers": containers[:_CONTAINERS],
             "logs": _logs(cluster, one.namespace, containers, known),
         }
@@ -77,15 +77,11 @@ def explain(cluster: Cluster, look: Look, *, most: int = MOST, workers: int = 4)
 def cause(look: Look, one: Standing) -> str:
     """The reason of the first of its pods that says more than the object does itself; empty where none does."""
     children = owned(look.seen)
-    mine = {_uid(obj) for obj in family(one.obj, children)}
+    mine = {objects.uid_of(obj) for obj in family(one.obj, children)}
     for other in look.waiting:
-        if other.key == readiness.PODS and _uid(other.obj) in mine:
+        if other.key == readiness.PODS and objects.uid_of(other.obj) in mine:
             return f"Pod {other.name}: {other.verdict.reason}"
     return ""
-
-
-def _uid(obj: JSON) -> str:
-    return str(objects.lookup(obj, ("metadata", "uid")))
 
 
 # -- events -----------------------------------------------------------------------------------------------------------
@@ -93,7 +89,7 @@ def _uid(obj: JSON) -> str:
 
 def _events(cluster: Cluster, families: Sequence[Sequence[JSON]]) -> dict[str, list[JSON]]:
     """Events by the uid of what they are about. Both event APIs are views of the same ones."""
-    wanted = {_uid(obj) for members in families for obj in members}
+    wanted = {objects.uid_of(obj) for members in families for obj in members}
     # Those about objects without a namespace are in this one.
     namespaces = {str(obj["metadata"].get("namespace") or "default") for members in families for obj in members}
 

@@ -59,6 +59,10 @@ class Command:
             "msg": "would run",
         }
 
+    def record_at(self, where: Place, name: str, phase: str) -> JSON:
+        """:meth:`record` in a container that is known."""
+        return {**self.record(name, phase, where.namespace, where.pod), "container": where.container}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -87,7 +91,7 @@ def run(
 ) -> tuple[JSON, MusterError | None]:
     """Run the command; returns its record and, if it failed, why. Only bugs are raised."""
     target = f"{phase} hook {name} in pod {where.namespace}/{where.pod}"
-    record = {**command.record(name, phase, where.namespace, where.pod), "container": where.container}
+    record = command.record_at(where, name, phase)
     record["started"] = clock.iso(clock.now())
     watch = clock.Stopwatch()
     failure: MusterError | None = None

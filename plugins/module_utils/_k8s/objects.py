@@ -34,6 +34,10 @@ def identity(key: str, obj: JSON) -> Identity:
     return Identity(str(metadata.get("namespace") or ""), key, str(metadata.get("name") or ""))
 
 
+def uid_of(obj: JSON) -> str:
+    return str(obj["metadata"].get("uid"))
+
+
 def labels_of(obj: JSON) -> dict[str, str]:
     return (obj.get("metadata") or {}).get("labels") or {}
 

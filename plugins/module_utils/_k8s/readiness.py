@@ -39,7 +39,6 @@ INGRESSES = "ingresses.networking.k8s.io"
 GATEWAYS = "gateways.gateway.networking.k8s.io"
 BUDGETS = "poddisruptionbudgets.policy"
 AUTOSCALERS = "horizontalpodautoscalers.autoscaling"
-API_SERVICES = "apiservices.apiregistration.k8s.io"
 STORAGE_CLASSES = "storageclasses.storage.k8s.io"
 INGRESS_CLASSES = "ingressclasses.networking.k8s.io"
 GATEWAY_CLASSES = "gatewayclasses.gateway.networking.k8s.io"
@@ -551,5 +550,5 @@ _RULES: dict[str, Callable[[JSON, Surroundings], Verdict]] = {
     BUDGETS: _observed,
     AUTOSCALERS: _observed,
     kinds.CRDS: _definition,
-    API_SERVICES: _api_service,
+    kinds.API_SERVICES: _api_service,
 }

@@ -88,7 +88,7 @@ class Selection:
         if not name:
             raise InvalidInput("read", "the application", "it has no name", "Give application.name.")
         namespaces = _texts(application, "namespaces")
-        selectors = tuple((text, _selector(text)) for text in _texts(application, "selectors"))
+        selectors = tuple((text, selector_of(text)) for text in _texts(application, "selectors"))
         whole = _flag(application, "whole_cluster")
         if whole and namespaces:
             raise InvalidInput(
@@ -377,7 +377,8 @@ def _of_the_server(key: str, namespace: str, name: str, obj: JSON) -> bool:
     return any(mark in (metadata.get(where) or {}) for where, mark in _SERVER_MARKS)
 
 
-def _selector(text: str) -> tuple[label_selector.Requirement, ...]:
+def selector_of(text: str) -> tuple[label_selector.Requirement, ...]:
+    """The parts of a label selector; :class:`InvalidInput` for what is none."""
     try:
         return label_selector.parse(text)
     except ValueError as error:

@@ -14,7 +14,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Corrupt,
     Incomplete,
     InvalidInput,
-    NotFound,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import pointer, suspension
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
@@ -32,13 +31,8 @@ class _Shelf:
         self._key = catalogue.suspended_key(cluster)
         self._version: str | None = None
         self.record: suspension.Record | None = None
-        try:
-            stored = self._store.read(self._key)
-        except NotFound as error:
-            # A bucket that is missing is not a record that is not there.
-            if error.__class__ is not NotFound:
-                raise
-            self._store.probe()
+        stored = catalogue.read(self._key)
+        if stored is None:
             return
         self._version = stored.version
         try:
@@ -91,7 +85,7 @@ def _suspend(request: Request, cluster: Cluster, shelf: _Shelf, name: str) -> di
     left = shelf.unfinished
     if left is not None:
         # What an earlier run has put to sleep and not woken: how it was before that is in its record alone.
-        asleep = [entry for entry in left["entries"] if entry.get("state") not in ("resumed", "gone")]
+        asleep = suspension.open_entries(left)
         known = {suspension.title_of(entry) for entry in asleep}
         record["entries"] = [
             *asleep,
@@ -114,7 +108,7 @@ def _resume(request: Request, cluster: Cluster, shelf: _Shelf, name: str) -> dic
     if record is None:
         return {"changed": False, "msg": f"Nothing of {name} sleeps", "objects": []}
     if request.check_mode:
-        open_ones = {**record, "entries": [one for one in record["entries"] if one["state"] not in ("resumed", "gone")]}
+        open_ones = {**record, "entries": suspension.open_entries(record)}
         count = len(open_ones["entries"])
         return _result(open_ones, None, f"{count} objects would be resumed", "resume")
     outcome = suspension.resume(cluster, record, shelf.put)

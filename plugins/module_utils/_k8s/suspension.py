@@ -242,9 +242,7 @@ def suspend(cluster: Cluster, record: Record, store: Store) -> Outcome:
     _check(cluster, record)
     store(record)
     outcome = Outcome()
-    for entry in record["entries"]:
-        if entry["state"] in ("resumed", "gone"):
-            continue
+    for entry in open_entries(record):
         _change(cluster, record, entry, "suspended", store, outcome)
     return outcome
 
@@ -257,15 +255,19 @@ def resume(cluster: Cluster, record: Record, store: Store) -> Outcome:
     """
     _check(cluster, record)
     outcome = Outcome()
-    for entry in reversed(record["entries"]):
-        if entry["state"] not in ("resumed", "gone"):
-            _change(cluster, record, entry, "resumed", store, outcome)
+    for entry in reversed(open_entries(record)):
+        _change(cluster, record, entry, "resumed", store, outcome)
     return outcome
+
+
+def open_entries(record: Record) -> list[Record]:
+    """The entries of what may still sleep, or was to."""
+    return [entry for entry in record.get("entries") or [] if entry.get("state") not in ("resumed", "gone")]
 
 
 def unfinished(record: Record) -> bool:
     """Whether something of the record may still sleep."""
-    return any(entry.get("state") not in ("resumed", "gone") for entry in record.get("entries") or [])
+    return bool(open_entries(record))
 
 
 def _check(cluster: Cluster, record: Any) -> None:

@@ -188,13 +188,7 @@ class Ledger:
             owed = [one for debt in self.debts(warn) for one in debt.owed]
         except ApiDenied:
             return []
-        return [
-            {
-                **one.command.record(one.name, "post", one.place.namespace, one.place.pod),
-                "container": one.place.container,
-            }
-            for one in owed
-        ]
+        return [one.command.record_at(one.place, one.name, "post") for one in owed]
 
     def pay(self, secrets: Collection[str], warn: Callable[[str], None], progress: Progress) -> list[JSON]:
         """Run what earlier runs owe; returns the records of the commands.

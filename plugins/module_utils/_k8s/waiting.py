@@ -50,7 +50,7 @@ _CONTEXT = (readiness.SLICES, readiness.STORAGE_CLASSES, readiness.INGRESS_CLASS
 # The order in which people want to read what is not ready: causes before what follows from them.
 _ORDER = (
     kinds.CRDS,
-    readiness.API_SERVICES,
+    kinds.API_SERVICES,
     readiness.DEPLOYMENTS,
     readiness.STATEFUL_SETS,
     readiness.DAEMON_SETS,
@@ -469,7 +469,7 @@ class _Observer:
             apis = "/apis/apiregistration.k8s.io/v1/apiservices"
             for service in self._cluster.list(apis) if groups else ():
                 if objects.lookup(service, ("spec", "group")) in groups:
-                    missing[(readiness.API_SERVICES, service["metadata"]["name"])] = service
+                    missing[(kinds.API_SERVICES, service["metadata"]["name"])] = service
         except ApiError as error:
             with self._lock:
                 self._unseen[kinds.CRDS] = error.reason
@@ -514,7 +514,7 @@ class _Observer:
             seen.setdefault(key, []).append(definition)
             named[key] = str(definition.get("kind") or key)
         ignored = self._ignored(seen)
-        kept = {key: [obj for obj in found if _uid(obj) not in ignored] for key, found in seen.items()}
+        kept = {key: [obj for obj in found if objects.uid_of(obj) not in ignored] for key, found in seen.items()}
         around = readiness.surroundings(kept)
         standings = [
             Standing(key, named[key], obj, readiness.judge(key, obj, around))
@@ -536,13 +536,18 @@ class _Observer:
         """What the patterns mean, with all that it owns: kind and place by uid."""
         if not self._ignore:
             return {}
-        places = {_uid(obj): (key, _place(obj)) for key, found in seen.items() if key not in _CONTEXT for obj in found}
+        places = {
+            objects.uid_of(obj): (key, _place(obj))
+            for key, found in seen.items()
+            if key not in _CONTEXT
+            for obj in found
+        }
         chosen = {uid: place for uid, place in places.items() if self._matches(place[0], place[1][1])}
         waiting = list(chosen)
         children = owned(seen)
         while waiting:
             for child in children.get(waiting.pop(), ()):
-                uid = _uid(child)
+                uid = objects.uid_of(child)
                 if uid not in chosen and uid in places:
                     chosen[uid] = places[uid]
                     waiting.append(uid)
@@ -569,7 +574,7 @@ def owned(seen: Mapping[str, Sequence[JSON]]) -> dict[str, list[JSON]]:
 def family(obj: JSON, children: Mapping[str, Sequence[JSON]]) -> Iterator[JSON]:
     """All that the object controls, over any number of steps, each once."""
     done: set[str] = set()
-    waiting = [_uid(obj)]
+    waiting = [objects.uid_of(obj)]
     while waiting:
         uid = waiting.pop()
         if uid in done:
@@ -577,11 +582,7 @@ def family(obj: JSON, children: Mapping[str, Sequence[JSON]]) -> Iterator[JSON]:
         done.add(uid)
         for child in children.get(uid, ()):
             yield child
-            waiting.append(_uid(child))
-
-
-def _uid(obj: JSON) -> str:
-    return str(obj["metadata"].get("uid"))
+            waiting.append(objects.uid_of(child))
 
 
 def _aside(key: str) -> bool:

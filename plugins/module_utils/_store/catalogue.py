@@ -15,7 +15,7 @@ from typing import Any
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, NotFound
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import timeline
-from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store, Stored
 
 FACT_FORMAT = "muster/fact/v1"
 _WORKERS = 8
@@ -109,17 +109,21 @@ class Catalogue:
         self.store.create(key, json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False).encode() + b"\n")
         return key
 
-    def state(self) -> tuple[timeline.State, str] | None:
-        """State and its version, or ``None`` where the application never had a transition."""
+    def read(self, key: str) -> Stored | None:
+        """A document with its version; ``None`` where the store is there and does not have it."""
         try:
-            stored = self.store.read(self.state_key)
+            return self.store.read(key)
         except NotFound as error:
-            # A bucket that is missing is not an application without transitions.
+            # A bucket that is missing is more than a document that is not there.
             if error.__class__ is not NotFound:
                 raise
             self.store.probe()
             return None
-        return timeline.decode(stored.data, self.application), stored.version
+
+    def state(self) -> tuple[timeline.State, str] | None:
+        """State and its version, or ``None`` where the application never had a transition."""
+        stored = self.read(self.state_key)
+        return None if stored is None else (timeline.decode(stored.data, self.application), stored.version)
 
 
 def _fact(data: bytes) -> dict[str, Any] | None:

@@ -39,6 +39,26 @@ def bed(*words: str) -> None:
     subprocess.run([BED, *words], check=True, stdout=subprocess.DEVNULL)
 
 
+def ad_hoc(module: str, arguments: JSON, *, check: bool = False) -> subprocess.Popen[str]:
+    """One module, started by Ansible's own program."""
+    command = [
+        "ansible",
+        "localhost",
+        "-c",
+        "local",
+        "-m",
+        f"muster.container_dr.{module}",
+        "-a",
+        json.dumps(arguments),
+    ]
+    # The same Python as the tests: it has the packages that modules need.
+    command += ["-e", "ansible_python_interpreter={{ ansible_playbook_python }}", *(["--check"] if check else [])]
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+
+
 class Site:
     """One of the clusters, with kubectl and the collection's modules."""
 
@@ -71,22 +91,7 @@ class Site:
     def start(self, module: str, *, check: bool = False, **options: Any) -> subprocess.Popen[str]:
         """Start one module by Ansible's own program."""
         arguments = {"kubeconfig": self.kubeconfig, "repository": self.repository, **options}
-        command = [
-            "ansible",
-            "localhost",
-            "-c",
-            "local",
-            "-m",
-            f"muster.container_dr.{module}",
-            "-a",
-            json.dumps(arguments),
-        ]
-        # The same Python as the tests: it has the packages that modules need.
-        command += ["-e", "ansible_python_interpreter={{ ansible_playbook_python }}", *(["--check"] if check else [])]
-        environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-        started = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
-        )
+        started = ad_hoc(module, arguments, check=check)
         self._started.append(started)
         return started
 
@@ -155,24 +160,8 @@ def repository(facts: JSON) -> JSON:
 @pytest.fixture(scope="session")
 def sites(facts: JSON, repository: JSON) -> tuple[Site, Site]:
     east, west = (Site(name, facts, repository) for name in ("east", "west"))
-    made = subprocess.run(
-        [
-            "ansible",
-            "localhost",
-            "-c",
-            "local",
-            "-m",
-            "muster.container_dr.repository",
-            "-a",
-            json.dumps({"state": "present", "repository": repository}),
-            "-e",
-            "ansible_python_interpreter={{ ansible_playbook_python }}",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert made.returncode == 0, made.stdout + made.stderr
+    made = result_of(ad_hoc("repository", {"state": "present", "repository": repository}))
+    assert not made["failed"], made["msg"]
     return east, west
 
 

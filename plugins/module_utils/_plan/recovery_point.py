@@ -151,8 +151,11 @@ def encode(value: Mapping[str, Any]) -> bytes:
         raise InvalidInput("write", "document", f"it holds what JSON has no form for ({error})") from None
 
 
-def decode(data: bytes, point: str) -> dict[str, Any]:
-    """The document of this point; :class:`Corrupt` where the bytes are not one, or one of another point."""
+def decode(data: bytes, point: str, application: str) -> dict[str, Any]:
+    """The document of this point; :class:`Corrupt` where the bytes are not one, or one of another point or application.
+
+    A valid signature does not replace this: whoever can write to the store can put a point where another one belongs.
+    """
     target = f"recovery point {point}"
     try:
         value = json.loads(data)
@@ -165,6 +168,8 @@ def decode(data: bytes, point: str) -> dict[str, Any]:
     identity = PointId.parse(point)
     if value.get("application") != identity.application:
         raise Corrupt("read", target, f"its document is of application {value.get('application')!r}")
+    if identity.application != application:
+        raise Corrupt("read", target, f"it is a point of another application than {application}", "Somebody moved it.")
     if not isinstance(value.get("epoch"), int) or isinstance(value.get("epoch"), bool) or value["epoch"] < 1:
         raise Corrupt("read", target, "its document has no epoch")
     wrong = [

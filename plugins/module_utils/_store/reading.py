@@ -65,7 +65,7 @@ def recovery_point_info_verb(request: Request) -> dict[str, Any]:
     files = catalogue.read_points(chosen)
 
     def judge(one: PointFiles) -> _Point:
-        return _judge(one, signing if params.get("verify_signatures") else None, place_on, snapshots)
+        return _judge(one, name, signing if params.get("verify_signatures") else None, place_on, snapshots)
 
     points = [outcome.value or _fail(outcome.error) for outcome in pool.each(files, judge, workers=_WORKERS)]
     facts = catalogue.facts(chosen)
@@ -125,6 +125,7 @@ def _snapshots(repository: Mapping[str, Any] | None) -> set[str] | None:
 
 def _judge(
     files: PointFiles,
+    name: str,
     signing: Signing | None,
     place_on: Callable[[str, int], tuple[str, str]],
     snapshots: set[str] | None,
@@ -139,7 +140,7 @@ def _judge(
         if not verdict.valid:
             reasons.append(f"signature not valid: {verdict.msg}")
     try:
-        document = recovery_point.decode(files.document, files.id)
+        document = recovery_point.decode(files.document, files.id, name)
     except (Corrupt, InvalidInput) as error:
         candidate = selection.Candidate(files.id, None, (*reasons, error.reason))
         return _Point(candidate, None, verdict)

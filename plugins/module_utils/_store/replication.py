@@ -105,7 +105,7 @@ def _absent_documents(source: Catalogue, target: Catalogue, signing: Signing, ve
     found = []
     for files in source.read_points([point for point in source.points() if point not in held]):
         what = f"recovery point {files.id} of {source.store.place}"
-        recovery_point.decode(files.document, files.id)
+        recovery_point.decode(files.document, files.id, source.application)
         if files.signature is None:
             raise Corrupt(
                 "copy", what, "its signature is missing", "Restore it from another copy, or remove the point."

@@ -138,7 +138,7 @@ def _seal(request: Request) -> dict[str, Any]:
     catalogue = Catalogue(open_store(params["store"]), app.name)
     there = catalogue.store.find(catalogue.point_key(point))
     if there is not None:
-        known = recovery_point.decode(there, point)
+        known = recovery_point.decode(there, point, app.name)
         # The moment of sealing is the one thing that a repetition cannot know.
         if recovery_point.encode(made(str(known["sealed"]))) != there:
             raise Conflict(

@@ -166,6 +166,28 @@ def test_one_altered_byte(run: Runner, places: dict[str, Any], point: dict[str, 
     assert not (places["root"] / "west" / "applications").exists()
 
 
+def test_a_point_of_another_application_is_refused_though_its_signature_holds(
+    run: Runner, places: dict[str, Any], point: dict[str, Any]
+) -> None:
+    sealed = run(recovery_point, store=places["east"], **point)
+    folder = places["root"] / "east" / "applications"
+    (folder / "shop" / "points").mkdir(parents=True)
+    for suffix in ("", ".sig"):
+        path = places["root"] / "east" / (sealed["key"] + suffix)
+        path.rename(folder / "shop" / "points" / path.name)
+    shop = {"application": {"name": "shop"}, "store": places["east"]}
+    listed = run(recovery_point_info, **shop)
+    assert listed["point"] is None and "of another application than shop" in listed["points"][0]["reasons"][0]
+    run(recovery_point_info, fails="of another application than shop", required=True, **shop)
+    run(
+        repository_mirror,
+        fails="of another application than shop",
+        application={"name": "shop"},
+        source_store=places["east"],
+        destination_store=places["west"],
+    )
+
+
 def test_failover_and_its_lineage(run: Runner, places: dict[str, Any], point: dict[str, Any]) -> None:
     run(recovery_point, store=places["east"], **point)
     at = {"store": places["witness"]}

@@ -104,7 +104,7 @@ def test_equal_documents_have_equal_bytes(value: dict[str, Any]) -> None:
 @given(st.binary() | st.text().map(str.encode))
 def test_garbage_is_corrupt(data: bytes) -> None:
     with pytest.raises(Corrupt):
-        recovery_point.decode(data, "20260131T040506Z-ledger-1a2b3c4d")
+        recovery_point.decode(data, "20260131T040506Z-ledger-1a2b3c4d", "ledger")
 
 
 @pytest.mark.parametrize("text", ["", "x", "20269931T040506Z-ledger-1a2b3c4d", "20260131T040506Z-ledger-1A2B3C4D"])

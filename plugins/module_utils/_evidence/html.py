@@ -46,6 +46,9 @@ margin:.35rem 0;font-size:.92rem}.bar span{overflow-wrap:anywhere}.bar span:last
 padding:.1rem .8rem;margin:.6rem 0}
 .why{margin:.6rem 0;overflow-wrap:anywhere}.why ul{margin:.2rem 0;padding-left:1.2rem;font-size:.92rem}
 .why pre{font-size:.8rem;white-space:pre-wrap;margin:.2rem 0}
+.dots{list-style:none;margin:0;padding:0}.dots li{display:flex;gap:.7rem;align-items:baseline;margin:.3rem 0}
+.dot{flex:none;width:.8rem;height:.8rem;border-radius:50%;border:2px solid var(--unknown)}
+.dot.met{background:var(--pass);border-color:var(--pass)}.dot.missed{background:var(--fail);border-color:var(--fail)}
 @media(max-width:38rem){.bar{grid-template-columns:minmax(0,1fr) auto}.bar svg{grid-row:2;grid-column:1/3}
 table,tbody,tr,td{display:block}thead{display:none}
 tr{border-top:1px solid var(--line);padding:.4rem 0}
@@ -70,6 +73,7 @@ def page(report: Mapping[str, Any]) -> bytes:
         _volumes(report["volumes"]),
         _images(report["images"]),
         _excluded(report["excluded"]),
+        _copies(report["copies"]),
         _point(report),
     ]
     return (
@@ -303,6 +307,21 @@ def _images(images: Sequence[Mapping[str, Any]]) -> str:
 def _excluded(excluded: Sequence[Mapping[str, Any]]) -> str:
     rows = [[_e(entry.get("what")), _e(entry.get("why"))] for entry in excluded]
     return _table("Left out of the point", [("What", False), ("Why", False)], rows)
+
+
+def _copies(rules: Sequence[Mapping[str, Any]]) -> str:
+    """A filled dot is met, a red one is not, and a ring is what nobody has looked at."""
+    if not rules:
+        return ""
+    states = {True: ("met", "met"), False: ("missed", "not met"), None: ("open", "not known")}
+    rows = []
+    for rule in rules:
+        shape, told = states[rule["met"]]
+        rows.append(
+            f'<li><i class="dot {shape}" role="img" aria-label="{told}"></i><span><b>{rule["number"]}</b> '
+            f'{_e(rule["name"])}: {told}. <span class="soft">{_e(rule["msg"])}</span></span></li>'
+        )
+    return f'<section><h2>How safe the copies are (3-2-1-1-0)</h2><ul class="dots">{"".join(rows)}</ul></section>'
 
 
 def _point(report: Mapping[str, Any]) -> str:

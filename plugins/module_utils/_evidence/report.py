@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import copies
 
 FORMAT = "muster/report/v1"
 # A run of a kind is honest about what it could not measure.
@@ -64,6 +66,7 @@ def build(
             "met": None if seconds is None or rto is None else seconds <= rto,
             "scope": "technical",
         },
+        "copies": _copies(point, site, verdict),
         "phases": measured,
         "not_measured": list(_NOT_MEASURED.get(kind, ())),
         "checks": [dict(check) for check in (validated or {}).get("checks") or []],
@@ -147,6 +150,12 @@ def _point(point: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "sealed": point.get("sealed"),
         "consistency": dict(point.get("consistency") or {}),
     }
+
+
+def _copies(point: Mapping[str, Any] | None, site: str, verdict: str) -> list[dict[str, Any]]:
+    if not point:
+        return []
+    return [asdict(rule) for rule in copies.judge(made_at=str(point.get("site") or ""), here=site, verdict=verdict)]
 
 
 def _volume(volume: Mapping[str, Any], incident: datetime) -> dict[str, Any]:

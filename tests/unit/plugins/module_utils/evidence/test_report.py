@@ -132,6 +132,27 @@ def test_charts_name_all_in_full_and_stay_inside():
     assert all(left >= 0 and width > 0 and left + width <= 100.01 for left, width in bars)
 
 
+@pytest.mark.parametrize(
+    ("site", "verdict", "dots"),
+    [
+        ("west", "pass", ["met", "met", "met", "open", "met"]),
+        ("west", "fail", ["met", "met", "met", "open", "missed"]),
+        ("west", "unknown", ["met", "met", "met", "open", "open"]),
+        ("east", "pass", ["open", "met", "open", "open", "met"]),
+    ],
+)
+def test_the_rule_of_3_2_1_1_0_counts_only_what_was_seen(site, verdict, dots):
+    made = make([check()], verdict, site=site)
+    assert [rule["number"] for rule in made["copies"]] == [3, 2, 1, 1, 0]
+    assert re.findall(r'<i class="dot (\w+)"', page(made).decode()) == dots
+
+
+def test_without_a_point_there_are_no_copies_to_count():
+    made = make(None, point=None)
+    assert made["copies"] == []
+    assert "3-2-1-1-0" not in page(made).decode()
+
+
 def test_failed_checks_come_with_their_next_step():
     text = page(make([check(result="fail", next_step="pull the lever")], "fail")).decode()
     assert "pull the lever" in text

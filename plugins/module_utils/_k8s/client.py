@@ -244,7 +244,8 @@ class Cluster:
         Raises :class:`InvalidInput` for a kubeconfig or context that is not there.
         """
         configuration = kubernetes.client.Configuration()
-        configuration.connection_pool_maxsize = workers
+        # Each worker may have a page fetched ahead for it; what does not fit is closed after its request.
+        configuration.connection_pool_maxsize = 2 * workers
         kubeconfig = params.get("kubeconfig")
         if params.get("host"):
             configuration.host = params["host"]

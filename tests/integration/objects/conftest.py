@@ -202,7 +202,7 @@ def capture(east: Site, namespace: str) -> Capture:
     return taken
 
 
-# -- a webhook --------------------------------------------------------------------------------------------------------
+# -- servers ----------------------------------------------------------------------------------------------------------
 
 
 class Webhook:
@@ -249,78 +249,83 @@ def certificate(address: str, folder: Path) -> tuple[Path, bytes]:
     return path, pem
 
 
+@contextlib.contextmanager
+def serving(site: Site, folder: Path, answer: Callable[[str, str, JSON], tuple[int, JSON]]) -> Iterator[JSON]:
+    """A server on this machine that a site's API server can call; gives its host, port and authority (base64).
+
+    ``answer`` is called with method, path and body.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((str(site.facts["node_address"]), 9))
+        address = str(probe.getsockname()[0])
+    key, authority = certificate(address, folder)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            code, document = answer(self.command, self.path.partition("?")[0], json.loads(body or b"{}"))
+            data = json.dumps(document).encode()
+            with contextlib.suppress(OSError):
+                self.send_response(code)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+        do_GET = do_POST = _serve
+
+        def log_message(self, *words: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer((address, 0), Handler)
+    server.daemon_threads = True
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield {"host": address, "port": server.server_address[1], "authority": base64.b64encode(authority).decode()}
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 @pytest.fixture
 def webhook(west: Site, namespace: str, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """``with webhook(act, timeout=10) as hook:`` calls ``act`` for every object that is created in the namespace."""
-    node = str(west.facts["node_address"])
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((node, 9))
-        address = str(probe.getsockname()[0])
-    key, authority = certificate(address, tmp_path)
 
     @contextlib.contextmanager
     def served(
         act: Callable[[JSON], bool], timeout: int = 10, resources: tuple[str, ...] = ("configmaps",)
     ) -> Iterator[Webhook]:
         hook = Webhook(act)
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                answer = json.dumps(hook.judge(json.loads(body))).encode()
-                with contextlib.suppress(OSError):
-                    self.send_response(200)
-                    self.send_header("Content-Type", "application/json")
-                    self.send_header("Content-Length", str(len(answer)))
-                    self.end_headers()
-                    self.wfile.write(answer)
-
-            def log_message(self, *words: Any) -> None:
-                pass
-
-        server = http.server.ThreadingHTTPServer((address, 0), Handler)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(key)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        name = f"{namespace}.example.com"
-        west.apply(
-            thing(
-                "ValidatingWebhookConfiguration",
-                namespace,
-                api_version="admissionregistration.k8s.io/v1",
-                webhooks=[
-                    {
-                        "name": name,
-                        "clientConfig": {
-                            "url": f"https://{address}:{server.server_address[1]}/",
-                            "caBundle": base64.b64encode(authority).decode(),
-                        },
-                        "rules": [
-                            {
-                                "apiGroups": ["*"],
-                                "apiVersions": ["*"],
-                                "operations": ["CREATE"],
-                                "resources": [*resources],
-                            }
-                        ],
-                        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
-                        "sideEffects": "None",
-                        "admissionReviewVersions": ["v1"],
-                        "timeoutSeconds": timeout,
-                    }
-                ],
+        rule = {"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": [*resources]}
+        with serving(west, tmp_path, lambda _method, _path, review: (200, hook.judge(review))) as server:
+            called = {"url": f"https://{server['host']}:{server['port']}/", "caBundle": server["authority"]}
+            west.apply(
+                thing(
+                    "ValidatingWebhookConfiguration",
+                    namespace,
+                    api_version="admissionregistration.k8s.io/v1",
+                    webhooks=[
+                        {
+                            "name": f"{namespace}.example.com",
+                            "clientConfig": called,
+                            "rules": [rule],
+                            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}},
+                            "sideEffects": "None",
+                            "admissionReviewVersions": ["v1"],
+                            "timeoutSeconds": timeout,
+                        }
+                    ],
+                )
             )
-        )
-        # Webhooks are in force a moment after they were written.
-        time.sleep(2)
-        try:
-            yield hook
-        finally:
-            west.kubectl("delete", "validatingwebhookconfiguration", namespace, "--ignore-not-found")
-            server.shutdown()
-            server.server_close()
+            # Webhooks are in force a moment after they were written.
+            time.sleep(2)
+            try:
+                yield hook
+            finally:
+                west.kubectl("delete", "validatingwebhookconfiguration", namespace, "--ignore-not-found")
 
     yield served
 

@@ -11,12 +11,14 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import boto3
 import yaml
 
-from .conftest import JSON, Capture, Site, bed, config_maps, entries, result_of, thing, wait_until
+from .conftest import JSON, ROOT, Capture, Site, bed, config_maps, entries, result_of, serving, thing, wait_until
 
 MANY = 1200
 
@@ -35,6 +37,63 @@ def restored(site: Site, namespace: str) -> int:
 
 
 # -- the API server and the network -----------------------------------------------------------------------------------
+
+
+def test_the_api_server_crashes_during_a_capture(east: Site, west: Site, namespace: str, tmp_path: Path) -> None:
+    """An extension API whose list does not answer holds the capture in its midst."""
+    group, asked, go_on, armed = f"{namespace}.example.com", threading.Event(), threading.Event(), threading.Event()
+    kind = {"name": "slows", "singularName": "slow", "kind": "Slow", "namespaced": True, "verbs": ["list", "get"]}
+    served = thing(
+        "Slow", "one", namespace, f"{group}/v1", spec={"a": 1}, metadata={"uid": "1", "resourceVersion": "1"}
+    )
+
+    def answer(_method: str, path: str, _body: JSON) -> tuple[int, JSON]:
+        if path == f"/apis/{group}/v1":
+            return 200, {
+                "kind": "APIResourceList",
+                "apiVersion": "v1",
+                "groupVersion": f"{group}/v1",
+                "resources": [kind],
+            }
+        if not path.endswith("/slows"):
+            return 404, {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404}
+        if armed.is_set() and not asked.is_set():
+            asked.set()
+            go_on.wait(60)
+        listed = {"metadata": {"resourceVersion": "1"}, "items": [served]}
+        return 200, {"kind": "SlowList", "apiVersion": f"{group}/v1", **listed}
+
+    name = f"v1.{group}"
+    east.apply(*config_maps(namespace, 100))
+    options = {"site": "east", "point": "p", "application": {"name": "bad-day", "namespaces": [namespace]}}
+    with serving(east, tmp_path, answer) as server:
+        external = {"type": "ExternalName", "externalName": server["host"]}
+        spec = {
+            "group": group,
+            "version": "v1",
+            "service": {"namespace": namespace, "name": "slow", "port": server["port"]},
+            "insecureSkipTLSVerify": True,
+            "groupPriorityMinimum": 100,
+            "versionPriority": 100,
+        }
+        east.apply(
+            thing("Service", "slow", namespace, spec=external),
+            thing("APIService", name, api_version="apiregistration.k8s.io/v1", spec=spec),
+        )
+        try:
+            east.kubectl("wait", "--for=condition=Available", f"apiservice/{name}", "--timeout=60s")
+            before = east.run("k8s_snapshot", **options)
+            assert not before["failed"] and before["counts"][f"slows.{group}"] == 1, before["msg"]
+            armed.set()
+            started = east.start("k8s_snapshot", **options)
+            assert asked.wait(60)
+            bed("crash-api", "east")
+            go_on.set()
+            after = result_of(started)
+        finally:
+            east.kubectl("delete", "apiservice", name, "--ignore-not-found")
+    assert not after["failed"], after["msg"]
+    assert after["snapshot"]["tree"] == before["snapshot"]["tree"]
 
 
 def test_the_api_server_crashes_during_a_restore(east: Site, west: Site, namespace: str, capture: Capture) -> None:
@@ -272,6 +331,89 @@ def test_a_quota_that_is_reached_at_object_500_of_1000(
     west.kubectl("delete", "resourcequota", "half", "-n", namespace)
     again = west.run("k8s_restore", **options)
     assert again["status"] == "completed" and restored(west, namespace) == 1000
+
+
+# -- recovery points --------------------------------------------------------------------------------------------------
+
+
+def playbook(name: str, **variables: Any) -> tuple[int, str]:
+    """Exit code, and all that it printed on one line."""
+    command = ["ansible-playbook", "-i", str(ROOT / "tests/sites/inventory"), f"muster.container_dr.{name}"]
+    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    done = subprocess.run(
+        [*command, "-e", json.dumps(variables)], env=environment, capture_output=True, text=True, check=False
+    )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_point_that_is_not_what_was_sealed_is_refused_before_anything_is_applied(
+    east: Site, namespace: str, facts: JSON, tmp_path: Path
+) -> None:
+    east.apply(*config_maps(namespace, 2))
+    s3 = facts["sites"]["east"]["s3"]
+    bucket, copy = "muster", f"{namespace}-copy"
+    store = boto3.client(
+        "s3",
+        endpoint_url=s3["endpoint_url"],
+        region_name=s3["region"],
+        aws_access_key_id=s3["access_key"],
+        aws_secret_access_key=Path(s3["secret_key_file"]).read_text(encoding="utf-8").strip(),
+        verify=facts["ca_file"],
+    )
+    applications = [{"name": name, "namespaces": [namespace]} for name in (namespace, f"{namespace}-other")]
+    code, said = playbook("backup", muster_applications=applications, backup_initialize=True)
+    assert code == 0, said
+    listed = store.list_objects_v2(Bucket=bucket, Prefix=f"store/applications/{namespace}")["Contents"]
+    keys = [one["Key"] for one in listed if "/points/" in one["Key"]]
+    (document,) = [key for key in keys if key.startswith(f"store/applications/{namespace}/") and key.endswith(".json")]
+    (other,) = [key for key in keys if f"/{namespace}-other/" in key and key.endswith(".json")]
+    sound = {
+        key: store.get_object(Bucket=bucket, Key=key)["Body"].read()
+        for key in (document, f"{document}.sig", other, f"{other}.sig")
+    }
+    foreign = tmp_path / "foreign"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", foreign], check=True)
+    (tmp_path / "document").write_bytes(sound[document])
+    sign = ["ssh-keygen", "-q", "-Y", "sign", "-f", foreign, "-n", "muster-recovery-point", tmp_path / "document"]
+    subprocess.run(sign, check=True, stderr=subprocess.DEVNULL)
+    moved = f"store/applications/{namespace}/points/{other.rpartition('/')[2]}"
+    bad_days: dict[str, tuple[dict[str, bytes | None], str]] = {
+        "truncated": ({document: sound[document][:300]}, "signature not valid"),
+        "edited": ({document: sound[document].replace(b'"epoch": 1', b'"epoch": 2')}, "signature not valid"),
+        "unsigned": ({f"{document}.sig": None}, "its signature is missing"),
+        "signed by a stranger": ({f"{document}.sig": (tmp_path / "document.sig").read_bytes()}, "signature not valid"),
+        "of another application": (
+            {document: None, f"{document}.sig": None, moved: sound[other], f"{moved}.sig": sound[f"{other}.sig"]},
+            "it is a point of another application",
+        ),
+    }
+
+    def put(content: Mapping[str, bytes | None]) -> None:
+        for key, data in content.items():
+            if data is None:
+                store.delete_object(Bucket=bucket, Key=key)
+            else:
+                store.put_object(Bucket=bucket, Key=key, Body=data)
+
+    wanted = {
+        "muster_at": "east",
+        "muster_only": namespace,
+        "muster_applications": applications,
+        "restore_namespaces": {namespace: copy},
+    }
+    try:
+        for what, (content, reason) in bad_days.items():
+            put(content)
+            code, said = playbook("restore", **wanted)
+            assert code == 2 and f"Could not find usable recovery point of {namespace}" in said and reason in said, said
+            assert copy not in east.kubectl("get", "namespaces"), what
+            put(sound)
+        put({moved: None, f"{moved}.sig": None})
+        code, said = playbook("restore", **wanted)
+        assert code == 0 and restored(east, copy) == 2, said
+    finally:
+        east.kubectl("delete", "namespace", copy, "--ignore-not-found", "--wait=false")
+        put(dict.fromkeys([*sound, moved, f"{moved}.sig"]))
 
 
 # -- names and values -------------------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import di
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, ApiError, Cluster, Resource
 
 POLICY = "container-dr-bubble"
+# All pods but our own movers, which need the repository; restored pods cannot carry their label.
+_RESTORED: JSON = {"matchExpressions": [{"key": marks.ROLE, "operator": "NotIn", "values": [marks.MOVING]}]}
 
 # What acts on the whole cluster, or on the outside, as soon as it exists.
 _HELD_BACK = {
@@ -111,10 +113,7 @@ class Bubble:
         return {"namespaceSelector": {"matchLabels": self.labels}}
 
     def policy(self, namespace: str) -> JSON:
-        """Default-deny egress: the bubble itself and the cluster's DNS are all that can be reached.
-
-        Movers of ours, which need the repository, are left out of it; restored pods cannot carry their label.
-        """
+        """Default-deny egress: the bubble itself and the cluster's DNS are all that can be reached."""
         dns: JSON = {
             "to": [
                 {
@@ -133,13 +132,19 @@ class Bubble:
                 "labels": {marks.MANAGED_BY: marks.MANAGER, **self.labels},
             },
             "spec": {
-                "podSelector": {
-                    "matchExpressions": [{"key": marks.ROLE, "operator": "NotIn", "values": [marks.MOVING]}]
-                },
+                "podSelector": _RESTORED,
                 "policyTypes": ["Egress"],
                 "egress": [{"to": [self.inside()]}, dns],
             },
         }
+
+
+def denies_egress(policy: JSON) -> bool:
+    """Whether a NetworkPolicy holds every restored pod to the egress that policies allow: a bubble's own, or another."""
+    spec = policy["spec"]
+    if any(not rule.get("to") for rule in spec.get("egress") or []):
+        return False
+    return (spec.get("podSelector") or {}) in ({}, _RESTORED) and "Egress" in (spec.get("policyTypes") or [])
 
 
 def _service(obj: JSON, notes: list[str]) -> None:

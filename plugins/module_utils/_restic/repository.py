@@ -26,6 +26,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
 MINIMUM = (0, 18)
 FORMAT = 2
 # How long a command waits for a lock of a maintenance that is under way.
+_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 RETRY_LOCK = "2m"
 _S3_RETRIES = "3"
 _QUICK = 180.0
@@ -113,7 +114,8 @@ class Repository:
             version=_version(binary),
             pinned=options.get("id") or None,
             region=options.get("region") or None,
-            ca_cert=str(ca_cert) if ca_cert else None,
+            # restic may run in another folder than the one in which the path was meant.
+            ca_cert=str(Path(str(ca_cert)).resolve()) if ca_cert else None,
             secrets=secrets,
         )
 
@@ -131,11 +133,25 @@ class Repository:
             extra["RESTIC_CACERT"] = self.ca_cert
         return command.environment(extra)
 
+    def credentials(self) -> dict[str, str]:
+        """What of :meth:`environment` is a login at the object store, for those who work elsewhere; empty where none.
+
+        Profiles and roles of this machine are none: they hold nowhere else.
+        """
+        known = self.environment()
+        login = {name: known[name] for name in _CREDENTIALS if known.get(name)}
+        return login if self.url.startswith("s3:") and set(_CREDENTIALS[:2]) <= set(login) else {}
+
+    def region_name(self) -> str | None:
+        """The region of the options, else that of the environment."""
+        known = self.environment()
+        return self.region or known.get("AWS_DEFAULT_REGION") or known.get("AWS_REGION") or None
+
     # -- the repository itself --------------------------------------------------------------------------------
 
     def probe(self) -> None:
         """Find out within seconds why it cannot be reached or read, where that is so."""
-        s3_probe.probe(self.url, self.environment(), self.region, self.ca_cert)
+        s3_probe.probe(self.url, self.environment(), self.region_name(), self.ca_cert)
 
     def identify(self) -> str:
         """Open the repository, once, and return its id, which must be the pinned one where one was pinned.
@@ -347,7 +363,7 @@ def _binary(name: str) -> str:
             "it is not installed here, or not on the PATH",
             "Install restic 0.18 or newer on the machine that runs the task, or set repository.restic to its path.",
         )
-    return found
+    return str(Path(found).absolute())
 
 
 def _version(binary: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete, Unavailable
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import bubble
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins, pull_secret
 from ansible_collections.muster.container_dr.plugins.module_utils._validate.check import Finding, Result
@@ -182,14 +183,11 @@ def controlled(control: Mapping[str, bool]) -> Finding:
 
 
 def denied(cluster: Cluster, namespaces: Sequence[str]) -> Finding:
-    """I03: each namespace of the bubble has a policy that selects every pod and covers egress."""
+    """I03: each namespace of the bubble has a policy that selects every restored pod and covers egress."""
     bare = []
     for namespace in namespaces:
         policies = cluster.list(object_path("networking.k8s.io/v1", "networkpolicies", namespace))
-        if not any(
-            not policy["spec"].get("podSelector") and "Egress" in (policy["spec"].get("policyTypes") or [])
-            for policy in policies
-        ):
+        if not any(map(bubble.denies_egress, policies)):
             bare.append(namespace)
     if bare:
         return Finding(

@@ -44,6 +44,13 @@ READ_THEIRS = ("DAC_OVERRIDE",)
 # Owners, modes, setuid and setgid bits, devices and file capabilities as they were; all of it is in "baseline".
 WRITE = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
 
+# Where a login at the object store lies in the mover's Secret.
+_FILES = {
+    "AWS_ACCESS_KEY_ID": "access_key",
+    "AWS_SECRET_ACCESS_KEY": "secret_key",
+    "AWS_SESSION_TOKEN": "session_token",
+}
+
 _COMMON = r"""
 set -u
 umask 077
@@ -53,6 +60,7 @@ if [ -s /muster/access_key ]; then
   AWS_ACCESS_KEY_ID=$(cat /muster/access_key); AWS_SECRET_ACCESS_KEY=$(cat /muster/secret_key)
   export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 fi
+if [ -s /muster/session_token ]; then AWS_SESSION_TOKEN=$(cat /muster/session_token); export AWS_SESSION_TOKEN; fi
 if [ -s /muster/ca.pem ]; then RESTIC_CACERT=/muster/ca.pem; export RESTIC_CACERT; fi
 report() { printf '%s\n' "$*" >> /tmp/muster/report; }
 leave() { head -c 4000 /tmp/muster/report > /dev/termination-log; exit "$1"; }
@@ -171,6 +179,7 @@ def restore_arguments(snapshot: str, *, verify: bool) -> tuple[str, ...]:
 def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
     """The Job. No secret is in it: they come as files from the Secret of the same name."""
     script = _BACKUP if mover.verb == "backup" else _RESTORE
+    region = repository.region_name()
     environment = {
         "RESTIC_REPOSITORY": repository.url,
         # Device numbers of block clones and after reboots differ; without this unchanged files would look changed.
@@ -179,7 +188,7 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
         "MUSTER_ONLY_IF_EMPTY": "yes" if mover.only_if_empty else "no",
         "TMPDIR": "/tmp",
         "HOME": "/tmp",
-        **({"AWS_DEFAULT_REGION": repository.region} if repository.region else {}),
+        **({"AWS_DEFAULT_REGION": region} if region else {}),
         **mover.environment,
     }
     labels = {**mover.labels, marks.MOVER: mover.name}
@@ -275,9 +284,7 @@ def secrets(mover: Mover, settings: Settings, repository: Repository, owner: JSO
             }
         )
     values = {"password": repository.secrets["RESTIC_PASSWORD"]}
-    for name, variable in (("access_key", "AWS_ACCESS_KEY_ID"), ("secret_key", "AWS_SECRET_ACCESS_KEY")):
-        if repository.secrets.get(variable):
-            values[name] = repository.secrets[variable]
+    values |= {_FILES[variable]: value for variable, value in repository.credentials().items()}
     if repository.ca_cert:
         values["ca.pem"] = Path(repository.ca_cert).read_text(encoding="utf-8")
     made.append(

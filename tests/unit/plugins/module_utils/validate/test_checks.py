@@ -10,6 +10,7 @@ import pytest
 from fakes.cluster import FakeCluster
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import NotFound, Unavailable
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import bubble
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiError, ExecResult
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.readiness import State, Verdict
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.waiting import Ending, Look, Standing, Waited
@@ -238,7 +239,15 @@ def test_a_default_deny_must_select_everything():
     some = {"metadata": {"name": "a"}, "spec": {"podSelector": {"matchLabels": {"a": "b"}}, "policyTypes": ["Egress"]}}
     everything = {"metadata": {"name": "d"}, "spec": {"podSelector": {}, "policyTypes": ["Egress"]}}
     assert isolation.denied(FakeCluster({path: [some]}), ["drill"]).result is Result.FAIL
+    everywhere = {**everything, "spec": {**everything["spec"], "egress": [{}]}}
     assert isolation.denied(FakeCluster({path: [some, everything]}), ["drill"]).result is Result.PASS
+    assert isolation.denied(FakeCluster({path: [some, everywhere]}), ["drill"]).result is Result.FAIL
+
+
+def test_the_policy_of_a_bubble_is_a_default_deny():
+    path = "/apis/networking.k8s.io/v1/namespaces/shop-drill/networkpolicies"
+    mine = bubble.Bubble("drill-1", "shop", True).policy("shop-drill")
+    assert isolation.denied(FakeCluster({path: [mine]}), ["shop-drill"]).result is Result.PASS
 
 
 def test_node_ports_and_ingresses_are_exposure():

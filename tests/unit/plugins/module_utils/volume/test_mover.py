@@ -93,6 +93,30 @@ def test_the_secrets_hold_what_the_script_reads_and_belong_to_the_job(repository
         assert owned["metadata"]["namespace"] == MOVER.namespace
 
 
+def test_movers_get_the_login_that_this_machine_has_in_its_environment(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del repository.secrets[name]
+    repository.region = None
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-environment")
+    assert "access_key" not in parts.secrets(MOVER, SETTINGS, repository, OWNER)[1]["data"]
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-environment")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "token-of-the-environment")
+    monkeypatch.setenv("AWS_REGION", "there")
+    data = parts.secrets(MOVER, SETTINGS, repository, OWNER)[1]["data"]
+    assert {name: base64.b64decode(data[name]).decode() for name in ("access_key", "secret_key", "session_token")} == {
+        "access_key": "of-the-environment",
+        "secret_key": "secret-of-the-environment",
+        "session_token": "token-of-the-environment",
+    }
+    made = job(repository)
+    assert {"name": "AWS_DEFAULT_REGION", "value": "there"} in made["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert "of-the-environment" not in json.dumps(made)
+    repository.url = "rest:https://backup.example.com/"
+    assert set(parts.secrets(MOVER, SETTINGS, repository, OWNER)[1]["data"]) == {"password", "ca.pem"}
+
+
 def test_only_the_login_for_the_movers_registry_goes_into_the_cluster(repository: Repository, tmp_path: Path) -> None:
     file = tmp_path / "auth.json"
     file.write_text(json.dumps({"auths": {"registry.example.com:5000": {"auth": "x"}, "other": {"auth": "y"}}}))

@@ -49,3 +49,4 @@ requirements:
     WITNESS: str = DOCUMENTATION.replace(" store:", " witness:")
     SOURCE: str = DOCUMENTATION.replace(" store:", " source_store:")
     DESTINATION: str = DOCUMENTATION.replace(" store:", " destination_store:")
+    MISSING_AT: str = DOCUMENTATION.replace(" store:", " missing_at:")

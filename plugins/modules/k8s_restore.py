@@ -66,8 +66,9 @@ attributes:
 options:
   state:
     description:
-      - V(present) restores. V(absent) removes the drill bubble of O(run) - its namespaces with everything in them,
-        their volumes and the cluster-scoped objects that were made for it - and waits until all of it is gone.
+      - V(present) restores. V(absent) removes the drill bubble of O(run), or without O(run) all those of O(application)
+        - their namespaces with everything in them, their volumes and the cluster-scoped objects that were made for them
+        - and waits until all of it is gone.
       - CustomResourceDefinitions that a drill had to create stay, because removing one would remove every custom
         resource of its kind in the cluster.
     type: str
@@ -191,7 +192,8 @@ options:
     default: false
   run:
     description:
-      - Id of the drill's run, a valid label value. Needed with O(isolate) and with O(state=absent).
+      - Id of the drill's run, a valid label value. Needed with O(isolate), and with O(state=absent) where
+        O(application) is not given.
     type: str
   suspend_cronjobs:
     description:
@@ -678,7 +680,7 @@ OPTIONS = (
         },
         required_if=[
             ("state", "present", ("repository", "snapshot")),
-            ("state", "absent", ("run",)),
+            ("state", "absent", ("run", "application"), True),
             ("isolate", True, ("run",)),
         ],
     )

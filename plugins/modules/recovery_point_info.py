@@ -20,6 +20,7 @@ extends_documentation_fragment:
   - muster.container_dr.attributes.info
   - muster.container_dr.store
   - muster.container_dr.store.witness
+  - muster.container_dr.store.missing_at
   - muster.container_dr.repository.raw
   - muster.container_dr.signing
 options:
@@ -62,6 +63,11 @@ options:
     description:
       - Look at this many of the newest points. The default is all.
     type: int
+  missing_at:
+    description:
+      - Another store. Beside the newest O(limit) points look at all that this store does not hold.
+    type: dict
+    required: false
   site:
     description:
       - Name of the site to compute the RPO for. A point made elsewhere counts from the time of its first V(copied) fact
@@ -218,6 +224,7 @@ OPTIONS = (
     + application()
     + store()
     + store(name="witness", required=False)
+    + store(name="missing_at", required=False)
     + repository(required=False)
     + signing()
 )

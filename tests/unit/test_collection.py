@@ -170,9 +170,7 @@ def test_the_readme_of_a_role_names_its_variables(role: Path) -> None:
 @pytest.mark.parametrize("role", ["restore", "failover", "drill"])
 def test_the_options_of_a_restore_reach_the_module(role: str) -> None:
     """Role variables are checked against the same types, and none is forgotten on the way."""
-    tasks = load(ROOT / "roles/restore/tasks/main.yml")[1]["block"]
-    defaults = next(task["module_defaults"] for task in tasks if "module_defaults" in task)
-    passed = set(defaults["muster.container_dr.k8s_restore"])
+    passed = set(load(ROOT / "roles/restore/vars/main.yml")["restore_objects_options"])
     own = {"existing_kinds", "exclude_kinds", "ordered"}
     # Classes are the site's.
     assert passed == (transform_options.OPTIONS.arguments.keys() | own) - {"storage_classes"}

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
@@ -19,6 +19,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 POLICY = "container-dr-bubble"
 # All pods but our own movers, which need the repository; restored pods cannot carry their label.
 _RESTORED: JSON = {"matchExpressions": [{"key": marks.ROLE, "operator": "NotIn", "values": [marks.MOVING]}]}
+
+_ENFORCED = "pod-security.kubernetes.io/enforce"
 
 # What acts on the whole cluster, or on the outside, as soon as it exists.
 _HELD_BACK = {
@@ -49,7 +51,8 @@ class Bubble:
     @property
     def labels(self) -> dict[str, str]:
         """What every namespace and every cluster-scoped object of the drill carries."""
-        return {marks.ROLE: marks.BUBBLE, marks.RUN: self.run}
+        named = {marks.APPLICATION: self.application} if self.application else {}
+        return {marks.ROLE: marks.BUBBLE, marks.RUN: self.run, **named}
 
     def skip_reason(self, key: str) -> str | None:
         """Why a kind stays out of a bubble."""
@@ -69,6 +72,10 @@ class Bubble:
         elif key == "cronjobs.batch" and self.suspend_cronjobs and not obj["spec"].get("suspend"):
             obj["spec"]["suspend"] = True
             notes.append("suspended in the bubble")
+        elif key == kinds.NAMESPACES and objects.labels_of(obj).get(_ENFORCED) == "restricted":
+            # Movers that bring the data have to write files of any owner.
+            obj["metadata"]["labels"][_ENFORCED] = "baseline"
+            notes.append("Pod Security level baseline in the bubble")
         spec = objects.pod_spec(key, obj)
         if spec is not None:
             _pods(spec, notes)
@@ -140,7 +147,7 @@ class Bubble:
 
 
 def denies_egress(policy: JSON) -> bool:
-    """Whether a NetworkPolicy holds every restored pod to the egress that policies allow: a bubble's own, or another."""
+    """Whether a NetworkPolicy, a bubble's own or another, holds every restored pod to the egress that is listed."""
     spec = policy["spec"]
     if any(not rule.get("to") for rule in spec.get("egress") or []):
         return False
@@ -200,12 +207,12 @@ class Remains:
         return f"{self.resource.key}/{self.name}"
 
 
-def remains(cluster: Cluster, run: str, *, workers: int = 8) -> list[Remains]:
-    """Everything cluster-scoped that carries the run's labels, namespaces included.
+def remains(cluster: Cluster, labels: Mapping[str, str], *, workers: int = 8) -> list[Remains]:
+    """Everything cluster-scoped of bubbles that carries these labels too, namespaces included.
 
     CustomResourceDefinitions are never among it: removing one removes every custom resource of the cluster.
     """
-    selector = f"{marks.ROLE}={marks.BUBBLE},{marks.RUN}={run}"
+    selector = ",".join(f"{name}={value}" for name, value in {marks.ROLE: marks.BUBBLE, **labels}.items())
     candidates = [
         resource
         for resource in discovery.discover(cluster)
@@ -252,7 +259,7 @@ def _volumes(cluster: Cluster, namespaces: set[str]) -> Iterator[str]:
             yield str(volume["metadata"]["name"])
 
 
-def remove(cluster: Cluster, run: str, found: list[Remains], *, timeout: float, progress: Progress) -> None:
+def remove(cluster: Cluster, whose: str, found: list[Remains], *, timeout: float, progress: Progress) -> None:
     """Delete what :func:`remains` found and wait until it is gone, the volumes of its claims included.
 
     Raises :class:`Unavailable` naming what is left and why when ``timeout`` seconds are over.
@@ -267,7 +274,7 @@ def remove(cluster: Cluster, run: str, found: list[Remains], *, timeout: float, 
     left = [one.title for one in found]
     while True:
         gone = max(0, len(found) - len(left))
-        progress.update("wave", f"removal of {run}", "running", done=gone, total=len(found), unit="objects")
+        progress.update("wave", f"removal of {whose}", "running", done=gone, total=len(found), unit="objects")
         left = [one.title for one in found if _there(cluster, one)]
         try:
             left += [f"{kinds.PVS}/{name}" for name in _volumes(cluster, namespaces)] if namespaces else []
@@ -275,12 +282,12 @@ def remove(cluster: Cluster, run: str, found: list[Remains], *, timeout: float, 
             if error.status != 403:
                 raise
         if not left:
-            progress.update("wave", f"removal of {run}", "done", done=len(found), total=len(found), unit="objects")
+            progress.update("wave", f"removal of {whose}", "done", done=len(found), total=len(found), unit="objects")
             return
         if time.monotonic() >= end:
             raise Unavailable(
                 "remove",
-                f"the bubble of run {run}",
+                f"the bubble of {whose}",
                 f"after {timeout:g} seconds there still are {', '.join(sorted(left)[:8])}"
                 + _conditions(cluster, namespaces),
                 "Look at the finalizers of what is left, then run the same again.",

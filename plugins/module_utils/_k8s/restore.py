@@ -251,13 +251,16 @@ def _incomplete(made: plan.Plan, wishes: plan.Wishes, result: dict[str, Any], fa
 
 
 def _remove(request: Request, cluster: Cluster) -> dict[str, Any]:
-    run = str(request.params["run"])
-    found = bubble.remains(cluster, run, workers=request.params["workers"])
+    run, application = str(request.params["run"] or ""), str(request.params["application"] or "")
+    # All that is named has to fit.
+    labels = {name: value for name, value in ((marks.RUN, run), (marks.APPLICATION, application)) if value}
+    whose = f"run {run}" if run else f"application {application}"
+    found = bubble.remains(cluster, labels, workers=request.params["workers"])
     entries: list[JSON] = [
         {
             "name": one.title,
             "action": "delete",
-            "reason": f"it belongs to run {run}",
+            "reason": f"it belongs to {whose}",
             "changed": True,
             "failed": False,
             "skipped": False,
@@ -267,7 +270,7 @@ def _remove(request: Request, cluster: Cluster) -> dict[str, Any]:
     ]
     result = {
         "changed": bool(found),
-        "msg": f"{'Would remove' if request.check_mode else 'Removed'} {len(found)} objects of the bubble of run {run}",
+        "msg": f"{'Would remove' if request.check_mode else 'Removed'} {len(found)} objects of the bubble of {whose}",
         "status": "completed",
         "counts": {"delete": len(found), "failed": 0},
         "summary": [f"delete {len(found)}"] if found else [],
@@ -278,10 +281,10 @@ def _remove(request: Request, cluster: Cluster) -> dict[str, Any]:
     }
     if found and not request.check_mode:
         try:
-            bubble.remove(cluster, run, found, timeout=request.params["timeout"], progress=request.progress)
+            bubble.remove(cluster, whose, found, timeout=request.params["timeout"], progress=request.progress)
         except MusterError as error:
             error.result = {**result, "status": "partial", **error.result}
             raise
     if not found:
-        result["msg"] = f"There is nothing of a bubble of run {run}"
+        result["msg"] = f"There is nothing of a bubble of {whose}"
     return result

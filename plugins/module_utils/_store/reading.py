@@ -60,6 +60,9 @@ def recovery_point_info_verb(request: Request) -> dict[str, Any]:
     total = len(ids)
     limit = params.get("limit") or total
     chosen = [wish.id] if wish.id in ids else ids[-limit:] if limit else []
+    if params.get("missing_at"):
+        held = {*Catalogue(open_store(params["missing_at"]), name).points(), *chosen}
+        chosen = [point for point in ids if point in chosen or point not in held]
     place_on = _timelines(request, name)
     snapshots = _snapshots(params.get("repository"))
     files = catalogue.read_points(chosen)

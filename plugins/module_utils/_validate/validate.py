@@ -39,6 +39,9 @@ def validate(request: Request) -> dict[str, Any]:
     point: Mapping[str, Any] = params["point"]
     application: Mapping[str, Any] = params["application"]
     namespaces: dict[str, str] = params.get("namespaces") or {name: name for name in application["namespaces"]}
+    # A check that names no namespace means the application's first one.
+    first = [name for name in application["namespaces"] if name in namespaces]
+    namespaces = {name: namespaces[name] for name in dict.fromkeys([*first, *namespaces])}
     own = _own_checks(parse(application))
     cluster = Cluster.connect(params)
     cluster.version()

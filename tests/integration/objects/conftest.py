@@ -39,9 +39,17 @@ def bed(*words: str) -> None:
     subprocess.run([BED, *words], check=True, stdout=subprocess.DEVNULL)
 
 
+def settings() -> dict[str, str]:
+    """The environment without what Molecule sets for the Ansible that it runs itself."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")} | {
+        "ANSIBLE_NOCOLOR": "1"
+    }
+
+
 def ad_hoc(module: str, arguments: JSON, *, check: bool = False) -> subprocess.Popen[str]:
     """One module, started by Ansible's own program."""
-    command = [
+    command: list[str | Path] = [
+        ROOT / "tools" / "run",
         "ansible",
         "localhost",
         "-c",
@@ -53,9 +61,8 @@ def ad_hoc(module: str, arguments: JSON, *, check: bool = False) -> subprocess.P
     ]
     # The same Python as the tests: it has the packages that modules need.
     command += ["-e", "ansible_python_interpreter={{ ansible_playbook_python }}", *(["--check"] if check else [])]
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings(), start_new_session=True
     )
 
 

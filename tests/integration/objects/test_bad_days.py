@@ -18,7 +18,20 @@ from typing import Any
 import boto3
 import yaml
 
-from .conftest import JSON, ROOT, Capture, Site, bed, config_maps, entries, result_of, serving, thing, wait_until
+from .conftest import (
+    JSON,
+    ROOT,
+    Capture,
+    Site,
+    bed,
+    config_maps,
+    entries,
+    result_of,
+    serving,
+    settings,
+    thing,
+    wait_until,
+)
 
 MANY = 1200
 
@@ -338,11 +351,9 @@ def test_a_quota_that_is_reached_at_object_500_of_1000(
 
 def playbook(name: str, **variables: Any) -> tuple[int, str]:
     """Exit code, and all that it printed on one line."""
-    command = ["ansible-playbook", "-i", str(ROOT / "tests/sites/inventory"), f"muster.container_dr.{name}"]
-    environment = {**os.environ, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-    done = subprocess.run(
-        [*command, "-e", json.dumps(variables)], env=environment, capture_output=True, text=True, check=False
-    )
+    program = [ROOT / "tools" / "run", "ansible-playbook", "-i", ROOT / "tests" / "sites" / "inventory"]
+    command = [*program, f"muster.container_dr.{name}", "-e", json.dumps(variables)]
+    done = subprocess.run(command, env=settings(), capture_output=True, text=True, check=False)
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 

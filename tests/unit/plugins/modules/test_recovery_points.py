@@ -146,6 +146,22 @@ def test_replicates_and_picks(run: Runner, places: dict[str, Any], point: dict[s
     run(recovery_point_info, fails="is not in the repository of this site", required=True, **at_west)
 
 
+def test_points_that_another_store_lacks_are_looked_at_beside_the_newest(run: Runner, places: dict[str, Any]) -> None:
+    made = []
+    for number in range(4):
+        begun = run(recovery_point, state="begun", store=places["east"], site="east")
+        begun["id"] = f"2026010{number + 1}T040506Z-ledger-1a2b3c4d"
+        snapshot = put_repository_object(places, "snapshots", begun["id"].encode())
+        run(recovery_point, store=places["east"], **content(begun, snapshot))
+        made.append(begun["id"])
+        if number == 1:
+            run(repository_mirror, source_store=places["east"], destination_store=places["west"])
+    looked = run(recovery_point_info, store=places["east"], pick="none", limit=1, missing_at=places["west"])
+    assert [one["id"] for one in looked["points"]] == [made[3], made[2]]
+    looked = run(recovery_point_info, store=places["east"], pick="none", limit=3, missing_at=places["west"])
+    assert [one["id"] for one in looked["points"]] == [made[3], made[2], made[1]]
+
+
 @pytest.mark.parametrize("suffix", ["", ".sig"])
 def test_one_altered_byte(run: Runner, places: dict[str, Any], point: dict[str, Any], suffix: str) -> None:
     sealed = run(recovery_point, store=places["east"], **point)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import pytest
 import yaml
 
 from .conftest import (
@@ -52,6 +53,7 @@ def restored(site: Site, namespace: str) -> int:
 # -- the API server and the network -----------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_the_api_server_crashes_during_a_capture(east: Site, west: Site, namespace: str, tmp_path: Path) -> None:
     """An extension API whose list does not answer holds the capture in its midst."""
     group, asked, go_on, armed = f"{namespace}.example.com", threading.Event(), threading.Event(), threading.Event()
@@ -109,6 +111,7 @@ def test_the_api_server_crashes_during_a_capture(east: Site, west: Site, namespa
     assert after["counts"] == before["counts"] and after["incomplete"] == before["incomplete"] == []
 
 
+@pytest.mark.alone
 def test_the_api_server_crashes_during_a_restore(east: Site, west: Site, namespace: str, capture: Capture) -> None:
     east.apply(*config_maps(namespace, MANY))
     options = capture()
@@ -121,6 +124,7 @@ def test_the_api_server_crashes_during_a_restore(east: Site, west: Site, namespa
     assert west.run("k8s_restore", **options)["changed"] is False
 
 
+@pytest.mark.alone
 def test_the_network_is_gone_for_30_seconds_during_a_restore(
     east: Site, west: Site, namespace: str, capture: Capture
 ) -> None:
@@ -139,6 +143,7 @@ def test_the_network_is_gone_for_30_seconds_during_a_restore(
     assert west.run("k8s_restore", **options)["changed"] is False
 
 
+@pytest.mark.alone
 def test_a_run_that_is_killed_converges(east: Site, west: Site, namespace: str, capture: Capture) -> None:
     east.apply(*config_maps(namespace, MANY))
     options = capture()

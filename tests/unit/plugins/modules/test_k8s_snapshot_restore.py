@@ -313,6 +313,20 @@ def test_a_drill_bubble_is_shut_and_goes_away(run: Runner, target: ApiServer, tr
     assert run(k8s_restore, target, state="absent", run="drill-1")["changed"] is False
 
 
+def test_all_bubbles_of_an_application_go_away_and_no_other(run: Runner, target: ApiServer, tree: str) -> None:
+    for number, application in enumerate(["shop", "shop", "data"]):
+        options = {"namespace_mapping": {"ledger": f"drill-{number}"}, "isolate": True, "run": f"run-{number}"}
+        run(k8s_restore, target, snapshot=tree, point=POINT, application=application, **options)
+    gone = run(k8s_restore, target, state="absent", application="shop")
+    assert gone["changed"] and {"namespaces/drill-0", "namespaces/drill-1"} <= {one["name"] for one in gone["objects"]}
+    assert target.get("namespaces", "", "drill-0") is None and target.get("namespaces", "", "drill-2") is not None
+    assert (
+        "nothing of a bubble of application shop" in run(k8s_restore, target, state="absent", application="shop")["msg"]
+    )
+    refused = run(k8s_restore, target, state="absent")
+    assert refused["failed"] and "run, application" in refused["msg"]
+
+
 def test_things_in_the_way_are_refused_before_anything_is_written(run: Runner, target: ApiServer, tree: str) -> None:
     target.add(thing("Namespace", "ledger", namespace=""), thing("ConfigMap", "mine"))
     for more in ({}, {"isolate": True, "run": "d"}):

@@ -146,3 +146,13 @@ def test_a_claim_that_nobody_uses_is_named(server: ApiServer, validate: Validate
     first = check(validate(), "A01")
     assert first["result"] == "pass"
     assert "when a pod mounts it" in first["details"]["not_waited_for"]["PersistentVolumeClaim drill/spare"]
+
+
+def test_a_check_without_a_namespace_means_the_first_of_the_application(validate: Validate) -> None:
+    check = {"name": "it answers", "kind": "http", "service": "web", "port": 80}
+    result = validate(
+        application={"name": "shop", "namespaces": ["shop", "data"], "checks": [check]},
+        namespaces={"data": "data-drill", "shop": "shop-drill"},
+    )
+    (found,) = [one for one in result["checks"] if one["name"] == "it answers"]
+    assert "shop-drill/web" in found["msg"], found

@@ -244,6 +244,15 @@ def test_a_default_deny_must_select_everything():
     assert isolation.denied(FakeCluster({path: [some, everywhere]}), ["drill"]).result is Result.FAIL
 
 
+def test_a_bubble_lets_movers_in_where_the_namespace_enforced_more():
+    enforced = "pod-security.kubernetes.io/enforce"
+    shut = bubble.Bubble("drill-1", "shop", True)
+    for level, kept in (("restricted", "baseline"), ("privileged", "privileged")):
+        obj = {"metadata": {"name": "shop", "labels": {enforced: level}}}
+        assert bool(shut.rewrite("namespaces", obj)) is (level != kept)
+        assert obj["metadata"]["labels"][enforced] == kept
+
+
 def test_the_policy_of_a_bubble_is_a_default_deny():
     path = "/apis/networking.k8s.io/v1/namespaces/shop-drill/networkpolicies"
     mine = bubble.Bubble("drill-1", "shop", True).policy("shop-drill")

@@ -109,6 +109,7 @@ class _Kind:
         self.related = _Named()
         self.left_out: Counter[tuple[str, str]] = Counter()
         self.inhabited: set[str] = set()
+        self.uids: set[str] = set()
         self.version = ""
         self.begun = False
         self.refused: dict[str, ApiError] = {}
@@ -238,10 +239,12 @@ class _Capturing:
             self._take(kind, obj, page, seen)
 
         for resource in family:
-            self._kind(resource, take, found)
+            self._kind(resource, take, found, seen)
 
-    def _kind(self, resource: Resource, take: _Take, found: discovery.Discovery) -> None:
-        kind = self._collect(resource, take, self.folder)
+    def _kind(
+        self, resource: Resource, take: _Take, found: discovery.Discovery, seen: set[str] | None = None
+    ) -> None:
+        kind = self._collect(resource, take, self.folder, seen=seen)
         if kind is not None and self.selection.all_versions:
             self._other_versions(kind, take, found)
         with self.lock:
@@ -294,7 +297,8 @@ class _Capturing:
             uid = str(metadata.get("uid") or (namespace, name))
             if uid in seen:
                 return
-            seen.add(uid)
+            # The family has them once the kind is read to its end; until then the list may be begun again.
+            kind.uids.add(uid)
         if not self._stays(kind, obj, namespace, name):
             return
         kind.inhabited.add(namespace)
@@ -328,8 +332,13 @@ class _Capturing:
 
     # -- one kind -----------------------------------------------------------------------------------------------------
 
-    def _collect(self, resource: Resource, take: _Take, root: Path, version: str = "") -> _Kind | None:
-        """Read a kind to its end and keep its files; ``None`` where that was not possible, which is noted."""
+    def _collect(
+        self, resource: Resource, take: _Take, root: Path, version: str = "", seen: set[str] | None = None
+    ) -> _Kind | None:
+        """Read a kind to its end and keep its files; ``None`` where that was not possible, which is noted.
+
+        ``seen``: the objects that kinds of the same name have, to which this one's are added.
+        """
         for attempt in itertools.count():
             kind = _Kind(root, resource)
             kind.version = version
@@ -343,11 +352,13 @@ class _Capturing:
                 # Some aggregated APIs do not know exact versions.
                 if attempt + 1 < _RESTARTS and (error.status == 410 or (attempt == 0 and kind.version)):
                     continue
-                self._unread(kind, take, root, error)
+                self._unread(kind, take, root, seen, error)
                 return None
             except BaseException:
                 kind.writer.discard()
                 raise
+            if seen is not None:
+                seen |= kind.uids
             self._merge(kind, counted=root == self.folder)
             return kind
         raise AssertionError("unreachable")
@@ -409,7 +420,7 @@ class _Capturing:
             kind.version = kind.version or page.version
             yield page
 
-    def _unread(self, kind: _Kind, take: _Take, root: Path, error: ApiError) -> None:
+    def _unread(self, kind: _Kind, take: _Take, root: Path, seen: set[str] | None, error: ApiError) -> None:
         """Note a kind that could not be read: gone, without a list, or to be tried once more at the end."""
         resource = kind.resource
         with self.lock:
@@ -419,10 +430,10 @@ class _Capturing:
                 self.capture.excluded.append({"what": resource.key, "why": "the server offers no list of them"})
             else:
                 name = resource.key if resource.preferred else f"{resource.key} as {resource.api_version}"
-                self.failed.append((lambda: self._once_more(resource, take, root), name, error.reason))
+                self.failed.append((lambda: self._once_more(resource, take, root, seen), name, error.reason))
 
-    def _once_more(self, resource: Resource, take: _Take, root: Path) -> None:
-        self._collect(resource, take, root)
+    def _once_more(self, resource: Resource, take: _Take, root: Path, seen: set[str] | None) -> None:
+        self._collect(resource, take, root, seen=seen)
 
     def _try_again(self) -> None:
         """Read again what failed: a server that has just come up refuses for a moment what it will allow."""

@@ -326,6 +326,28 @@ def test_objects_that_two_groups_serve_are_taken_from_the_same_one(
     assert {name for name in names(tmp_path) if "ingresses" in name} == {"shop/ingresses.networking.k8s.io/web"}
 
 
+@pytest.mark.parametrize(
+    ("where", "status"),
+    [("continue", 410), ("continue", 422), ("resourceVersionMatch", 400)],
+    ids=["expired", "refused-for-a-moment", "no-exact-versions"],
+)
+def test_kinds_of_one_name_lose_nothing_when_a_list_is_begun_again(
+    server: ApiServer, take: Take, tmp_path: Path, where: str, status: int
+) -> None:
+    server.kinds.append(("old.example.com", "v1", "ingresses", "Ingress", True))
+    for namespace in ("shop", "shop-a"):
+        server.add(*(thing("Ingress", f"i{n:03}", namespace, "networking.k8s.io/v1") for n in range(150)))
+    left = [status]
+
+    def stumble(path: str, query: dict[str, str]) -> tuple[int, str] | None:
+        return (left.pop(), "Expired") if path.endswith("/ingresses") and where in query and left else None
+
+    server.before_read = stumble
+    found = take(namespaces=["shop", "shop-a"])
+    assert not left and not found.incomplete
+    assert found.counts["ingresses.networking.k8s.io"] == 300
+
+
 def test_a_kind_without_a_list_is_told(server: ApiServer, take: Take) -> None:
     server.broken["/apis/batch/v1/namespaces/shop/jobs"] = 405
     assert {"what": "jobs.batch", "why": "the server offers no list of them"} in take().excluded

@@ -241,34 +241,45 @@ class _Capturing:
         for resource in family:
             self._kind(resource, take, found, seen)
 
-    def _kind(
-        self, resource: Resource, take: _Take, found: discovery.Discovery, seen: set[str] | None = None
-    ) -> None:
-        kind = self._collect(resource, take, self.folder, seen=seen)
-        if kind is not None and self.selection.all_versions:
-            self._other_versions(kind, take, found)
+    def _kind(self, resource: Resource, take: _Take, found: discovery.Discovery, seen: set[str] | None = None) -> None:
+        kind = self._in_its_versions(resource, take, found, seen)
         with self.lock:
             self.listed += 1
         if kind is not None and kind.writer.count:
             self._show("running")
 
+    def _in_its_versions(
+        self, resource: Resource, take: _Take, found: discovery.Discovery, seen: set[str] | None
+    ) -> _Kind | None:
+        def again() -> None:
+            self._in_its_versions(resource, take, found, seen)
+
+        kind = self._collect(resource, take, self.folder, again, seen=seen)
+        if kind is not None and self.selection.all_versions:
+            self._other_versions(kind, take, found)
+        return kind
+
     def _other_versions(self, kind: _Kind, take: _Take, found: discovery.Discovery) -> None:
         """The same objects as the server's other versions show them, of the same moment."""
         if not kind.writer.count:
             return
+
+        def as_before(other: _Kind, obj: JSON, page: Page) -> None:
+            self._take(other, obj, page, None)
+
         for resource in found.versions(kind.resource.key):
-            if resource.preferred:
-                continue
-            root = layout.other_version(self.folder, resource.version)
+            if not resource.preferred:
+                self._other_version(resource, as_before if resource.namespaced else take, kind.version)
 
-            def as_before(other: _Kind, obj: JSON, page: Page) -> None:
-                self._take(other, obj, page, None)
+    def _other_version(self, resource: Resource, take: _Take, moment: str) -> None:
+        def again() -> None:
+            self._other_version(resource, take, moment)
 
-            again = as_before if resource.namespaced else take
-            other = self._collect(resource, again, root, version=kind.version)
-            if other is not None:
-                with self.lock:
-                    self.capture.versions.setdefault(resource.key, []).append(resource.api_version)
+        root = layout.other_version(self.folder, resource.version)
+        other = self._collect(resource, take, root, again, version=moment)
+        if other is not None:
+            with self.lock:
+                self.capture.versions.setdefault(resource.key, []).append(resource.api_version)
 
     def _show(self, state: State) -> None:
         self.progress.update(
@@ -333,11 +344,19 @@ class _Capturing:
     # -- one kind -----------------------------------------------------------------------------------------------------
 
     def _collect(
-        self, resource: Resource, take: _Take, root: Path, version: str = "", seen: set[str] | None = None
+        self,
+        resource: Resource,
+        take: _Take,
+        root: Path,
+        again: Callable[[], None],
+        *,
+        version: str = "",
+        seen: set[str] | None = None,
     ) -> _Kind | None:
         """Read a kind to its end and keep its files; ``None`` where that was not possible, which is noted.
 
-        ``seen``: the objects that kinds of the same name have, to which this one's are added.
+        ``again`` is called at the end where it may be possible then. ``seen``: the objects that kinds of the same name
+        have, to which this one's are added.
         """
         for attempt in itertools.count():
             kind = _Kind(root, resource)
@@ -352,7 +371,7 @@ class _Capturing:
                 # Some aggregated APIs do not know exact versions.
                 if attempt + 1 < _RESTARTS and (error.status == 410 or (attempt == 0 and kind.version)):
                     continue
-                self._unread(kind, take, root, seen, error)
+                self._unread(kind, again, error)
                 return None
             except BaseException:
                 kind.writer.discard()
@@ -420,7 +439,7 @@ class _Capturing:
             kind.version = kind.version or page.version
             yield page
 
-    def _unread(self, kind: _Kind, take: _Take, root: Path, seen: set[str] | None, error: ApiError) -> None:
+    def _unread(self, kind: _Kind, again: Callable[[], None], error: ApiError) -> None:
         """Note a kind that could not be read: gone, without a list, or to be tried once more at the end."""
         resource = kind.resource
         with self.lock:
@@ -430,10 +449,7 @@ class _Capturing:
                 self.capture.excluded.append({"what": resource.key, "why": "the server offers no list of them"})
             else:
                 name = resource.key if resource.preferred else f"{resource.key} as {resource.api_version}"
-                self.failed.append((lambda: self._once_more(resource, take, root, seen), name, error.reason))
-
-    def _once_more(self, resource: Resource, take: _Take, root: Path, seen: set[str] | None) -> None:
-        self._collect(resource, take, root, seen=seen)
+                self.failed.append((again, name, error.reason))
 
     def _try_again(self) -> None:
         """Read again what failed: a server that has just come up refuses for a moment what it will allow."""

@@ -314,6 +314,26 @@ def test_all_versions_of_one_moment(server: ApiServer, take: Take, tmp_path: Pat
     assert query["resourceVersionMatch"] == "Exact"
 
 
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_all_versions_of_what_was_refused_for_a_moment(
+    server: ApiServer, take: Take, tmp_path: Path, version: str
+) -> None:
+    server.kinds.append(("apps", "v1beta1", "deployments", "Deployment", True))
+    server.add(thing("Deployment", "api", api="apps/v1"))
+    left = [422] * (1 if version == "v1" else 2)
+
+    def starting(path: str, _query: dict[str, str]) -> tuple[int, str] | None:
+        return (
+            (left.pop(), "Invalid") if path.endswith(f"/apps/{version}/namespaces/shop/deployments") and left else None
+        )
+
+    server.before_read = starting
+    found = take(versions="all")
+    assert not left and not found.incomplete
+    assert found.versions == {"deployments.apps": ["apps/v1beta1"]}
+    assert len(list(layout.read(layout.other_version(tmp_path / "objects", "v1beta1")))) == 1
+
+
 def test_objects_that_two_groups_serve_are_taken_from_the_same_one(
     server: ApiServer, take: Take, tmp_path: Path
 ) -> None:

@@ -95,6 +95,8 @@ options:
     description:
       - What is left out by nature, as globs of kinds and names of rules. Replaces the default; V(default) in the list
         stands for it. The application's own C(leave_out) goes before.
+      - A glob without a dot means kinds of the core group only, so C(events) are those of Kubernetes and C(nodes) never
+        the C(nodes.longhorn.io) of a storage system. This is not so for C(include_kinds) and C(exclude_kinds).
       - The default has the kinds C(bindings), C(certificatesigningrequests.certificates.k8s.io), C(componentstatuses),
         C(controllerrevisions.apps), C(csinodes.storage.k8s.io), C(csistoragecapacities.storage.k8s.io), C(events),
         C(events.events.k8s.io), C(ipaddresses.networking.k8s.io), C(leasecandidates.coordination.k8s.io),

@@ -208,7 +208,7 @@ class _Capturing:
         work = [
             one
             for one in found.preferred()
-            if one.namespaced and "list" in one.verbs and not kinds.matches(one.key, leave_out)
+            if one.namespaced and "list" in one.verbs and not kinds.left_out(one.key, leave_out)
         ]
         for outcome in pool.each(work, see, workers=self.workers):
             if isinstance(outcome.error, ApiNotFound):

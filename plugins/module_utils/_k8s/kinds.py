@@ -125,6 +125,14 @@ def in_group(group: str, patterns: tuple[str, ...] | list[str]) -> bool:
     )
 
 
+def left_out(key: str, patterns: tuple[str, ...] | list[str]) -> bool:
+    """Whether one of the globs leaves out ``deployments.apps``; a pattern without a dot means the core group only.
+
+    Another group's `bindings`, `events` or `nodes` have nothing but the name in common with Kubernetes' own.
+    """
+    return any(("." in pattern or "." not in key) and fnmatchcase(key, pattern) for pattern in patterns)
+
+
 def matches(key: str, patterns: tuple[str, ...] | list[str]) -> bool:
     """Whether ``deployments.apps`` is meant by one of the globs; a pattern without a dot means every group."""
     plain = key.partition(".")[0]

@@ -163,7 +163,7 @@ class Selection:
 
     def wants_kind(self, key: str) -> bool:
         """Whether objects of this namespaced kind are meant."""
-        if kinds.matches(key, self.leave_out) or kinds.matches(key, self.exclude_kinds):
+        if kinds.left_out(key, self.leave_out) or kinds.matches(key, self.exclude_kinds):
             return False
         return not self.include_kinds or kinds.matches(key, self.include_kinds)
 
@@ -176,11 +176,11 @@ class Selection:
     def refuses_cluster_kind(self, key: str) -> bool:
         """Whether no object of this cluster-scoped kind may be taken, not even where another one needs it."""
         whole = (place for place in self.exclude_cluster_scoped if place.name == "*")
-        return kinds.matches(key, self.leave_out) or any(place.takes_kind(key) for place in whole)
+        return kinds.left_out(key, self.leave_out) or any(place.takes_kind(key) for place in whole)
 
     def may_want_group(self, group: str) -> bool:
         """Whether an API group that does not say what it serves could hold something that is meant."""
-        if kinds.matches(f"x.{group}", self.leave_out):
+        if kinds.left_out(f"x.{group}", self.leave_out):
             return False
         namespaced = not self.include_kinds or kinds.in_group(group, self.include_kinds)
         # Only a pattern for all of the group says that nothing in it is meant.

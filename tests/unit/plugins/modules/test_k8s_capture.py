@@ -490,6 +490,28 @@ def test_what_is_left_out_can_be_changed(server: ApiServer, take: Take, tmp_path
     assert not of_kind(tmp_path, "configmaps")
 
 
+def test_what_shares_only_its_name_with_what_is_left_out_is_captured(
+    server: ApiServer, take: Take, tmp_path: Path
+) -> None:
+    server.kinds += [
+        ("rabbitmq.com", "v1beta1", "bindings", "Binding", True),
+        ("longhorn.io", "v1beta2", "nodes", "Node", False),
+    ]
+    server.add(
+        thing("Binding", "queue", api="rabbitmq.com/v1beta1"),
+        thing("Node", "disks", "", "longhorn.io/v1beta2"),
+        thing("Event", "e"),
+    )
+    take(cluster_scoped=["nodes.longhorn.io"], leave_out=["default", "secrets"])
+    assert {"shop/bindings.rabbitmq.com/queue", "nodes.longhorn.io/disks"} <= names(tmp_path)
+    assert not of_kind(tmp_path, "events")
+    # What a user writes is read alike.
+    take(leave_out=["default", "bindings*"])
+    assert of_kind(tmp_path, "bindings.rabbitmq.com") == {"queue"}
+    take(leave_out=["default", "bindings.*"])
+    assert not of_kind(tmp_path, "bindings.rabbitmq.com")
+
+
 def test_the_documented_list_is_the_list() -> None:
     text = (ROOT / "docs" / "inventory.md").read_text(encoding="utf-8")
     described = k8s_snapshot.DOCUMENTATION

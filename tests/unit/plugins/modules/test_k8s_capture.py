@@ -255,6 +255,30 @@ def test_the_definition_of_a_cluster_scoped_custom_resource(server: ApiServer, t
     assert of_kind(tmp_path, kinds.CRDS) == {"planets.x.example.com"}
 
 
+@pytest.mark.parametrize(
+    "group",
+    [
+        "autoscaling.k8s.io",
+        "app.k8s.io",
+        "groupsnapshot.storage.k8s.io",
+        "scheduling.x-k8s.io",
+        "policy.networking.k8s.io",
+    ],
+)
+def test_the_definition_of_a_custom_resource_in_a_group_of_kubernetes_projects(
+    server: ApiServer, take: Take, tmp_path: Path, group: str
+) -> None:
+    server.add(definition("moons", "Moon", group=group), thing("Moon", "io", api=f"{group}/v1"))
+    take()
+    assert of_kind(tmp_path, kinds.CRDS) == {f"moons.{group}"}
+
+
+def test_kinds_of_kubernetes_itself_have_no_definition(server: ApiServer) -> None:
+    assert all(kinds.built_in(f"{kind[2]}.{kind[0]}" if kind[0] else kind[2]) for kind in server.kinds)
+    of_projects = ("gateway.networking", "metrics", "snapshot.storage")
+    assert not any(kinds.built_in(f"x.{group}.k8s.io") for group in of_projects)
+
+
 # -- everything that is served ----------------------------------------------------------------------------------------
 
 

@@ -4,8 +4,8 @@
 
 """A thin client for one cluster: raw JSON over the ``kubernetes`` package's authenticated transport.
 
-The package's generated models are slow and drop fields that they do not know, so only its configuration, transport
-and exec stream are used. Objects are plain dictionaries as the server sends them. Safe to call from many threads.
+The package's generated models are slow and drop fields that they do not know, so only its configuration and transport
+are used. Objects are plain dictionaries as the server sends them. Safe to call from many threads.
 """
 
 from __future__ import annotations
@@ -30,24 +30,23 @@ from urllib.parse import quote, urlencode
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
-    Interrupted,
     InvalidInput,
     MusterError,
     NotFound,
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import command_stream
 
 try:
     import kubernetes
     import urllib3
-    from kubernetes.stream import stream
 
     KUBERNETES_IMPORT_ERROR: str | None = None
 except ImportError:
     KUBERNETES_IMPORT_ERROR = traceback.format_exc()
 
-REQUIREMENT = Requirement("kubernetes", KUBERNETES_IMPORT_ERROR)
+REQUIREMENT = Requirement("kubernetes", KUBERNETES_IMPORT_ERROR or command_stream.WEBSOCKET_IMPORT_ERROR)
 
 JSON = dict[str, Any]
 CONNECT_TIMEOUT = 10.0
@@ -370,6 +369,18 @@ class Cluster:
         *,
         whole: bool = True,
     ) -> Any:
+        return self._api.rest_client.pool_manager.request(
+            method,
+            url,
+            body=payload,
+            headers=self._signed(headers),
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout),
+            retries=False,
+            preload_content=whole,
+        )
+
+    def _signed(self, headers: dict[str, str]) -> Any:
+        """The headers of a request with those that say who asks."""
         signed: Any = urllib3.HTTPHeaderDict(headers)
         # Asks the package each time, so that tokens of exec plugins and in-cluster files are renewed.
         with self._lock:
@@ -377,15 +388,7 @@ class Cluster:
         for name, value in self._headers.items():
             for each in value if isinstance(value, list) else [value]:
                 signed.add(name, each)
-        return self._api.rest_client.pool_manager.request(
-            method,
-            url,
-            body=payload,
-            headers=signed,
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout),
-            retries=False,
-            preload_content=whole,
-        )
+        return signed
 
     def get(
         self,
@@ -587,43 +590,20 @@ class Cluster:
         *,
         timeout: float = 60.0,
     ) -> ExecResult:
-        """Run a command in a container. Raises :class:`Unavailable` when it does not end within ``timeout`` seconds."""
+        """Run a command in a container as the identity of all other requests.
+
+        Raises :class:`Unavailable` where the connection fails or breaks, and when the command does not end within
+        ``timeout`` seconds, connecting included; :class:`ApiError` where it could not be started.
+        """
         target = f"{command[0]!r} in pod {namespace}/{pod}"
-        # The stream replaces methods of its client while it runs, so each call has one of its own.
-        core = kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(self._configuration))
-        try:
-            channel = stream(
-                core.connect_get_namespaced_pod_exec,
-                pod,
-                namespace,
-                command=[*command],
-                stderr=True,
-                stdin=False,
-                stdout=True,
-                tty=False,
-                _preload_content=False,
-                _request_timeout=CONNECT_TIMEOUT,
-                **({"container": container} if container else {}),
-            )
-        except (kubernetes.client.exceptions.ApiException, AttributeError) as error:
-            raise Unavailable(
-                "run", target, _handshake(error), "Check that the pod runs and that pods/exec is allowed."
-            ) from None
-        end = time.monotonic() + timeout
-        try:
-            while channel.is_open():
-                channel.update(timeout=1)
-                if time.monotonic() > end and channel.is_open():
-                    raise Unavailable(
-                        "run", target, f"it did not end within {timeout:g} seconds", "Raise the time limit or mend it."
-                    )
-            output = (channel.read_stdout(timeout=1) or "", channel.read_stderr(timeout=1) or "")
-            code = channel.returncode
-        finally:
-            channel.close()
-        if code is None:
-            raise Unavailable("run", target, "the connection broke before it ended", "Look at the pod and try again.")
-        return ExecResult(int(code), *output)
+        query = [("command", word) for word in command] + [("stdout", "true"), ("stderr", "true")]
+        if container:
+            query.append(("container", container))
+        url = f"{self.host}{object_path('v1', 'pods', namespace, pod, 'exec')}?{urlencode(query)}"
+        headers = self._signed({"User-Agent": FIELD_MANAGER}).iteritems()
+        ended = command_stream.run(self._configuration, url, headers, target, timeout)
+        output = (ended.stdout.decode("utf-8", "replace"), ended.stderr.decode("utf-8", "replace"))
+        return ExecResult(_exit_code(target, _status(ended.status)), *output)
 
     def logs(
         self,
@@ -736,24 +716,15 @@ def _reason(error: Exception) -> str:
     return text.rsplit(": ", 1)[-1] if len(text) > 120 else text
 
 
-def _handshake(error: Exception) -> str:
-    """Why no connection to a container came about, in the server's words.
-
-    The package turns whatever happens while it connects into an error of its own, interrupts included, and may then
-    stumble over that error, because it decodes a body that is not there.
-    """
-    found: BaseException | None = error
-    reason = ""
-    while found is not None:
-        if isinstance(found, (Interrupted, KeyboardInterrupt, SystemExit)):
-            raise found
-        reason = str(getattr(found, "reason", None) or reason)
-        found = found.__context__
-    if not reason:
-        raise error
-    head, _sign, body = reason.partition(" -+-+- ")
-    message = re.search(r'"message":\s*"((?:[^"\\]|\\.)*)"', body)
-    return message[1].replace("\\", "") if message else head
+def _exit_code(target: str, status: JSON) -> int:
+    """The exit code in the server's word on a command. Raises :class:`ApiError` where it never ran."""
+    if status.get("status") == "Success":
+        return 0
+    for cause in (status.get("details") or {}).get("causes") or []:
+        if cause.get("reason") == "ExitCode" and str(cause.get("message")).isdigit():
+            return int(cause["message"])
+    hint = "Look whether the container's image has this command; many have no shell."
+    raise ApiError("run", target, int(status.get("code") or 500), status, hint)
 
 
 def _rest(attempt: int, retry_after: str | None) -> float:

@@ -252,7 +252,7 @@ change_by_kind:
   type: dict
   sample: {"secrets": {"added": 0, "changed": 1, "removed": 0, "unchanged": 4}}
 parent:
-  description: Id of the snapshot before, or V(null).
+  description: Id of the snapshot before, or V(null) where there is none that can be read.
   returned: success
   type: str
   sample: 3df1a8e94ab2cd3bbdc92b8cbd4cbf9ea8b5e9b1df34cc5ddbf33ad9a5bb2ee0

@@ -729,6 +729,64 @@ def test_changes_by_kind_and_a_diff_without_secrets(server: ApiServer, module: R
     assert after == {"password": "(hidden, changed)", "user": "(hidden)"}
 
 
+def _cut(file: Path) -> None:
+    file.write_text(file.read_text(encoding="utf-8")[:-60], encoding="utf-8")
+
+
+def _empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _garble(file: Path) -> None:
+    file.write_text(file.read_text(encoding="utf-8").replace('"data":', '"data"'), encoding="utf-8")
+
+
+def _scramble(file: Path) -> None:
+    file.write_bytes(file.read_bytes().replace(b"level", b"\xff\xfe\xfd"))
+
+
+def _rename(file: Path) -> None:
+    file.write_text(file.read_text(encoding="utf-8").replace('"name":', '"mane":'), encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", [_cut, _empty, _garble, _scramble, _rename])
+def test_a_damaged_snapshot_before_this_one_is_a_warning(
+    server: ApiServer, module: Runner, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    server.add(thing("ConfigMap", "settings", data={"level": "one"}))
+    first = module()
+    (file,) = (tmp_path / "repository").rglob("configmaps.json")
+    damage(file)
+    server.add(thing("ConfigMap", "settings", data={"level": "two"}))
+    second = module(_ansible_diff=True)
+    assert second["parent"] is None and second["snapshot"] and second["change"]["added"] == first["change"]["added"]
+    assert len(second["diff"]) == second["change"]["added"]
+    warning = json.dumps(second["warnings"])
+    assert "configmaps.json" in warning and "everything counts as added" in warning
+    # The next one has a parent again.
+    assert module()["change"]["unchanged"] == first["change"]["added"]
+
+
+def test_a_snapshot_before_this_one_that_cannot_be_restored_is_a_warning(
+    server: ApiServer, module: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module()
+    refusals: list[MusterError] = [
+        MusterError("restore from", "repository /r", "restic failed: pack is damaged"),
+        Unavailable("restore from", "repository /r", "it is locked by another process"),
+    ]
+
+    def restore(_self: FolderRepository, _snapshot: str, target: Path) -> None:
+        (target / "half").write_text("x")
+        raise refusals.pop(0)
+
+    monkeypatch.setattr(FolderRepository, "restore", restore)
+    result = module()
+    assert result["parent"] is None and result["snapshot"] and "pack is damaged" in json.dumps(result["warnings"])
+    # That a repository cannot be asked says nothing about what is in it.
+    assert module()["failed"]
+
+
 def test_a_diff_has_an_end(server: ApiServer, module: Runner) -> None:
     module()
     server.add(*(thing("ConfigMap", f"cm-{n:03}") for n in range(260)))

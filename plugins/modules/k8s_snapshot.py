@@ -28,8 +28,8 @@ description:
   - What says nothing about the application, or is made again from other objects by itself, is left out by nature and
     counted in RV(left_out). The application's C(leave_out) changes what that is. What this collection itself has put
     into the cluster for a run is never stored.
-  - Nothing is missed in silence. A kind that may not be listed, an API that is down, a kind or a namespace that goes
-    away while it is read is an entry in RV(incomplete). M(muster.container_dr.recovery_point) then does not seal a
+  - Nothing is missed in silence. A kind that may not be listed, an API that is down, hangs or answers nonsense, a kind
+    or a namespace that goes away while it is read is an entry in RV(incomplete). M(muster.container_dr.recovery_point) then does not seal a
     point from it, unless the entry was accepted.
   - Every kind is read page by page at one moment and written as it comes, so memory does not grow with the number of
     objects. A list whose moment the server has forgotten before its end is begun again. Answers that say that the

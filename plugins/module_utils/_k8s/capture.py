@@ -17,10 +17,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError, NotFound
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    MusterError,
+    NotFound,
+    Unavailable,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress, Silent, State
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     discovery,
@@ -132,6 +136,20 @@ def _no_room(key: str, error: OSError) -> MusterError:
 _Take = Callable[[_Kind, JSON, Page], None]
 
 
+@dataclass(frozen=True)
+class _Failed:
+    """A list that could not be read, why, and how to try once more."""
+
+    resource: Resource
+    why: str
+    again: Callable[[], None]
+
+    @property
+    def entry(self) -> Entry:
+        one = self.resource
+        return {"what": one.key if one.preferred else f"{one.key} as {one.api_version}", "why": self.why}
+
+
 class _Capturing:
     def __init__(
         self,
@@ -155,7 +173,7 @@ class _Capturing:
         self.rules = frozenset(chosen.leave_out) & kinds.RULES
         self.owned: owned.Owned | None = None
         self.selected_services: set[tuple[str, str]] = set()
-        self.failed: list[tuple[Callable[[], None], str, str]] = []
+        self.failed: list[_Failed] = []
         self.gone: list[tuple[Resource, bool]] = []
         self.wide = True
         self.kinds = 0
@@ -169,7 +187,9 @@ class _Capturing:
         self.kinds = sum(map(len, work))
         if self.selection.owners:
             self._find_owned(found)
-        for outcome in pool.each(work, lambda family: self._family(family, found), workers=self.workers):
+        for outcome in pool.each(
+            work, lambda family: self._family(family, found), workers=self.workers, fail_fast=True
+        ):
             if outcome.error is not None:
                 raise outcome.error
         self._try_again()
@@ -213,7 +233,7 @@ class _Capturing:
         for outcome in pool.each(work, see, workers=self.workers):
             if isinstance(outcome.error, ApiNotFound):
                 continue
-            if isinstance(outcome.error, ApiError):
+            if isinstance(outcome.error, ApiError) or self._alone(outcome.error):
                 with self.lock:
                     self.capture.incomplete.append(
                         {"what": f"owners among {outcome.item.key}", "why": outcome.error.reason}
@@ -373,6 +393,12 @@ class _Capturing:
                     continue
                 self._unread(kind, again, error)
                 return None
+            except Unavailable as error:
+                kind.writer.discard()
+                if not self._alone(error):
+                    raise
+                self._unread(kind, again, error)
+                return None
             except BaseException:
                 kind.writer.discard()
                 raise
@@ -381,6 +407,10 @@ class _Capturing:
             self._merge(kind, counted=root == self.folder)
             return kind
         raise AssertionError("unreachable")
+
+    def _alone(self, error: Exception | None) -> TypeGuard[Unavailable]:
+        """Whether one list is not answered, as where an aggregated API hangs, by a server that does answer."""
+        return isinstance(error, Unavailable) and self.cluster.answers()
 
     def _merge(self, kind: _Kind, *, counted: bool) -> None:
         key = kind.resource.key
@@ -439,26 +469,35 @@ class _Capturing:
             kind.version = kind.version or page.version
             yield page
 
-    def _unread(self, kind: _Kind, again: Callable[[], None], error: ApiError) -> None:
+    def _unread(self, kind: _Kind, again: Callable[[], None], error: ApiError | Unavailable) -> None:
         """Note a kind that could not be read: gone, without a list, or to be tried once more at the end."""
         resource = kind.resource
         with self.lock:
             if isinstance(error, ApiNotFound):
                 self.gone.append((resource, kind.begun))
-            elif error.status == 405:
+            elif isinstance(error, ApiError) and error.status == 405:
                 self.capture.excluded.append({"what": resource.key, "why": "the server offers no list of them"})
             else:
-                name = resource.key if resource.preferred else f"{resource.key} as {resource.api_version}"
-                self.failed.append((again, name, error.reason))
+                why = error.reason if isinstance(error, ApiError) else f"its list is not answered: {error.reason}"
+                self.failed.append(_Failed(resource, why, again))
 
     def _try_again(self) -> None:
         """Read again what failed: a server that has just come up refuses for a moment what it will allow."""
-        waiting, self.failed = self.failed, []
-        for again, _what, _why in waiting:
-            again()
-        with self.lock:
-            self.capture.incomplete += [{"what": what, "why": why} for _again, what, why in self.failed]
-            self.failed = []
+        waiting: dict[str, list[_Failed]] = {}
+        for one in self.failed:
+            waiting.setdefault(_family_of(one.resource), []).append(one)
+        self.failed = []
+
+        def again(family: list[_Failed]) -> None:
+            for one in family:
+                one.again()
+
+        # At once, because those that are not answered take their time.
+        for outcome in pool.each(waiting.values(), again, workers=self.workers, fail_fast=True):
+            if outcome.error is not None:
+                raise outcome.error
+        self.capture.incomplete += [one.entry for one in self.failed]
+        self.failed = []
 
     # -- objects without a namespace ----------------------------------------------------------------------------------
 
@@ -472,7 +511,7 @@ class _Capturing:
         # Definitions last: objects without a namespace have some too.
         for keys in (*([key] for key in first), asked, [kinds.CRDS]):
             work = [by_key[key] for key in keys if key in by_key and self._worth_a_list(key)]
-            for outcome in pool.each(work, lambda one: self._scoped(one, found), workers=self.workers):
+            for outcome in pool.each(work, lambda one: self._scoped(one, found), workers=self.workers, fail_fast=True):
                 if outcome.error is not None:
                     raise outcome.error
         self._try_again()
@@ -483,7 +522,7 @@ class _Capturing:
     def _scoped(self, resource: Resource, found: discovery.Discovery) -> None:
         if resource.key == related.ROLES and self.selection.related:
             # Where it is refused, the list that follows says so too, and is what counts.
-            with contextlib.suppress(ApiError):
+            with contextlib.suppress(ApiError, Unavailable):
                 self.references.aggregate(self.cluster.list(resource.path()))
         self._kind(resource, self._take_scoped, found)
 
@@ -542,7 +581,7 @@ class _Capturing:
             document = self.cluster.get(prefix + resource.api_version, action="discover")
         except ApiNotFound:
             return False
-        except ApiError:
+        except (ApiError, Unavailable):
             return True
         return any(entry.get("name") == resource.name for entry in document.get("resources") or [])
 
@@ -551,12 +590,15 @@ def _epoch(obj: JSON) -> tuple[str, str]:
     return obj["metadata"]["name"], str(objects.annotations_of(obj).get(marks.EPOCH, "1"))
 
 
-def _families(resources: list[Resource]) -> list[list[Resource]]:
+def _family_of(resource: Resource) -> str:
     """Kinds that must be read one after the other: those of one name, and endpoints after their services."""
+    return "services" if resource.key == "endpoints" else resource.name
+
+
+def _families(resources: list[Resource]) -> list[list[Resource]]:
     families: dict[str, list[Resource]] = {}
     for resource in resources:
-        name = "services" if resource.key == "endpoints" else resource.name
-        families.setdefault(name, []).append(resource)
+        families.setdefault(_family_of(resource), []).append(resource)
     for family in families.values():
         family.sort(key=lambda resource: resource.key == "endpoints")
     return list(families.values())

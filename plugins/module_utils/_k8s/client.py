@@ -60,7 +60,8 @@ MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 # Asks for lists without the objects' content, which may be many times larger.
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-# Seconds of pauses after which a server that did answer once is given up: time for a restart, a short partition.
+# Seconds of pauses and further attempts after which a server that did answer once is given up: time for a restart, a
+# short partition.
 PATIENCE = 60.0
 # The same for faults that a server reports itself; an API without a backend answers 503 for ever.
 FAULT_PATIENCE = 12.0
@@ -68,13 +69,15 @@ FAULT_PATIENCE = 12.0
 _STARTING = 20.0
 _RETRY_STATUS = frozenset({429, 500, 502, 503, 504})
 _FIRST_PAGE = 100
+# How long a server may take for an answer that costs it nothing, and how long it is asked.
+_GLANCE = 10.0
 # Seconds after its time at which a watch that says nothing is given up.
 _SILENCE = 10.0
 _PAGE_BYTES = 2 * 1024 * 1024
 
 
 class ApiError(MusterError):
-    """An answer of the API server other than success.
+    """An answer of the API server other than success, or one that makes no sense.
 
     ``status`` is the HTTP code, ``cause`` the server's machine-readable reason (``AlreadyExists``, ``Conflict``,
     ``Forbidden``, ``Invalid``, ``Expired``, …), ``details`` the ``details`` of its Status object.
@@ -285,7 +288,7 @@ class Cluster:
         )
         if raw:
             return data.decode("utf-8", "replace")
-        return json.loads(data) if data else {}
+        return _decoded(data, action or "read", method, path) if data else {}
 
     def _exchange(
         self,
@@ -304,7 +307,8 @@ class Cluster:
         """:meth:`request` without decoding.
 
         ``patience``: seconds of pauses between answers of 5xx; ``outage``: the same while there is no connection, and
-        between answers of 429.
+        between answers of 429. What attempts take counts too, but for the first one: a server that dies under a
+        request is worth a second one, one that hangs is not worth twenty.
         """
         action = action or {"GET": "read", "DELETE": "delete", "POST": "create"}.get(method, "change")
         url = self._url(path, query)
@@ -317,9 +321,11 @@ class Cluster:
             headers["Content-Type"] = content_type
         waited = 0.0
         for attempt in itertools.count(1):
+            began = time.monotonic()
             try:
                 answer = self._send(method, url, headers, payload, timeout)
             except urllib3.exceptions.HTTPError as error:
+                waited += time.monotonic() - began if attempt > 1 else 0.0
                 refused = isinstance(error, urllib3.exceptions.NewConnectionError)
                 self._cut_off = time.monotonic()
                 enough = waited >= outage if self._answered else attempt >= 3
@@ -331,6 +337,7 @@ class Cluster:
             if answer.status < 400:
                 data: bytes = answer.data
                 return data
+            waited += time.monotonic() - began if attempt > 1 else 0.0
             retry_after = answer.headers.get("Retry-After")
             repeat = (
                 answer.status in _RETRY_STATUS
@@ -399,8 +406,8 @@ class Cluster:
         patience: float = FAULT_PATIENCE,
     ) -> JSON:
         """One object, or any JSON document of the server."""
-        document: JSON = json.loads(self._exchange("GET", path, query=query, action=action, patience=patience))
-        return document
+        data = self._exchange("GET", path, query=query, action=action, patience=patience)
+        return _decoded(data, action, "GET", path)
 
     def find(self, path: str) -> JSON | None:
         """One object, or ``None`` where it does not exist."""
@@ -422,7 +429,8 @@ class Cluster:
         """A collection page by page at one resourceVersion; the next page is fetched while one is worked on.
 
         Pages begin small and grow to about 2 MiB or ``limit`` objects, so that large objects do not fill the memory.
-        Raises :class:`ApiError` with status 410 when the server forgets that version before the end is reached.
+        Raises :class:`ApiError` with status 410 when the server forgets that version before the end is reached, and
+        for an answer that is no list of objects with names.
         """
 
         def fetch(token: str | None, size: int) -> bytes:
@@ -439,10 +447,10 @@ class Cluster:
             data = fetch(None, min(_FIRST_PAGE, limit))
             while True:
                 size = len(data)
-                document: JSON = json.loads(data)
+                document = _decoded(data, "list", "GET", path)
                 # Two pages at a time are enough to hold.
                 del data
-                items = document.get("items") or []
+                items = _items(document, path)
                 metadata = document.get("metadata") or {}
                 token = metadata.get("continue")
                 upcoming = None
@@ -577,6 +585,16 @@ class Cluster:
         """The server's ``gitVersion``, such as ``v1.34.10``; also the cheapest proof that it answers."""
         return str(self.get("/version", action="reach the cluster through")["gitVersion"])
 
+    def answers(self) -> bool:
+        """Whether the server answers anything at all now."""
+        try:
+            self._exchange("GET", "/version", timeout=_GLANCE, patience=_GLANCE, outage=_GLANCE)
+        except ApiError:
+            return True
+        except Unavailable:
+            return False
+        return True
+
     def uid(self) -> str:
         """The uid of kube-system: what tells clusters apart even if they share a name."""
         return str(self.get("/api/v1/namespaces/kube-system")["metadata"]["uid"])
@@ -709,6 +727,34 @@ def _status(data: bytes) -> JSON:
     except ValueError:
         return {"message": data.decode("utf-8", "replace").strip()[:300]}
     return body if isinstance(body, dict) else {}
+
+
+def _decoded(data: bytes, action: str, method: str, path: str) -> JSON:
+    """The document in an answer. Raises :class:`ApiError` where it is none, as a broken backend may send."""
+    try:
+        document = json.loads(data)
+    except ValueError:
+        # Not quoted: what was cut off may be a Secret.
+        raise _nonsense(action, method, path, "is no JSON") from None
+    if not isinstance(document, dict):
+        raise _nonsense(action, method, path, "is no JSON object")
+    return document
+
+
+def _items(document: JSON, path: str) -> list[JSON]:
+    items = document.get("items") or []
+    if not isinstance(items, list):
+        raise _nonsense("list", "GET", path, "has items that are no list")
+    for item in items:
+        metadata = item.get("metadata") if isinstance(item, dict) else None
+        if not isinstance(metadata, dict) or not metadata.get("name"):
+            raise _nonsense("list", "GET", path, "has items without a name")
+    return items
+
+
+def _nonsense(action: str, method: str, path: str, what: str) -> ApiError:
+    body = {"message": f"the answer to {method} {path} {what}"}
+    return ApiError(action, path, 200, body, "Look at what serves this API.")
 
 
 def _reason(error: Exception) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from fakes.api_server import ApiServer, running
@@ -469,11 +470,105 @@ def test_a_server_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -
         cluster._api.rest_client.pool_manager.clear()
     with pytest.raises(Unavailable):
         cluster.get("/version")
-    assert sum(paused) >= 60
+    # The attempts themselves take a moment too.
+    assert sum(paused) >= 59
     paused.clear()
     with pytest.raises(Unavailable):
         Cluster.connect({"host": server.url}).version()
     assert sum(paused) < 5
+
+
+def test_a_request_that_hangs_is_repeated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that died under the first one may be back; a minute each time is no moment for twenty more."""
+    passed: list[float] = [0.0]
+
+    def pass_time(seconds: float) -> None:
+        passed.append(passed[-1] + seconds)
+
+    def hang(_self: Cluster, _method: str, path: str, _headers: Any, _body: Any, timeout: float) -> None:
+        pass_time(timeout)
+        asked.append(path)
+        raise urllib3.exceptions.ReadTimeoutError(urllib3.HTTPConnectionPool("x"), path, "Read timed out.")
+
+    asked: list[str] = []
+    cluster = Cluster.connect({"host": "http://x"})
+    cluster._answered = True
+    monkeypatch.setattr("time.sleep", pass_time)
+    monkeypatch.setattr("time.monotonic", lambda: passed[-1])
+    monkeypatch.setattr(Cluster, "_send", hang)
+    with pytest.raises(Unavailable):
+        cluster.get("/apis/slow.example.com/v1/things")
+    assert len(asked) == 2
+
+
+NONSENSE = [
+    "<html>502</html>",
+    '["a"]',
+    {"items": "many"},
+    {"items": [{"metadata": {"namespace": "shop"}}]},
+    {"items": [{"name": "io"}]},
+    {"items": ["io"]},
+]
+
+
+def _moons(server: ApiServer) -> str:
+    """An aggregated API beside all that is sound; gives the path of its list."""
+    server.kinds.append(("slow.example.com", "v1", "moons", "Moon", True))
+    server.add(thing("ConfigMap", "cm"))
+    return "/apis/slow.example.com/v1/namespaces/shop/moons"
+
+
+@pytest.mark.parametrize("answer", NONSENSE, ids=str)
+def test_a_kind_whose_list_is_nonsense_is_named(
+    server: ApiServer, take: Take, tmp_path: Path, answer: dict[str, Any] | str
+) -> None:
+    path = _moons(server)
+    server.verbatim[path] = answer
+    (entry,) = take().incomplete
+    assert entry["what"] == "moons.slow.example.com" and f"the answer to GET {path} " in entry["why"]
+    assert of_kind(tmp_path, "configmaps") == {"cm"}
+
+
+@pytest.mark.parametrize(
+    "answer", ["<html>502</html>", '["a"]', {"resources": ["moons"]}, {"resources": [{"kind": "Moon"}]}], ids=str
+)
+def test_an_api_that_describes_itself_in_nonsense_is_named(
+    server: ApiServer, take: Take, answer: dict[str, Any] | str
+) -> None:
+    _moons(server)
+    server.verbatim["/apis/slow.example.com/v1"] = answer
+    (entry,) = take().incomplete
+    assert entry["what"] == "API slow.example.com/v1" and "the answer to GET /apis/slow.example.com/v1 " in entry["why"]
+
+
+@pytest.mark.parametrize("application", [{}, {"owners": ["configmaps/cm"]}])
+def test_a_kind_that_is_not_answered_is_named_by_a_server_that_answers(
+    server: ApiServer, take: Take, tmp_path: Path, application: dict[str, Any]
+) -> None:
+    slow = _moons(server)
+
+    def hang(path: str, _query: dict[str, str]) -> None:
+        if path == slow:
+            raise ConnectionAbortedError
+
+    server.before_read = hang
+    found = take(**application)
+    assert {entry["what"].rpartition(" ")[2] for entry in found.incomplete} == {"moons.slow.example.com"}
+    assert of_kind(tmp_path, "configmaps") == {"cm"}
+
+
+def test_a_server_that_answers_nothing_any_more_is_an_error(server: ApiServer, take: Take) -> None:
+    slow = _moons(server)
+    gone: list[str] = []
+
+    def go(path: str, _query: dict[str, str]) -> None:
+        if path == slow or gone:
+            gone.append(path)
+            raise ConnectionAbortedError
+
+    server.before_read = go
+    with pytest.raises(Unavailable, match="does not answer"):
+        take()
 
 
 # -- what is left out -------------------------------------------------------------------------------------------------

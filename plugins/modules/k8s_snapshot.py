@@ -21,7 +21,8 @@ description:
     what is related to captured objects. That is the definitions of custom resources, volumes and classes of claims,
     snapshot classes of their drivers, cluster roles and bindings of service accounts with the roles that these are put
     together from, the priority, ingress, gateway and runtime classes in use, and webhook configurations and API
-    services whose service is captured. RV(related) says why each was taken.
+    services whose service is captured. Where the application is only a part of its namespaces, its own services count,
+    and the service accounts that are captured or that its pods run as. RV(related) says why each was taken.
   - Objects with the label C(velero.io/exclude-from-backup=true), or with the label or annotation
     C(container-dr.muster.dev/exclude), are left out and named in RV(excluded). On a namespace the mark leaves out all
     of it.
@@ -29,8 +30,8 @@ description:
     counted in RV(left_out). The application's C(leave_out) changes what that is. What this collection itself has put
     into the cluster for a run is never stored.
   - Nothing is missed in silence. A kind that may not be listed, an API that is down, hangs or answers nonsense, a kind
-    or a namespace that goes away while it is read is an entry in RV(incomplete). M(muster.container_dr.recovery_point) then does not seal a
-    point from it, unless the entry was accepted.
+    or a namespace that goes away while it is read is an entry in RV(incomplete). M(muster.container_dr.recovery_point)
+    then does not seal a point from it, unless the entry was accepted.
   - Every kind is read page by page at one moment and written as it comes, so memory does not grow with the number of
     objects. A list whose moment the server has forgotten before its end is begun again. Answers that say that the
     server is busy, restarts of the server and short partitions are waited for.

@@ -166,7 +166,8 @@ class _Capturing:
         self.folder = folder
         self.workers = workers
         self.progress = progress
-        self.references = related.References(frozenset(namespaces))
+        narrowed = filter(chosen.narrows, (related.SERVICES, related.ACCOUNTS))
+        self.references = related.References(frozenset(namespaces), frozenset(narrowed))
         self.capture = Capture(sorted(namespaces))
         self.lock = threading.Lock()
         self.inhabited: set[str] = set()

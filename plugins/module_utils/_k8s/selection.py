@@ -167,6 +167,10 @@ class Selection:
             return False
         return not self.include_kinds or kinds.matches(key, self.include_kinds)
 
+    def narrows(self, key: str) -> bool:
+        """Whether only some objects of this namespaced kind, or none, are meant in the namespaces."""
+        return bool(self.selectors or self.names or self.owners) or not self.wants_kind(key)
+
     def wants_cluster_kind(self, key: str) -> bool:
         """Whether objects of this cluster-scoped kind are asked for by name or as part of all."""
         if self.refuses_cluster_kind(key):

@@ -237,6 +237,65 @@ def test_none_but_the_namespaces(server: ApiServer, take: Take, tmp_path: Path) 
     assert {name for name in names(tmp_path) if name.count("/") == 1} == {"namespaces/shop"}
 
 
+WEBHOOKS = "admissionregistration.k8s.io/v1"
+
+
+def _two_tenants(server: ApiServer) -> None:
+    """Two applications in one namespace, each with a webhook, an API and what is granted to its service account."""
+    for app in ("mine", "other"):
+        labels = {"labels": {"app": app}}
+        subject = {"kind": "ServiceAccount", "name": app, "namespace": "shop"}
+        user = {"kind": "User", "name": f"system:serviceaccount:shop:{app}-user"}
+        role = {"kind": "ClusterRole", "name": app}
+        service = {"name": app, "namespace": "shop"}
+        pods = {"serviceAccountName": f"{app}-user", "containers": []}
+        server.add(
+            thing("Service", app, metadata=labels),
+            thing("ServiceAccount", app, metadata=labels),
+            thing("Deployment", app, api="apps/v1", metadata=labels, spec={"template": {"spec": pods}}),
+            thing("ClusterRole", app, "", RBAC),
+            thing("ClusterRoleBinding", app, "", RBAC, roleRef=role, subjects=[subject]),
+            thing("ClusterRoleBinding", f"{app}-user", "", RBAC, roleRef=role, subjects=[user]),
+            thing(
+                "ValidatingWebhookConfiguration", app, "", WEBHOOKS, webhooks=[{"clientConfig": {"service": service}}]
+            ),
+            thing("APIService", app, "", "apiregistration.k8s.io/v1", spec={"service": service}),
+        )
+    everyone = {"kind": "Group", "name": "system:serviceaccounts:shop"}
+    later = {"kind": "ServiceAccount", "name": "not-there-yet", "namespace": "shop"}
+    for name, subject in (("everyone", everyone), ("later", later)):
+        role = {"kind": "ClusterRole", "name": "mine"}
+        server.add(thing("ClusterRoleBinding", name, "", RBAC, roleRef=role, subjects=[subject]))
+
+
+@pytest.mark.parametrize(
+    ("application", "bindings", "services"),
+    [
+        ({}, {"mine", "mine-user", "other", "other-user", "everyone", "later"}, {"mine", "other"}),
+        (
+            {"exclude_kinds": ["configmaps"]},
+            {"mine", "mine-user", "other", "other-user", "everyone", "later"},
+            {"mine", "other"},
+        ),
+        ({"selectors": ["app=mine"]}, {"mine", "mine-user", "everyone"}, {"mine"}),
+        ({"names": ["mine"]}, {"mine", "mine-user", "everyone"}, {"mine"}),
+        ({"owners": ["deployments.apps/mine"]}, {"mine-user", "everyone"}, set()),
+        ({"exclude_kinds": ["services"]}, {"mine", "mine-user", "other", "other-user", "everyone", "later"}, set()),
+        ({"exclude_kinds": ["serviceaccounts"]}, {"mine-user", "other-user", "everyone"}, {"mine", "other"}),
+        ({"include_kinds": ["services"]}, {"everyone"}, {"mine", "other"}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_is_related_to_another_application_in_the_namespace_stays_there(
+    server: ApiServer, take: Take, tmp_path: Path, application: dict[str, Any], bindings: set[str], services: set[str]
+) -> None:
+    _two_tenants(server)
+    take(**application)
+    assert of_kind(tmp_path, "clusterrolebindings.rbac.authorization.k8s.io") == bindings
+    assert of_kind(tmp_path, "validatingwebhookconfigurations.admissionregistration.k8s.io") == services
+    assert of_kind(tmp_path, kinds.API_SERVICES) == services
+
+
 def test_parts_of_an_aggregated_role_come_along(server: ApiServer, take: Take, tmp_path: Path) -> None:
     rule = {"clusterRoleSelectors": [{"matchLabels": {"part-of": "sum"}}]}
     server.add(

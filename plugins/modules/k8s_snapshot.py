@@ -63,8 +63,10 @@ options:
   application:
     description:
       - The application as the inventory describes it.
-      - C(name), and C(namespaces) or C(whole_cluster), are needed. A pattern that matches nothing is an error unless
-        C(allow_no_match) is true. Globs are those of a shell.
+      - C(name), and C(namespaces) or C(whole_cluster), are needed. A pattern that matches nothing, or asks for kinds
+        that are all left out by nature, is an error unless C(allow_no_match) is true. Globs are those of a shell.
+      - What other modules read of an application, such as C(hooks) and C(checks), may stand in it too; keys that no
+        application has are refused.
       - C(namespaces) is a list of names and globs, C(exclude_namespaces) another that is taken away. A glob never means
         C(kube-system), C(kube-public), C(kube-node-lease) or C(muster-container-dr). C(whole_cluster=true) means all
         but the last, and all cluster-scoped objects unless C(cluster_scoped) says otherwise.

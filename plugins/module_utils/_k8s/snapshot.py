@@ -26,6 +26,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import ca
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import changes, selection, staging
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import application
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 
 OBJECTS = "objects"
@@ -41,6 +42,7 @@ def host_of(site: str, application: str) -> str:
 def snapshot(request: Request) -> dict[str, Any]:
     """Capture, store, compare with the parent. Check mode captures and compares, and stores nothing."""
     params = request.params
+    application.check_keys(params["application"])
     chosen = selection.Selection.of(params["application"], params["leave_out"])
     cluster = Cluster.connect(params, workers=params["workers"])
     version = cluster.version()
@@ -136,12 +138,10 @@ def _lowest_epoch(stamps: Iterable[tuple[str, str]], namespaces: Iterable[str]) 
     return min(found, default=1)
 
 
-def _parent(
-    repository: Repository, host: str, application: str, folder: Path, warn: Callable[[str], None]
-) -> str | None:
+def _parent(repository: Repository, host: str, name: str, folder: Path, warn: Callable[[str], None]) -> str | None:
     """Put the capture before this one into ``folder`` and return the id of its snapshot, if one can be read."""
     folder.mkdir(mode=0o700)
-    found = repository.snapshots(host=host, tags=[f"application={application}"])
+    found = repository.snapshots(host=host, tags=[f"application={name}"])
     newest = max(found, key=lambda one: one.time, default=None)
     if newest is None:
         return None

@@ -177,6 +177,37 @@ def test_a_pattern_that_matches_nothing_is_refused_or_told(
     assert len(found.unmatched) == 1
 
 
+@pytest.mark.parametrize(
+    ("application", "words"),
+    [
+        ({"include_kinds": ["secrets", "events"]}, "include_kinds events"),
+        ({"include_kinds": ["*.coordination.k8s.io"]}, "include_kinds *.coordination.k8s.io"),
+        ({"cluster_scoped": ["related", "nodes"]}, "cluster_scoped nodes"),
+        ({"cluster_scoped": ["nodes/n-1"]}, "cluster_scoped nodes"),
+    ],
+)
+def test_a_pattern_for_what_is_left_out_by_nature_is_refused_or_told(
+    server: ApiServer, take: Take, tmp_path: Path, application: dict[str, Any], words: str
+) -> None:
+    server.kinds += [
+        ("coordination.k8s.io", "v1", "leases", "Lease", True),
+        ("", "v1", "nodes", "Node", False),
+    ]
+    server.add(
+        thing("Event", "e"),
+        thing("Lease", "leader", api="coordination.k8s.io/v1"),
+        thing("Node", "n-1", ""),
+    )
+    with pytest.raises(NotFound, match=r"left out by nature\. .*application\.leave_out") as caught:
+        take(**application)
+    assert words in str(caught.value)
+    assert f"kinds of {words}" in take(**application, allow_no_match=True).unmatched
+    assert not take(**application, leave_out=[]).unmatched
+    assert names(tmp_path) & {"shop/events/e", "shop/leases.coordination.k8s.io/leader", "nodes/n-1"}
+    # To leave out what is left out anyway is no mistake.
+    take(exclude_kinds=["events"], exclude_cluster_scoped=["nodes"])
+
+
 def test_a_pattern_for_an_api_that_is_down_is_no_mistake(server: ApiServer, take: Take) -> None:
     server.down.add("weather.example.com/v1")
     found = take(include_kinds=["serviceaccounts", "*.weather.example.com"])
@@ -851,6 +882,27 @@ def module(
         return result
 
     return call
+
+
+@pytest.mark.parametrize("key", ["selector", "exclude_kind", "labels"])
+def test_a_key_that_no_application_has_is_refused(module: Runner, key: str) -> None:
+    result = module(application={"name": "shop", "namespaces": ["shop"], key: ["app=api"]})
+    assert result["failed"] and repr(key) in result["msg"]
+    assert "selectors" in result["msg"] and "exclude_kinds" in result["msg"]
+
+
+def test_what_others_read_of_an_application_is_no_mistake(module: Runner) -> None:
+    application = {
+        "name": "shop",
+        "namespaces": ["shop"],
+        "targets": {"rpo": "15m", "rto": "1h"},
+        "hooks": [{"name": "db", "selector": "app=db", "pre": ["freeze"], "post": ["thaw"]}],
+        "hook_annotations": False,
+        "restore_hooks": [{"name": "db", "selector": "app=db", "command": ["check"]}],
+        "volumes": {"exclude": []},
+        "checks": [{"name": "up", "kind": "http"}],
+    }
+    assert module(application=application)["snapshot"]
 
 
 def test_changes_by_kind_and_a_diff_without_secrets(server: ApiServer, module: Runner) -> None:

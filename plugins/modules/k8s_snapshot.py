@@ -75,7 +75,7 @@ options:
         C(secrets), for kinds with a namespace.
       - C(names) is a list of globs of object names, C(api-*) or with the kind C(configmaps/api-*).
       - C(owners) is a list such as C(postgresqls.acid.zalan.do/ledger). Only these objects and what they own, over any
-        number of steps, are captured.
+        number of steps, are captured. Owners without a namespace, and what they own of such, come along too.
       - C(cluster_scoped) is C(related), C(all), or a list of kinds such as C(clusterissuers.cert-manager.io) and
         objects such as C(clusterroles.*/reader-*), in which C(related) may stand too. C(exclude_cluster_scoped) is a
         list in the same notation.

@@ -173,6 +173,8 @@ class _Capturing:
         self.inhabited: set[str] = set()
         self.rules = frozenset(chosen.leave_out) & kinds.RULES
         self.owned: owned.Owned | None = None
+        # Kinds without a namespace of which the named owners are some, or own some.
+        self.owned_scoped: set[str] = set()
         self.selected_services: set[tuple[str, str]] = set()
         self.failed: list[_Failed] = []
         self.gone: list[tuple[Resource, bool]] = []
@@ -216,21 +218,23 @@ class _Capturing:
     def _find_owned(self, found: discovery.Discovery) -> None:
         """Read only the metadata of all kinds, also of those that are not captured: they may own what is."""
         self.owned = mine = owned.Owned()
-        leave_out = self.selection.leave_out
+        leave_out, owners = self.selection.leave_out, self.selection.owners
+        scoped: dict[str, set[str]] = {}
 
         def see(resource: Resource) -> None:
-            for path in self._paths(resource):
-                for page in self.cluster.pages(path, accept=METADATA_ONLY):
-                    for obj in page.items:
-                        metadata = obj["metadata"]
-                        if metadata.get("namespace") in self.namespaces:
-                            mine.see(metadata, named=self.selection.owner(resource.key, str(metadata["name"])))
+            for page in self._metadata(resource):
+                for obj in page.items:
+                    metadata = obj["metadata"]
+                    if resource.namespaced and metadata.get("namespace") not in self.namespaces:
+                        continue
+                    mine.see(metadata, named=self.selection.owner(resource.key, str(metadata["name"])))
+                    if not resource.namespaced:
+                        scoped.setdefault(resource.key, set()).add(str(metadata.get("uid")))
 
-        work = [
-            one
-            for one in found.preferred()
-            if one.namespaced and "list" in one.verbs and not kinds.left_out(one.key, leave_out)
-        ]
+        served = [one for one in found.preferred() if "list" in one.verbs and not kinds.left_out(one.key, leave_out)]
+        # What has a namespace owns nothing without one, so the whole cluster is only read for an owner that has none.
+        everywhere = any(place.takes_kind(one.key) for place in owners for one in served if not one.namespaced)
+        work = [one for one in served if one.namespaced or everywhere]
         for outcome in pool.each(work, see, workers=self.workers):
             if isinstance(outcome.error, ApiNotFound):
                 continue
@@ -242,12 +246,26 @@ class _Capturing:
             elif outcome.error is not None:
                 raise outcome.error
         mine.settle()
+        self.owned_scoped = {key for key, uids in scoped.items() if uids & mine.uids}
 
-    def _paths(self, resource: Resource) -> list[str]:
-        """The whole cluster, or one namespace after the other where that is less or all that is allowed."""
-        if self._whole():
-            return [resource.path()]
-        return [resource.path(namespace) for namespace in sorted(self.namespaces)]
+    def _metadata(self, resource: Resource) -> Iterator[Page]:
+        """Of the whole cluster, or of one namespace after the other where that is less or all that is allowed."""
+        if not resource.namespaced or self._whole():
+            try:
+                yield from self.cluster.pages(resource.path(), accept=METADATA_ONLY)
+            except ApiDenied:
+                if not resource.namespaced:
+                    raise
+            else:
+                return
+        refused: dict[str, ApiError] = {}
+        for namespace in sorted(self.namespaces):
+            try:
+                yield from self.cluster.pages(resource.path(namespace), accept=METADATA_ONLY)
+            except ApiDenied as error:
+                refused[namespace] = error
+        with self.lock:
+            self.capture.incomplete += self._refusals(f"owners among {resource.key}", refused)
 
     def _whole(self) -> bool:
         return self.wide and len(self.namespaces) > FEW_NAMESPACES
@@ -415,7 +433,7 @@ class _Capturing:
 
     def _merge(self, kind: _Kind, *, counted: bool) -> None:
         key = kind.resource.key
-        failures = self._refusals(kind)
+        failures = self._refusals(key, kind.refused)
         with self.lock:
             self.capture.incomplete += failures
             if not counted:
@@ -428,12 +446,12 @@ class _Capturing:
             self.capture.left_out += kind.left_out
             self.inhabited |= kind.inhabited
 
-    def _refusals(self, kind: _Kind) -> list[Entry]:
-        """Namespaces in which the kind may not be listed, in one entry where it is the same in all."""
-        reasons = {namespace: error.reason for namespace, error in kind.refused.items()}
+    def _refusals(self, what: str, refused: dict[str, ApiError]) -> list[Entry]:
+        """Namespaces in which something may not be listed, in one entry where it is the same in all."""
+        reasons = {namespace: error.reason for namespace, error in refused.items()}
         if len(reasons) > 1 and len(reasons) == len(self.namespaces):
-            return [{"what": kind.resource.key, "why": reasons[min(reasons)]}]
-        return [{"what": f"{kind.resource.key} in namespace {one}", "why": why} for one, why in sorted(reasons.items())]
+            return [{"what": what, "why": reasons[min(reasons)]}]
+        return [{"what": f"{what} in namespace {one}", "why": why} for one, why in sorted(reasons.items())]
 
     def _read(self, kind: _Kind, take: _Take, *, exact: bool, limit: int) -> None:
         for page in self._pages(kind, exact=exact, limit=limit):
@@ -508,7 +526,7 @@ class _Capturing:
         served = [one for one in found.preferred() if not one.namespaced and one.key != kinds.NAMESPACES]
         by_key = {one.key: one for one in served if self._listable(one)}
         first = [key for key in related.ORDER if key != kinds.CRDS]
-        asked = [key for key in sorted(by_key) if key not in related.ORDER and self.selection.wants_cluster_kind(key)]
+        asked = [key for key in sorted(by_key) if key not in related.ORDER]
         # Definitions last: objects without a namespace have some too.
         for keys in (*([key] for key in first), asked, [kinds.CRDS]):
             work = [by_key[key] for key in keys if key in by_key and self._worth_a_list(key)]
@@ -518,7 +536,8 @@ class _Capturing:
         self._try_again()
 
     def _worth_a_list(self, key: str) -> bool:
-        return self.selection.wants_cluster_kind(key) or (self.selection.related and self.references.asked(key))
+        wanted = self.selection.wants_cluster_kind(key) or key in self.owned_scoped
+        return wanted or (self.selection.related and self.references.asked(key))
 
     def _scoped(self, resource: Resource, found: discovery.Discovery) -> None:
         if resource.key == related.ROLES and self.selection.related:
@@ -530,6 +549,8 @@ class _Capturing:
     def _take_scoped(self, kind: _Kind, obj: JSON, page: Page) -> None:
         key, name = kind.resource.key, str(obj["metadata"]["name"])
         why = self.references.why(key, obj) if self.selection.related else None
+        if self.owned is not None and key in self.owned_scoped and self.owned.has(obj["metadata"]):
+            why = "application.owners asks for it"
         why = self.selection.takes_cluster_scoped(key, name) or why
         if why is None or self.selection.refuses_cluster_scoped(key, name) or not self._stays(kind, obj, "", name):
             return

@@ -132,10 +132,11 @@ def test_one_selector_is_left_to_the_server(server: ApiServer, take: Take) -> No
     assert {"t=a"} == {query["labelSelector"] for path, query in server.reads if path.endswith("/shop/configmaps")}
 
 
-def test_what_an_owner_owns_over_several_steps(server: ApiServer, take: Take, tmp_path: Path) -> None:
-    def owned_by(uid: str) -> dict[str, Any]:
-        return {"ownerReferences": [{"apiVersion": "v1", "kind": "X", "name": "x", "uid": uid}]}
+def owned_by(uid: str) -> dict[str, Any]:
+    return {"ownerReferences": [{"apiVersion": "v1", "kind": "X", "name": "x", "uid": uid}]}
 
+
+def test_what_an_owner_owns_over_several_steps(server: ApiServer, take: Take, tmp_path: Path) -> None:
     server.add(
         thing("Deployment", "api", api="apps/v1", metadata={"uid": "u1"}),
         thing("ConfigMap", "child", metadata={"uid": "u2", **owned_by("u1")}),
@@ -150,6 +151,57 @@ def test_what_an_owner_owns_over_several_steps(server: ApiServer, take: Take, tm
         "shop/deployments.apps/api",
         "shop/secrets/grandchild",
     }
+
+
+def _planets(server: ApiServer) -> None:
+    """An operator's resource without a namespace, which owns others with and without one."""
+    server.add(
+        definition("planets", "Planet", "Cluster"),
+        thing("Planet", "mars", "", "x.example.com/v1", metadata={"uid": "u1"}),
+        thing("Planet", "venus", "", "x.example.com/v1", metadata={"uid": "u8"}),
+        thing("ClusterRole", "of-mars", "", RBAC, metadata={"uid": "u2", **owned_by("u1")}),
+        thing("ClusterRole", "stranger", "", RBAC),
+        thing("ConfigMap", "child", metadata=owned_by("u1")),
+        thing("Secret", "grandchild", metadata=owned_by("u2")),
+        thing("Secret", "of-venus", metadata=owned_by("u8")),
+        thing("Secret", "stranger"),
+    )
+
+
+def test_an_owner_may_be_without_a_namespace(server: ApiServer, take: Take, tmp_path: Path) -> None:
+    _planets(server)
+    found = take(owners=["planets.x.example.com/mars"])
+    assert names(tmp_path) == {
+        "namespaces/shop",
+        "shop/configmaps/child",
+        "shop/secrets/grandchild",
+        "planets.x.example.com/mars",
+        "clusterroles.rbac.authorization.k8s.io/of-mars",
+        f"{kinds.CRDS}/planets.x.example.com",
+    }
+    assert {"what": "planets.x.example.com/mars", "why": "application.owners asks for it"} in found.related
+
+
+def test_owners_with_a_namespace_need_no_rights_without_one(server: ApiServer, take: Take) -> None:
+    _planets(server)
+    server.before_read = lambda path, _query: (403, "Forbidden") if path.endswith("/planets") else None
+    assert not take(owners=["configmaps/child"]).incomplete
+
+
+def test_owners_are_found_by_an_identity_of_some_namespaces(server: ApiServer, take: Take, tmp_path: Path) -> None:
+    many = [f"n{n}" for n in range(8)]
+    for name in many:
+        server.add(thing("Namespace", name, ""), thing("ConfigMap", "owner", name, metadata={"uid": f"u-{name}"}))
+        server.add(thing("Secret", "owned", name, metadata=owned_by(f"u-{name}")), thing("Secret", "stranger", name))
+
+    def refuse(path: str, _query: dict[str, str]) -> tuple[int, str] | None:
+        wide = path in ("/api/v1/configmaps", "/api/v1/secrets")
+        return (403, "Forbidden") if wide or path.endswith("/n3/configmaps") else None
+
+    server.before_read = refuse
+    found = take(namespaces=many, owners=["configmaps/owner"], include_kinds=["secrets"])
+    assert found.counts["secrets"] == 7
+    assert [entry["what"] for entry in found.incomplete] == ["owners among configmaps in namespace n3"]
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ class _Kind:
 
     def __init__(self, root: Path, resource: Resource) -> None:
         self.resource = resource
+        self.root = root
         self.writer = layout.Writer(root, resource.key)
         self.excluded = _Named()
         self.related = _Named()
@@ -125,11 +126,12 @@ class _Kind:
         try:
             self.writer.add(namespace or None, name, objects.canonical(obj))
         except OSError as error:
-            raise _no_room(self.resource.key, error) from None
+            raise _no_room(self.resource.key, self.root, error) from None
 
 
-def _no_room(key: str, error: OSError) -> MusterError:
-    return MusterError("stage", key, error.strerror or str(error), "Make room there, or set TMPDIR.")
+def _no_room(key: str, folder: Path, error: OSError) -> MusterError:
+    hint = "Make room there, or set TMPDIR to a folder with more of it."
+    return MusterError("stage", f"{key} in {folder}", error.strerror or str(error), hint)
 
 
 # Puts one object where it belongs, if it does.
@@ -404,7 +406,7 @@ class _Capturing:
                 self._read(kind, take, exact=attempt == 0, limit=PAGE * 4**attempt)
                 kind.writer.finish()
             except OSError as error:
-                raise _no_room(resource.key, error) from None
+                raise _no_room(resource.key, root, error) from None
             except ApiError as error:
                 kind.writer.discard()
                 # Some aggregated APIs do not know exact versions.
@@ -570,7 +572,7 @@ class _Capturing:
                 writer.add(None, name, objects.canonical(obj))
             count = writer.finish()
         except OSError as error:
-            raise _no_room(kinds.NAMESPACES, error) from None
+            raise _no_room(kinds.NAMESPACES, self.folder, error) from None
         if count:
             self.capture.counts[kinds.NAMESPACES] = count
 

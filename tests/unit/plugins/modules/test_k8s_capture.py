@@ -872,7 +872,7 @@ def test_a_full_staging_folder_is_told(server: ApiServer, take: Take, monkeypatc
         return os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb")
 
     monkeypatch.setattr(layout.Writer, "_open", full)
-    with pytest.raises(MusterError, match=r"No space left on device.*TMPDIR"):
+    with pytest.raises(MusterError, match=r"secrets in .*/objects: No space left on device\. .*set TMPDIR"):
         take()
 
 

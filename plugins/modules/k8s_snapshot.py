@@ -21,23 +21,25 @@ description:
     what is related to captured objects. That is the definitions of custom resources, volumes and classes of claims,
     snapshot classes of their drivers, cluster roles and bindings of service accounts with the roles that these are put
     together from, the priority, ingress, gateway and runtime classes in use, and webhook configurations and API
-    services whose service is captured. RV(related) says why each was taken.
+    services whose service is captured. Where the application is only a part of its namespaces, its own services count,
+    and the service accounts that are captured or that its pods run as. RV(related) says why each was taken.
   - Objects with the label C(velero.io/exclude-from-backup=true), or with the label or annotation
     C(container-dr.muster.dev/exclude), are left out and named in RV(excluded). On a namespace the mark leaves out all
     of it.
   - What says nothing about the application, or is made again from other objects by itself, is left out by nature and
     counted in RV(left_out). The application's C(leave_out) changes what that is. What this collection itself has put
     into the cluster for a run is never stored.
-  - Nothing is missed in silence. A kind that may not be listed, an API that is down, a kind or a namespace that goes
-    away while it is read is an entry in RV(incomplete). M(muster.container_dr.recovery_point) then does not seal a
-    point from it, unless the entry was accepted.
+  - Nothing is missed in silence. A kind that may not be listed, an API that is down, hangs or answers nonsense, a kind
+    or a namespace that goes away while it is read is an entry in RV(incomplete). M(muster.container_dr.recovery_point)
+    then does not seal a point from it, unless the entry was accepted.
   - Every kind is read page by page at one moment and written as it comes, so memory does not grow with the number of
     objects. A list whose moment the server has forgotten before its end is begun again. Answers that say that the
     server is busy, restarts of the server and short partitions are waited for.
   - The identity in use needs C(list) on what is captured; C(docs/rbac/capture.yml) in the collection is a cluster role
     with that and no more.
-  - Objects hold Secrets, so they are staged in memory (C(/dev/shm)) where the machine has room there, else in a private
-    folder below C(TMPDIR). It is removed whatever happens; what a killed run left is removed by the next one.
+  - Objects hold Secrets, so they are staged in memory (C(/dev/shm)) where 4 GiB are free there and E(TMPDIR) is not
+    set, else in a private folder below E(TMPDIR). It is removed whatever happens; what a killed run left is removed by
+    the next one. Where no Secret may ever lie on a disk, set E(TMPDIR) to a folder that is in memory.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster
@@ -62,8 +64,10 @@ options:
   application:
     description:
       - The application as the inventory describes it.
-      - C(name), and C(namespaces) or C(whole_cluster), are needed. A pattern that matches nothing is an error unless
-        C(allow_no_match) is true. Globs are those of a shell.
+      - C(name), and C(namespaces) or C(whole_cluster), are needed. A pattern that matches nothing, or asks for kinds
+        that are all left out by nature, is an error unless C(allow_no_match) is true. Globs are those of a shell.
+      - What other modules read of an application, such as C(hooks) and C(checks), may stand in it too; keys that no
+        application has are refused.
       - C(namespaces) is a list of names and globs, C(exclude_namespaces) another that is taken away. A glob never means
         C(kube-system), C(kube-public), C(kube-node-lease) or C(muster-container-dr). C(whole_cluster=true) means all
         but the last, and all cluster-scoped objects unless C(cluster_scoped) says otherwise.
@@ -72,7 +76,7 @@ options:
         C(secrets), for kinds with a namespace.
       - C(names) is a list of globs of object names, C(api-*) or with the kind C(configmaps/api-*).
       - C(owners) is a list such as C(postgresqls.acid.zalan.do/ledger). Only these objects and what they own, over any
-        number of steps, are captured.
+        number of steps, are captured. Owners without a namespace, and what they own of such, come along too.
       - C(cluster_scoped) is C(related), C(all), or a list of kinds such as C(clusterissuers.cert-manager.io) and
         objects such as C(clusterroles.*/reader-*), in which C(related) may stand too. C(exclude_cluster_scoped) is a
         list in the same notation.
@@ -95,6 +99,8 @@ options:
     description:
       - What is left out by nature, as globs of kinds and names of rules. Replaces the default; V(default) in the list
         stands for it. The application's own C(leave_out) goes before.
+      - A glob without a dot means kinds of the core group only, so C(events) are those of Kubernetes and C(nodes) never
+        the C(nodes.longhorn.io) of a storage system. This is not so for C(include_kinds) and C(exclude_kinds).
       - The default has the kinds C(bindings), C(certificatesigningrequests.certificates.k8s.io), C(componentstatuses),
         C(controllerrevisions.apps), C(csinodes.storage.k8s.io), C(csistoragecapacities.storage.k8s.io), C(events),
         C(events.events.k8s.io), C(ipaddresses.networking.k8s.io), C(leasecandidates.coordination.k8s.io),
@@ -250,7 +256,7 @@ change_by_kind:
   type: dict
   sample: {"secrets": {"added": 0, "changed": 1, "removed": 0, "unchanged": 4}}
 parent:
-  description: Id of the snapshot before, or V(null).
+  description: Id of the snapshot before, or V(null) where there is none that can be read.
   returned: success
   type: str
   sample: 3df1a8e94ab2cd3bbdc92b8cbd4cbf9ea8b5e9b1df34cc5ddbf33ad9a5bb2ee0

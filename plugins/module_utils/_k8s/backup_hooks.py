@@ -200,11 +200,16 @@ class Hooks:
             if failure:
                 raise failure
 
-    def _post(self) -> MusterError | None:
-        first: MusterError | None = None
+    def _post(self) -> BaseException | None:
+        first: BaseException | None = None
         while self._begun:
             for owed in _owed(self._begun.pop()):
-                failure = self._run(owed.name, owed.command, owed.place, "post")
+                failure: BaseException | None
+                try:
+                    failure = self._run(owed.name, owed.command, owed.place, "post")
+                except BaseException as error:
+                    # Whatever it is, the others must not stay frozen for it.
+                    failure = error
                 if failure is None:
                     self._paid.add(owed.identity)
                 else:

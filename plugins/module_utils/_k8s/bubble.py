@@ -219,7 +219,7 @@ def remains(cluster: Cluster, labels: Mapping[str, str], *, workers: int = 8) ->
         if not resource.namespaced
         and {"list", "delete"} <= resource.verbs
         and resource.key != kinds.CRDS
-        and not kinds.matches(resource.key, kinds.LEFT_OUT)
+        and not kinds.left_out(resource.key, kinds.LEFT_OUT)
     ]
 
     def look(resource: Resource) -> list[Remains]:

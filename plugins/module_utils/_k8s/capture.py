@@ -17,10 +17,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError, NotFound
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    MusterError,
+    NotFound,
+    Unavailable,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress, Silent, State
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     discovery,
@@ -104,11 +108,13 @@ class _Kind:
 
     def __init__(self, root: Path, resource: Resource) -> None:
         self.resource = resource
+        self.root = root
         self.writer = layout.Writer(root, resource.key)
         self.excluded = _Named()
         self.related = _Named()
         self.left_out: Counter[tuple[str, str]] = Counter()
         self.inhabited: set[str] = set()
+        self.uids: set[str] = set()
         self.version = ""
         self.begun = False
         self.refused: dict[str, ApiError] = {}
@@ -120,15 +126,30 @@ class _Kind:
         try:
             self.writer.add(namespace or None, name, objects.canonical(obj))
         except OSError as error:
-            raise _no_room(self.resource.key, error) from None
+            raise _no_room(self.resource.key, self.root, error) from None
 
 
-def _no_room(key: str, error: OSError) -> MusterError:
-    return MusterError("stage", key, error.strerror or str(error), "Make room there, or set TMPDIR.")
+def _no_room(key: str, folder: Path, error: OSError) -> MusterError:
+    hint = "Make room there, or set TMPDIR to a folder with more of it."
+    return MusterError("stage", f"{key} in {folder}", error.strerror or str(error), hint)
 
 
 # Puts one object where it belongs, if it does.
 _Take = Callable[[_Kind, JSON, Page], None]
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """A list that could not be read, why, and how to try once more."""
+
+    resource: Resource
+    why: str
+    again: Callable[[], None]
+
+    @property
+    def entry(self) -> Entry:
+        one = self.resource
+        return {"what": one.key if one.preferred else f"{one.key} as {one.api_version}", "why": self.why}
 
 
 class _Capturing:
@@ -147,14 +168,17 @@ class _Capturing:
         self.folder = folder
         self.workers = workers
         self.progress = progress
-        self.references = related.References(frozenset(namespaces))
+        narrowed = filter(chosen.narrows, (related.SERVICES, related.ACCOUNTS))
+        self.references = related.References(frozenset(namespaces), frozenset(narrowed))
         self.capture = Capture(sorted(namespaces))
         self.lock = threading.Lock()
         self.inhabited: set[str] = set()
         self.rules = frozenset(chosen.leave_out) & kinds.RULES
         self.owned: owned.Owned | None = None
+        # Kinds without a namespace of which the named owners are some, or own some.
+        self.owned_scoped: set[str] = set()
         self.selected_services: set[tuple[str, str]] = set()
-        self.failed: list[tuple[Callable[[], None], str, str]] = []
+        self.failed: list[_Failed] = []
         self.gone: list[tuple[Resource, bool]] = []
         self.wide = True
         self.kinds = 0
@@ -168,7 +192,9 @@ class _Capturing:
         self.kinds = sum(map(len, work))
         if self.selection.owners:
             self._find_owned(found)
-        for outcome in pool.each(work, lambda family: self._family(family, found), workers=self.workers):
+        for outcome in pool.each(
+            work, lambda family: self._family(family, found), workers=self.workers, fail_fast=True
+        ):
             if outcome.error is not None:
                 raise outcome.error
         self._try_again()
@@ -194,25 +220,27 @@ class _Capturing:
     def _find_owned(self, found: discovery.Discovery) -> None:
         """Read only the metadata of all kinds, also of those that are not captured: they may own what is."""
         self.owned = mine = owned.Owned()
-        leave_out = self.selection.leave_out
+        leave_out, owners = self.selection.leave_out, self.selection.owners
+        scoped: dict[str, set[str]] = {}
 
         def see(resource: Resource) -> None:
-            for path in self._paths(resource):
-                for page in self.cluster.pages(path, accept=METADATA_ONLY):
-                    for obj in page.items:
-                        metadata = obj["metadata"]
-                        if metadata.get("namespace") in self.namespaces:
-                            mine.see(metadata, named=self.selection.owner(resource.key, str(metadata["name"])))
+            for page in self._metadata(resource):
+                for obj in page.items:
+                    metadata = obj["metadata"]
+                    if resource.namespaced and metadata.get("namespace") not in self.namespaces:
+                        continue
+                    mine.see(metadata, named=self.selection.owner(resource.key, str(metadata["name"])))
+                    if not resource.namespaced:
+                        scoped.setdefault(resource.key, set()).add(str(metadata.get("uid")))
 
-        work = [
-            one
-            for one in found.preferred()
-            if one.namespaced and "list" in one.verbs and not kinds.matches(one.key, leave_out)
-        ]
+        served = [one for one in found.preferred() if "list" in one.verbs and not kinds.left_out(one.key, leave_out)]
+        # What has a namespace owns nothing without one, so the whole cluster is only read for an owner that has none.
+        everywhere = any(place.takes_kind(one.key) for place in owners for one in served if not one.namespaced)
+        work = [one for one in served if one.namespaced or everywhere]
         for outcome in pool.each(work, see, workers=self.workers):
             if isinstance(outcome.error, ApiNotFound):
                 continue
-            if isinstance(outcome.error, ApiError):
+            if isinstance(outcome.error, ApiError) or self._alone(outcome.error):
                 with self.lock:
                     self.capture.incomplete.append(
                         {"what": f"owners among {outcome.item.key}", "why": outcome.error.reason}
@@ -220,12 +248,26 @@ class _Capturing:
             elif outcome.error is not None:
                 raise outcome.error
         mine.settle()
+        self.owned_scoped = {key for key, uids in scoped.items() if uids & mine.uids}
 
-    def _paths(self, resource: Resource) -> list[str]:
-        """The whole cluster, or one namespace after the other where that is less or all that is allowed."""
-        if self._whole():
-            return [resource.path()]
-        return [resource.path(namespace) for namespace in sorted(self.namespaces)]
+    def _metadata(self, resource: Resource) -> Iterator[Page]:
+        """Of the whole cluster, or of one namespace after the other where that is less or all that is allowed."""
+        if not resource.namespaced or self._whole():
+            try:
+                yield from self.cluster.pages(resource.path(), accept=METADATA_ONLY)
+            except ApiDenied:
+                if not resource.namespaced:
+                    raise
+            else:
+                return
+        refused: dict[str, ApiError] = {}
+        for namespace in sorted(self.namespaces):
+            try:
+                yield from self.cluster.pages(resource.path(namespace), accept=METADATA_ONLY)
+            except ApiDenied as error:
+                refused[namespace] = error
+        with self.lock:
+            self.capture.incomplete += self._refusals(f"owners among {resource.key}", refused)
 
     def _whole(self) -> bool:
         return self.wide and len(self.namespaces) > FEW_NAMESPACES
@@ -238,34 +280,47 @@ class _Capturing:
             self._take(kind, obj, page, seen)
 
         for resource in family:
-            self._kind(resource, take, found)
+            self._kind(resource, take, found, seen)
 
-    def _kind(self, resource: Resource, take: _Take, found: discovery.Discovery) -> None:
-        kind = self._collect(resource, take, self.folder)
-        if kind is not None and self.selection.all_versions:
-            self._other_versions(kind, take, found)
+    def _kind(self, resource: Resource, take: _Take, found: discovery.Discovery, seen: set[str] | None = None) -> None:
+        kind = self._in_its_versions(resource, take, found, seen)
         with self.lock:
             self.listed += 1
         if kind is not None and kind.writer.count:
             self._show("running")
 
+    def _in_its_versions(
+        self, resource: Resource, take: _Take, found: discovery.Discovery, seen: set[str] | None
+    ) -> _Kind | None:
+        def again() -> None:
+            self._in_its_versions(resource, take, found, seen)
+
+        kind = self._collect(resource, take, self.folder, again, seen=seen)
+        if kind is not None and self.selection.all_versions:
+            self._other_versions(kind, take, found)
+        return kind
+
     def _other_versions(self, kind: _Kind, take: _Take, found: discovery.Discovery) -> None:
         """The same objects as the server's other versions show them, of the same moment."""
         if not kind.writer.count:
             return
+
+        def as_before(other: _Kind, obj: JSON, page: Page) -> None:
+            self._take(other, obj, page, None)
+
         for resource in found.versions(kind.resource.key):
-            if resource.preferred:
-                continue
-            root = layout.other_version(self.folder, resource.version)
+            if not resource.preferred:
+                self._other_version(resource, as_before if resource.namespaced else take, kind.version)
 
-            def as_before(other: _Kind, obj: JSON, page: Page) -> None:
-                self._take(other, obj, page, None)
+    def _other_version(self, resource: Resource, take: _Take, moment: str) -> None:
+        def again() -> None:
+            self._other_version(resource, take, moment)
 
-            again = as_before if resource.namespaced else take
-            other = self._collect(resource, again, root, version=kind.version)
-            if other is not None:
-                with self.lock:
-                    self.capture.versions.setdefault(resource.key, []).append(resource.api_version)
+        root = layout.other_version(self.folder, resource.version)
+        other = self._collect(resource, take, root, again, version=moment)
+        if other is not None:
+            with self.lock:
+                self.capture.versions.setdefault(resource.key, []).append(resource.api_version)
 
     def _show(self, state: State) -> None:
         self.progress.update(
@@ -294,7 +349,8 @@ class _Capturing:
             uid = str(metadata.get("uid") or (namespace, name))
             if uid in seen:
                 return
-            seen.add(uid)
+            # The family has them once the kind is read to its end; until then the list may be begun again.
+            kind.uids.add(uid)
         if not self._stays(kind, obj, namespace, name):
             return
         kind.inhabited.add(namespace)
@@ -328,8 +384,21 @@ class _Capturing:
 
     # -- one kind -----------------------------------------------------------------------------------------------------
 
-    def _collect(self, resource: Resource, take: _Take, root: Path, version: str = "") -> _Kind | None:
-        """Read a kind to its end and keep its files; ``None`` where that was not possible, which is noted."""
+    def _collect(
+        self,
+        resource: Resource,
+        take: _Take,
+        root: Path,
+        again: Callable[[], None],
+        *,
+        version: str = "",
+        seen: set[str] | None = None,
+    ) -> _Kind | None:
+        """Read a kind to its end and keep its files; ``None`` where that was not possible, which is noted.
+
+        ``again`` is called at the end where it may be possible then. ``seen``: the objects that kinds of the same name
+        have, to which this one's are added.
+        """
         for attempt in itertools.count():
             kind = _Kind(root, resource)
             kind.version = version
@@ -337,24 +406,36 @@ class _Capturing:
                 self._read(kind, take, exact=attempt == 0, limit=PAGE * 4**attempt)
                 kind.writer.finish()
             except OSError as error:
-                raise _no_room(resource.key, error) from None
+                raise _no_room(resource.key, root, error) from None
             except ApiError as error:
                 kind.writer.discard()
                 # Some aggregated APIs do not know exact versions.
                 if attempt + 1 < _RESTARTS and (error.status == 410 or (attempt == 0 and kind.version)):
                     continue
-                self._unread(kind, take, root, error)
+                self._unread(kind, again, error)
+                return None
+            except Unavailable as error:
+                kind.writer.discard()
+                if not self._alone(error):
+                    raise
+                self._unread(kind, again, error)
                 return None
             except BaseException:
                 kind.writer.discard()
                 raise
+            if seen is not None:
+                seen |= kind.uids
             self._merge(kind, counted=root == self.folder)
             return kind
         raise AssertionError("unreachable")
 
+    def _alone(self, error: Exception | None) -> TypeGuard[Unavailable]:
+        """Whether one list is not answered, as where an aggregated API hangs, by a server that does answer."""
+        return isinstance(error, Unavailable) and self.cluster.answers()
+
     def _merge(self, kind: _Kind, *, counted: bool) -> None:
         key = kind.resource.key
-        failures = self._refusals(kind)
+        failures = self._refusals(key, kind.refused)
         with self.lock:
             self.capture.incomplete += failures
             if not counted:
@@ -367,12 +448,12 @@ class _Capturing:
             self.capture.left_out += kind.left_out
             self.inhabited |= kind.inhabited
 
-    def _refusals(self, kind: _Kind) -> list[Entry]:
-        """Namespaces in which the kind may not be listed, in one entry where it is the same in all."""
-        reasons = {namespace: error.reason for namespace, error in kind.refused.items()}
+    def _refusals(self, what: str, refused: dict[str, ApiError]) -> list[Entry]:
+        """Namespaces in which something may not be listed, in one entry where it is the same in all."""
+        reasons = {namespace: error.reason for namespace, error in refused.items()}
         if len(reasons) > 1 and len(reasons) == len(self.namespaces):
-            return [{"what": kind.resource.key, "why": reasons[min(reasons)]}]
-        return [{"what": f"{kind.resource.key} in namespace {one}", "why": why} for one, why in sorted(reasons.items())]
+            return [{"what": what, "why": reasons[min(reasons)]}]
+        return [{"what": f"{what} in namespace {one}", "why": why} for one, why in sorted(reasons.items())]
 
     def _read(self, kind: _Kind, take: _Take, *, exact: bool, limit: int) -> None:
         for page in self._pages(kind, exact=exact, limit=limit):
@@ -409,29 +490,35 @@ class _Capturing:
             kind.version = kind.version or page.version
             yield page
 
-    def _unread(self, kind: _Kind, take: _Take, root: Path, error: ApiError) -> None:
+    def _unread(self, kind: _Kind, again: Callable[[], None], error: ApiError | Unavailable) -> None:
         """Note a kind that could not be read: gone, without a list, or to be tried once more at the end."""
         resource = kind.resource
         with self.lock:
             if isinstance(error, ApiNotFound):
                 self.gone.append((resource, kind.begun))
-            elif error.status == 405:
+            elif isinstance(error, ApiError) and error.status == 405:
                 self.capture.excluded.append({"what": resource.key, "why": "the server offers no list of them"})
             else:
-                name = resource.key if resource.preferred else f"{resource.key} as {resource.api_version}"
-                self.failed.append((lambda: self._once_more(resource, take, root), name, error.reason))
-
-    def _once_more(self, resource: Resource, take: _Take, root: Path) -> None:
-        self._collect(resource, take, root)
+                why = error.reason if isinstance(error, ApiError) else f"its list is not answered: {error.reason}"
+                self.failed.append(_Failed(resource, why, again))
 
     def _try_again(self) -> None:
         """Read again what failed: a server that has just come up refuses for a moment what it will allow."""
-        waiting, self.failed = self.failed, []
-        for again, _what, _why in waiting:
-            again()
-        with self.lock:
-            self.capture.incomplete += [{"what": what, "why": why} for _again, what, why in self.failed]
-            self.failed = []
+        waiting: dict[str, list[_Failed]] = {}
+        for one in self.failed:
+            waiting.setdefault(_family_of(one.resource), []).append(one)
+        self.failed = []
+
+        def again(family: list[_Failed]) -> None:
+            for one in family:
+                one.again()
+
+        # At once, because those that are not answered take their time.
+        for outcome in pool.each(waiting.values(), again, workers=self.workers, fail_fast=True):
+            if outcome.error is not None:
+                raise outcome.error
+        self.capture.incomplete += [one.entry for one in self.failed]
+        self.failed = []
 
     # -- objects without a namespace ----------------------------------------------------------------------------------
 
@@ -441,28 +528,31 @@ class _Capturing:
         served = [one for one in found.preferred() if not one.namespaced and one.key != kinds.NAMESPACES]
         by_key = {one.key: one for one in served if self._listable(one)}
         first = [key for key in related.ORDER if key != kinds.CRDS]
-        asked = [key for key in sorted(by_key) if key not in related.ORDER and self.selection.wants_cluster_kind(key)]
+        asked = [key for key in sorted(by_key) if key not in related.ORDER]
         # Definitions last: objects without a namespace have some too.
         for keys in (*([key] for key in first), asked, [kinds.CRDS]):
             work = [by_key[key] for key in keys if key in by_key and self._worth_a_list(key)]
-            for outcome in pool.each(work, lambda one: self._scoped(one, found), workers=self.workers):
+            for outcome in pool.each(work, lambda one: self._scoped(one, found), workers=self.workers, fail_fast=True):
                 if outcome.error is not None:
                     raise outcome.error
         self._try_again()
 
     def _worth_a_list(self, key: str) -> bool:
-        return self.selection.wants_cluster_kind(key) or (self.selection.related and self.references.asked(key))
+        wanted = self.selection.wants_cluster_kind(key) or key in self.owned_scoped
+        return wanted or (self.selection.related and self.references.asked(key))
 
     def _scoped(self, resource: Resource, found: discovery.Discovery) -> None:
         if resource.key == related.ROLES and self.selection.related:
             # Where it is refused, the list that follows says so too, and is what counts.
-            with contextlib.suppress(ApiError):
+            with contextlib.suppress(ApiError, Unavailable):
                 self.references.aggregate(self.cluster.list(resource.path()))
         self._kind(resource, self._take_scoped, found)
 
     def _take_scoped(self, kind: _Kind, obj: JSON, page: Page) -> None:
         key, name = kind.resource.key, str(obj["metadata"]["name"])
         why = self.references.why(key, obj) if self.selection.related else None
+        if self.owned is not None and key in self.owned_scoped and self.owned.has(obj["metadata"]):
+            why = "application.owners asks for it"
         why = self.selection.takes_cluster_scoped(key, name) or why
         if why is None or self.selection.refuses_cluster_scoped(key, name) or not self._stays(kind, obj, "", name):
             return
@@ -482,7 +572,7 @@ class _Capturing:
                 writer.add(None, name, objects.canonical(obj))
             count = writer.finish()
         except OSError as error:
-            raise _no_room(kinds.NAMESPACES, error) from None
+            raise _no_room(kinds.NAMESPACES, self.folder, error) from None
         if count:
             self.capture.counts[kinds.NAMESPACES] = count
 
@@ -515,7 +605,7 @@ class _Capturing:
             document = self.cluster.get(prefix + resource.api_version, action="discover")
         except ApiNotFound:
             return False
-        except ApiError:
+        except (ApiError, Unavailable):
             return True
         return any(entry.get("name") == resource.name for entry in document.get("resources") or [])
 
@@ -524,12 +614,15 @@ def _epoch(obj: JSON) -> tuple[str, str]:
     return obj["metadata"]["name"], str(objects.annotations_of(obj).get(marks.EPOCH, "1"))
 
 
-def _families(resources: list[Resource]) -> list[list[Resource]]:
+def _family_of(resource: Resource) -> str:
     """Kinds that must be read one after the other: those of one name, and endpoints after their services."""
+    return "services" if resource.key == "endpoints" else resource.name
+
+
+def _families(resources: list[Resource]) -> list[list[Resource]]:
     families: dict[str, list[Resource]] = {}
     for resource in resources:
-        name = "services" if resource.key == "endpoints" else resource.name
-        families.setdefault(name, []).append(resource)
+        families.setdefault(_family_of(resource), []).append(resource)
     for family in families.values():
         family.sort(key=lambda resource: resource.key == "endpoints")
     return list(families.values())

@@ -59,7 +59,10 @@ Listener = Callable[[str, "JSON | None", "JSON | None"], None]
 
 
 def compare(before: Path, after: Path, listener: Listener | None = None) -> Changes:
-    """Count the differences between two captures; ``listener`` is told of each."""
+    """Count the differences between two captures; ``listener`` is told of each.
+
+    Raises :class:`Corrupt` for a file that cannot be read.
+    """
     changes = Changes()
     old = {(key, namespace): path for key, namespace, path in layout.files(before)}
     new = {(key, namespace): path for key, namespace, path in layout.files(after)}
@@ -72,6 +75,7 @@ class _Lines:
     """A file's objects in order, with the current one; parsed only when asked."""
 
     def __init__(self, path: Path | None) -> None:
+        self._path = path or Path()
         self._lines: Iterator[str] = layout.read_lines(path) if path else iter(())
         self.line: str | None = None
         self._obj: JSON | None = None
@@ -84,7 +88,12 @@ class _Lines:
     @property
     def obj(self) -> JSON:
         if self._obj is None:
-            self._obj = json.loads(self.line or "{}")
+            try:
+                found: JSON = json.loads(self.line or "")
+                found["metadata"]["name"]
+            except (ValueError, KeyError, TypeError):
+                raise layout.damaged(self._path) from None
+            self._obj = found
         return self._obj
 
     @property

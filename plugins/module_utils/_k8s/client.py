@@ -4,8 +4,8 @@
 
 """A thin client for one cluster: raw JSON over the ``kubernetes`` package's authenticated transport.
 
-The package's generated models are slow and drop fields that they do not know, so only its configuration, transport
-and exec stream are used. Objects are plain dictionaries as the server sends them. Safe to call from many threads.
+The package's generated models are slow and drop fields that they do not know, so only its configuration and transport
+are used. Objects are plain dictionaries as the server sends them. Safe to call from many threads.
 """
 
 from __future__ import annotations
@@ -30,24 +30,23 @@ from urllib.parse import quote, urlencode
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
-    Interrupted,
     InvalidInput,
     MusterError,
     NotFound,
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import command_stream
 
 try:
     import kubernetes
     import urllib3
-    from kubernetes.stream import stream
 
     KUBERNETES_IMPORT_ERROR: str | None = None
 except ImportError:
     KUBERNETES_IMPORT_ERROR = traceback.format_exc()
 
-REQUIREMENT = Requirement("kubernetes", KUBERNETES_IMPORT_ERROR)
+REQUIREMENT = Requirement("kubernetes", KUBERNETES_IMPORT_ERROR or command_stream.WEBSOCKET_IMPORT_ERROR)
 
 JSON = dict[str, Any]
 CONNECT_TIMEOUT = 10.0
@@ -61,7 +60,8 @@ MERGE = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 # Asks for lists without the objects' content, which may be many times larger.
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-# Seconds of pauses after which a server that did answer once is given up: time for a restart, a short partition.
+# Seconds of pauses and further attempts after which a server that did answer once is given up: time for a restart, a
+# short partition.
 PATIENCE = 60.0
 # The same for faults that a server reports itself; an API without a backend answers 503 for ever.
 FAULT_PATIENCE = 12.0
@@ -69,13 +69,15 @@ FAULT_PATIENCE = 12.0
 _STARTING = 20.0
 _RETRY_STATUS = frozenset({429, 500, 502, 503, 504})
 _FIRST_PAGE = 100
+# How long a server may take for an answer that costs it nothing, and how long it is asked.
+_GLANCE = 10.0
 # Seconds after its time at which a watch that says nothing is given up.
 _SILENCE = 10.0
 _PAGE_BYTES = 2 * 1024 * 1024
 
 
 class ApiError(MusterError):
-    """An answer of the API server other than success.
+    """An answer of the API server other than success, or one that makes no sense.
 
     ``status`` is the HTTP code, ``cause`` the server's machine-readable reason (``AlreadyExists``, ``Conflict``,
     ``Forbidden``, ``Invalid``, ``Expired``, …), ``details`` the ``details`` of its Status object.
@@ -286,7 +288,7 @@ class Cluster:
         )
         if raw:
             return data.decode("utf-8", "replace")
-        return json.loads(data) if data else {}
+        return _decoded(data, action or "read", method, path) if data else {}
 
     def _exchange(
         self,
@@ -305,7 +307,8 @@ class Cluster:
         """:meth:`request` without decoding.
 
         ``patience``: seconds of pauses between answers of 5xx; ``outage``: the same while there is no connection, and
-        between answers of 429.
+        between answers of 429. What attempts take counts too, but for the first one: a server that dies under a
+        request is worth a second one, one that hangs is not worth twenty.
         """
         action = action or {"GET": "read", "DELETE": "delete", "POST": "create"}.get(method, "change")
         url = self._url(path, query)
@@ -318,9 +321,11 @@ class Cluster:
             headers["Content-Type"] = content_type
         waited = 0.0
         for attempt in itertools.count(1):
+            began = time.monotonic()
             try:
                 answer = self._send(method, url, headers, payload, timeout)
             except urllib3.exceptions.HTTPError as error:
+                waited += time.monotonic() - began if attempt > 1 else 0.0
                 refused = isinstance(error, urllib3.exceptions.NewConnectionError)
                 self._cut_off = time.monotonic()
                 enough = waited >= outage if self._answered else attempt >= 3
@@ -332,6 +337,7 @@ class Cluster:
             if answer.status < 400:
                 data: bytes = answer.data
                 return data
+            waited += time.monotonic() - began if attempt > 1 else 0.0
             retry_after = answer.headers.get("Retry-After")
             repeat = (
                 answer.status in _RETRY_STATUS
@@ -370,6 +376,18 @@ class Cluster:
         *,
         whole: bool = True,
     ) -> Any:
+        return self._api.rest_client.pool_manager.request(
+            method,
+            url,
+            body=payload,
+            headers=self._signed(headers),
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout),
+            retries=False,
+            preload_content=whole,
+        )
+
+    def _signed(self, headers: dict[str, str]) -> Any:
+        """The headers of a request with those that say who asks."""
         signed: Any = urllib3.HTTPHeaderDict(headers)
         # Asks the package each time, so that tokens of exec plugins and in-cluster files are renewed.
         with self._lock:
@@ -377,15 +395,7 @@ class Cluster:
         for name, value in self._headers.items():
             for each in value if isinstance(value, list) else [value]:
                 signed.add(name, each)
-        return self._api.rest_client.pool_manager.request(
-            method,
-            url,
-            body=payload,
-            headers=signed,
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout),
-            retries=False,
-            preload_content=whole,
-        )
+        return signed
 
     def get(
         self,
@@ -396,8 +406,8 @@ class Cluster:
         patience: float = FAULT_PATIENCE,
     ) -> JSON:
         """One object, or any JSON document of the server."""
-        document: JSON = json.loads(self._exchange("GET", path, query=query, action=action, patience=patience))
-        return document
+        data = self._exchange("GET", path, query=query, action=action, patience=patience)
+        return _decoded(data, action, "GET", path)
 
     def find(self, path: str) -> JSON | None:
         """One object, or ``None`` where it does not exist."""
@@ -419,7 +429,8 @@ class Cluster:
         """A collection page by page at one resourceVersion; the next page is fetched while one is worked on.
 
         Pages begin small and grow to about 2 MiB or ``limit`` objects, so that large objects do not fill the memory.
-        Raises :class:`ApiError` with status 410 when the server forgets that version before the end is reached.
+        Raises :class:`ApiError` with status 410 when the server forgets that version before the end is reached, and
+        for an answer that is no list of objects with names.
         """
 
         def fetch(token: str | None, size: int) -> bytes:
@@ -436,10 +447,10 @@ class Cluster:
             data = fetch(None, min(_FIRST_PAGE, limit))
             while True:
                 size = len(data)
-                document: JSON = json.loads(data)
+                document = _decoded(data, "list", "GET", path)
                 # Two pages at a time are enough to hold.
                 del data
-                items = document.get("items") or []
+                items = _items(document, path)
                 metadata = document.get("metadata") or {}
                 token = metadata.get("continue")
                 upcoming = None
@@ -574,6 +585,16 @@ class Cluster:
         """The server's ``gitVersion``, such as ``v1.34.10``; also the cheapest proof that it answers."""
         return str(self.get("/version", action="reach the cluster through")["gitVersion"])
 
+    def answers(self) -> bool:
+        """Whether the server answers anything at all now."""
+        try:
+            self._exchange("GET", "/version", timeout=_GLANCE, patience=_GLANCE, outage=_GLANCE)
+        except ApiError:
+            return True
+        except Unavailable:
+            return False
+        return True
+
     def uid(self) -> str:
         """The uid of kube-system: what tells clusters apart even if they share a name."""
         return str(self.get("/api/v1/namespaces/kube-system")["metadata"]["uid"])
@@ -587,43 +608,20 @@ class Cluster:
         *,
         timeout: float = 60.0,
     ) -> ExecResult:
-        """Run a command in a container. Raises :class:`Unavailable` when it does not end within ``timeout`` seconds."""
+        """Run a command in a container as the identity of all other requests.
+
+        Raises :class:`Unavailable` where the connection fails or breaks, and when the command does not end within
+        ``timeout`` seconds, connecting included; :class:`ApiError` where it could not be started.
+        """
         target = f"{command[0]!r} in pod {namespace}/{pod}"
-        # The stream replaces methods of its client while it runs, so each call has one of its own.
-        core = kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(self._configuration))
-        try:
-            channel = stream(
-                core.connect_get_namespaced_pod_exec,
-                pod,
-                namespace,
-                command=[*command],
-                stderr=True,
-                stdin=False,
-                stdout=True,
-                tty=False,
-                _preload_content=False,
-                _request_timeout=CONNECT_TIMEOUT,
-                **({"container": container} if container else {}),
-            )
-        except (kubernetes.client.exceptions.ApiException, AttributeError) as error:
-            raise Unavailable(
-                "run", target, _handshake(error), "Check that the pod runs and that pods/exec is allowed."
-            ) from None
-        end = time.monotonic() + timeout
-        try:
-            while channel.is_open():
-                channel.update(timeout=1)
-                if time.monotonic() > end and channel.is_open():
-                    raise Unavailable(
-                        "run", target, f"it did not end within {timeout:g} seconds", "Raise the time limit or mend it."
-                    )
-            output = (channel.read_stdout(timeout=1) or "", channel.read_stderr(timeout=1) or "")
-            code = channel.returncode
-        finally:
-            channel.close()
-        if code is None:
-            raise Unavailable("run", target, "the connection broke before it ended", "Look at the pod and try again.")
-        return ExecResult(int(code), *output)
+        query = [("command", word) for word in command] + [("stdout", "true"), ("stderr", "true")]
+        if container:
+            query.append(("container", container))
+        url = f"{self.host}{object_path('v1', 'pods', namespace, pod, 'exec')}?{urlencode(query)}"
+        headers = self._signed({"User-Agent": FIELD_MANAGER}).iteritems()
+        ended = command_stream.run(self._configuration, url, headers, target, timeout)
+        output = (ended.stdout.decode("utf-8", "replace"), ended.stderr.decode("utf-8", "replace"))
+        return ExecResult(_exit_code(target, _status(ended.status)), *output)
 
     def logs(
         self,
@@ -731,29 +729,48 @@ def _status(data: bytes) -> JSON:
     return body if isinstance(body, dict) else {}
 
 
+def _decoded(data: bytes, action: str, method: str, path: str) -> JSON:
+    """The document in an answer. Raises :class:`ApiError` where it is none, as a broken backend may send."""
+    try:
+        document = json.loads(data)
+    except ValueError:
+        # Not quoted: what was cut off may be a Secret.
+        raise _nonsense(action, method, path, "is no JSON") from None
+    if not isinstance(document, dict):
+        raise _nonsense(action, method, path, "is no JSON object")
+    return document
+
+
+def _items(document: JSON, path: str) -> list[JSON]:
+    items = document.get("items") or []
+    if not isinstance(items, list):
+        raise _nonsense("list", "GET", path, "has items that are no list")
+    for item in items:
+        metadata = item.get("metadata") if isinstance(item, dict) else None
+        if not isinstance(metadata, dict) or not metadata.get("name"):
+            raise _nonsense("list", "GET", path, "has items without a name")
+    return items
+
+
+def _nonsense(action: str, method: str, path: str, what: str) -> ApiError:
+    body = {"message": f"the answer to {method} {path} {what}"}
+    return ApiError(action, path, 200, body, "Look at what serves this API.")
+
+
 def _reason(error: Exception) -> str:
     text = str(getattr(error, "reason", None) or error)
     return text.rsplit(": ", 1)[-1] if len(text) > 120 else text
 
 
-def _handshake(error: Exception) -> str:
-    """Why no connection to a container came about, in the server's words.
-
-    The package turns whatever happens while it connects into an error of its own, interrupts included, and may then
-    stumble over that error, because it decodes a body that is not there.
-    """
-    found: BaseException | None = error
-    reason = ""
-    while found is not None:
-        if isinstance(found, (Interrupted, KeyboardInterrupt, SystemExit)):
-            raise found
-        reason = str(getattr(found, "reason", None) or reason)
-        found = found.__context__
-    if not reason:
-        raise error
-    head, _sign, body = reason.partition(" -+-+- ")
-    message = re.search(r'"message":\s*"((?:[^"\\]|\\.)*)"', body)
-    return message[1].replace("\\", "") if message else head
+def _exit_code(target: str, status: JSON) -> int:
+    """The exit code in the server's word on a command. Raises :class:`ApiError` where it never ran."""
+    if status.get("status") == "Success":
+        return 0
+    for cause in (status.get("details") or {}).get("causes") or []:
+        if cause.get("reason") == "ExitCode" and str(cause.get("message")).isdigit():
+            return int(cause["message"])
+    hint = "Look whether the container's image has this command; many have no shell."
+    raise ApiError("run", target, int(status.get("code") or 500), status, hint)
 
 
 def _rest(attempt: int, retry_after: str | None) -> float:

@@ -84,8 +84,8 @@ def discover(cluster: Cluster) -> list[Resource]:
 def read(cluster: Cluster, *, workers: int = 12) -> Discovery:
     """Ask for every group version in parallel.
 
-    A version that vanished between the two questions is no failure. Raises :class:`Unavailable` or
-    :class:`ApiError` when the list of groups itself cannot be read.
+    A version that vanished between the two questions is no failure, one that answers nonsense is one. Raises
+    :class:`Unavailable` or :class:`ApiError` when the list of groups itself cannot be read.
     """
     action = "discover the APIs through"
     core = cluster.get("/api", action=action)
@@ -97,12 +97,14 @@ def read(cluster: Cluster, *, workers: int = 12) -> Discovery:
         order += sorted(names, key=lambda name: name != first)
 
     def resources(api_version: str) -> list[Resource]:
-        prefix = "/apis/" if "/" in api_version else "/api/"
+        path = ("/apis/" if "/" in api_version else "/api/") + api_version
         try:
-            document = cluster.get(prefix + api_version, action="discover", patience=_PATIENCE)
-            return _resources(document, api_version)
+            return _resources(cluster.get(path, action="discover", patience=_PATIENCE), api_version)
         except ApiNotFound:
             return []
+        except (AttributeError, KeyError, TypeError):
+            body = {"message": f"the answer to GET {path} is no list of resources"}
+            raise ApiError("discover", path, 200, body, "Look at what serves this API.") from None
 
     found: list[Resource] = []
     failures: list[Failure] = []

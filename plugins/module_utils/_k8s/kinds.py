@@ -101,15 +101,41 @@ PVCS = "persistentvolumeclaims"
 PVS = "persistentvolumes"
 NAMESPACES = "namespaces"
 
-# Groups whose kinds are part of Kubernetes; all others are custom resources or aggregated APIs.
-_BUILT_IN_GROUPS = frozenset({"", "apps", "batch", "autoscaling", "policy", "extensions"})
+# Groups whose kinds are part of Kubernetes; all others are custom resources or aggregated APIs, also those of its
+# projects that end alike (autoscaling.k8s.io, snapshot.storage.k8s.io, gateway.networking.k8s.io, metrics.k8s.io).
+_BUILT_IN_GROUPS = frozenset(
+    {
+        "",
+        "admissionregistration.k8s.io",
+        "apiextensions.k8s.io",
+        "apiregistration.k8s.io",
+        "apps",
+        "authentication.k8s.io",
+        "authorization.k8s.io",
+        "autoscaling",
+        "batch",
+        "certificates.k8s.io",
+        "coordination.k8s.io",
+        "discovery.k8s.io",
+        "events.k8s.io",
+        "extensions",
+        "flowcontrol.apiserver.k8s.io",
+        "internal.apiserver.k8s.io",
+        "networking.k8s.io",
+        "node.k8s.io",
+        "policy",
+        "rbac.authorization.k8s.io",
+        "resource.k8s.io",
+        "scheduling.k8s.io",
+        "storage.k8s.io",
+        "storagemigration.k8s.io",
+    }
+)
 
 
 def built_in(key: str) -> bool:
     """Whether ``deployments.apps`` belongs to Kubernetes itself."""
-    group = key.partition(".")[2]
-    custom = group.startswith(("snapshot.storage.", "gateway.networking."))
-    return group in _BUILT_IN_GROUPS or (group.endswith(".k8s.io") and not custom and group.count(".") <= 3)
+    return key.partition(".")[2] in _BUILT_IN_GROUPS
 
 
 def is_glob(text: str) -> bool:
@@ -123,6 +149,14 @@ def in_group(group: str, patterns: tuple[str, ...] | list[str]) -> bool:
         "." not in pattern or fnmatchcase(f"x.{group}", pattern) or fnmatchcase(group, pattern.partition(".")[2])
         for pattern in patterns
     )
+
+
+def left_out(key: str, patterns: tuple[str, ...] | list[str]) -> bool:
+    """Whether one of the globs leaves out ``deployments.apps``; a pattern without a dot means the core group only.
+
+    Another group's `bindings`, `events` or `nodes` have nothing but the name in common with Kubernetes' own.
+    """
+    return any(("." in pattern or "." not in key) and fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def matches(key: str, patterns: tuple[str, ...] | list[str]) -> bool:

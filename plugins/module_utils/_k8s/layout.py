@@ -153,14 +153,24 @@ def files(root: Path) -> list[tuple[str, str | None, Path]]:
 
 def read_lines(path: Path) -> Iterator[str]:
     """The canonical objects of a file that :func:`write` wrote, one by one."""
-    with path.open(encoding="utf-8") as file:
-        if file.readline() != _HEAD:
-            raise Corrupt("read", path.name, "it does not begin as a list of objects", "Capture the application again.")
-        for line in file:
-            if line.startswith("]"):
-                return
-            yield line.rstrip("\n").removesuffix(",")
+    try:
+        with path.open(encoding="utf-8") as file:
+            if file.readline() != _HEAD:
+                raise Corrupt(
+                    "read", path.name, "it does not begin as a list of objects", "Capture the application again."
+                )
+            for line in file:
+                if line.startswith("]"):
+                    return
+                yield line.rstrip("\n").removesuffix(",")
+    except UnicodeDecodeError:
+        raise damaged(path) from None
     raise Corrupt("read", path.name, "it ends in the middle", "Restore it from the repository again.")
+
+
+def damaged(path: Path) -> Corrupt:
+    """The error for a file whose lines are no objects."""
+    return Corrupt("read", path.name, "it is not what was captured", "Restore it from the repository again.")
 
 
 def read(root: Path) -> Iterator[Captured]:
@@ -170,7 +180,5 @@ def read(root: Path) -> Iterator[Captured]:
             try:
                 obj: JSON = json.loads(line)
             except ValueError:
-                raise Corrupt(
-                    "read", path.name, "it is not what was captured", "Restore it from the repository again."
-                ) from None
+                raise damaged(path) from None
             yield Captured(key, obj)

@@ -26,6 +26,8 @@ _WEBHOOKS = (
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
 )
 _GATEWAY = "gatewayclasses.gateway.networking.k8s.io"
+SERVICES = "services"
+ACCOUNTS = "serviceaccounts"
 
 # In the order in which they are asked for: each may add references that the next ones answer.
 ORDER = (
@@ -47,6 +49,8 @@ ORDER = (
 # Kinds whose objects say what they need; of all others only their definition may be needed.
 _SPEAKING = frozenset(
     {
+        ACCOUNTS,
+        SERVICES,
         kinds.PVCS,
         "statefulsets.apps",
         "rolebindings.rbac.authorization.k8s.io",
@@ -60,10 +64,15 @@ _SPEAKING = frozenset(
 
 @dataclass
 class References:
-    """What captured objects refer to outside their namespaces; filled object by object."""
+    """What captured objects refer to outside their namespaces; filled object by object.
+
+    ``narrowed`` are those of services and service accounts of which not all in the namespaces are meant.
+    """
 
     namespaces: frozenset[str]
+    narrowed: frozenset[str] = frozenset()
     wanted: dict[str, set[str]] = field(default_factory=dict)
+    _mine: set[objects.Identity] = field(default_factory=set)
     _drivers: set[str] = field(default_factory=set)
 
     def names(self, key: str) -> set[str]:
@@ -82,6 +91,8 @@ class References:
     def note(self, key: str, obj: JSON) -> None:
         """Remember what one captured object of a namespace needs; threads may call it at once."""
         spec: Any = obj.get("spec") or {}
+        if key in self.narrowed:
+            self._mine.add(objects.identity(key, obj))
         if key == kinds.PVCS:
             self._add(kinds.PVS, spec.get("volumeName"))
             self._add(_STORAGE, spec.get("storageClassName"))
@@ -104,6 +115,9 @@ class References:
         if pods:
             self._add(_PRIORITY, pods.get("priorityClassName"))
             self._add(_RUNTIME, pods.get("runtimeClassName"))
+            # What its pods run as is the application's, also where the account itself is not captured.
+            account = pods.get("serviceAccountName") or pods.get("serviceAccount") or "default"
+            self._mine.add(objects.Identity(objects.identity(key, obj).namespace, ACCOUNTS, str(account)))
 
     def aggregate(self, roles: Iterable[JSON]) -> None:
         """Remember the ClusterRoles from which wanted ones are put together: without them those would be empty."""
@@ -127,15 +141,17 @@ class References:
         """Why a cluster-scoped object belongs to the application, or ``None``; may note what it needs in turn."""
         name = objects.identity(key, obj).name
         if key == _BINDINGS:
-            if any(subject_namespace(subject) in self.namespaces for subject in obj.get("subjects") or []):
+            if any(self._has(ACCOUNTS, *subject_account(subject)) for subject in obj.get("subjects") or []):
                 self._add(ROLES, (obj.get("roleRef") or {}).get("name"))
                 return "it binds a subject of the application"
             return None
         if key in _WEBHOOKS:
-            return "its service is captured" if any(ns in self.namespaces for ns in webhook_namespaces(obj)) else None
+            captured = any(self._has(SERVICES, *service) for service in webhook_services(obj))
+            return "its service is captured" if captured else None
         if key == kinds.API_SERVICES:
             service = objects.lookup(obj, ("spec", "service")) or {}
-            return "its service is captured" if service.get("namespace") in self.namespaces else None
+            captured = self._has(SERVICES, service.get("namespace"), service.get("name"))
+            return "its service is captured" if captured else None
         if key == _SNAPSHOT and obj.get("driver") in self._drivers:
             return "it snapshots volumes of the application"
         if name not in self.names(key):
@@ -152,26 +168,46 @@ class References:
             return True
         return bool(self.names(key)) or (key == _SNAPSHOT and bool(self._drivers))
 
+    def _has(self, key: str, namespace: str | None, name: str | None) -> bool:
+        """Whether a service or service account, or all of a namespace (no name), is the application's."""
+        if namespace is None or namespace not in self.namespaces:
+            return False
+        return key not in self.narrowed or name is None or objects.Identity(namespace, key, name) in self._mine
+
     def _add(self, key: str, name: Any) -> None:
         if name:
             self.names(key).add(str(name))
 
 
+def subject_account(subject: JSON) -> tuple[str | None, str | None]:
+    """Namespace and name of the service account that a binding's subject is, or is a user for.
+
+    A group of all of a namespace has no name; a subject that is none of these has neither.
+    """
+    name = str(subject.get("name") or "")
+    if subject.get("kind") == "ServiceAccount":
+        return subject.get("namespace"), name
+    if subject.get("kind") == "Group" and name.startswith("system:serviceaccounts:"):
+        return name.split(":")[2], None
+    if subject.get("kind") == "User" and name.startswith("system:serviceaccount:") and name.count(":") == 3:
+        return name.split(":")[2], name.split(":")[3]
+    return None, None
+
+
 def subject_namespace(subject: JSON) -> str | None:
     """The namespace that a binding's subject lives in: a service account, or a user or group that stands for some."""
-    if subject.get("kind") == "ServiceAccount":
-        return subject.get("namespace")
-    name = str(subject.get("name") or "")
-    if subject.get("kind") == "Group" and name.startswith("system:serviceaccounts:"):
-        return name.split(":")[2]
-    if subject.get("kind") == "User" and name.startswith("system:serviceaccount:") and name.count(":") == 3:
-        return name.split(":")[2]
-    return None
+    return subject_account(subject)[0]
+
+
+def webhook_services(obj: JSON) -> Iterator[tuple[str, str]]:
+    """Namespace and name of the services that a webhook configuration calls."""
+    for webhook in obj.get("webhooks") or []:
+        service = objects.lookup(webhook, ("clientConfig", "service")) or {}
+        if service.get("namespace"):
+            yield str(service["namespace"]), str(service.get("name"))
 
 
 def webhook_namespaces(obj: JSON) -> Iterator[str]:
     """The namespaces of the services that a webhook configuration calls."""
-    for webhook in obj.get("webhooks") or []:
-        namespace = objects.lookup(webhook, ("clientConfig", "service", "namespace"))
-        if namespace:
-            yield str(namespace)
+    for namespace, _name in webhook_services(obj):
+        yield namespace

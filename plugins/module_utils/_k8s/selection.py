@@ -163,9 +163,13 @@ class Selection:
 
     def wants_kind(self, key: str) -> bool:
         """Whether objects of this namespaced kind are meant."""
-        if kinds.matches(key, self.leave_out) or kinds.matches(key, self.exclude_kinds):
+        if kinds.left_out(key, self.leave_out) or kinds.matches(key, self.exclude_kinds):
             return False
         return not self.include_kinds or kinds.matches(key, self.include_kinds)
+
+    def narrows(self, key: str) -> bool:
+        """Whether only some objects of this namespaced kind, or none, are meant in the namespaces."""
+        return bool(self.selectors or self.names or self.owners) or not self.wants_kind(key)
 
     def wants_cluster_kind(self, key: str) -> bool:
         """Whether objects of this cluster-scoped kind are asked for by name or as part of all."""
@@ -176,11 +180,11 @@ class Selection:
     def refuses_cluster_kind(self, key: str) -> bool:
         """Whether no object of this cluster-scoped kind may be taken, not even where another one needs it."""
         whole = (place for place in self.exclude_cluster_scoped if place.name == "*")
-        return kinds.matches(key, self.leave_out) or any(place.takes_kind(key) for place in whole)
+        return kinds.left_out(key, self.leave_out) or any(place.takes_kind(key) for place in whole)
 
     def may_want_group(self, group: str) -> bool:
         """Whether an API group that does not say what it serves could hold something that is meant."""
-        if kinds.matches(f"x.{group}", self.leave_out):
+        if kinds.left_out(f"x.{group}", self.leave_out):
             return False
         namespaced = not self.include_kinds or kinds.in_group(group, self.include_kinds)
         # Only a pattern for all of the group says that nothing in it is meant.
@@ -192,9 +196,11 @@ class Selection:
     def note_kinds(self, namespaced: Iterable[str], scoped: Iterable[str], unknown_groups: Iterable[str]) -> None:
         """Find the patterns that mean no kind of the server; raises :class:`NotFound` that names them.
 
-        A pattern that may mean a kind of an API that is down counts as met.
+        A pattern that may mean a kind of an API that is down counts as met, one that asks for kinds which are left out
+        by nature does not.
         """
         unknown = list(unknown_groups)
+        left: list[str] = []
         for option, patterns, keys in (
             ("include_kinds", self.include_kinds, [*namespaced]),
             ("exclude_kinds", self.exclude_kinds, [*namespaced]),
@@ -207,10 +213,20 @@ class Selection:
             ),
         ):
             for pattern in patterns:
-                known = any(kinds.matches(key, (pattern,)) for key in keys)
-                self._note(
-                    f"kinds of {option}", pattern, known or any(kinds.in_group(one, (pattern,)) for one in unknown)
-                )
+                meant = [key for key in keys if kinds.matches(key, (pattern,))]
+                # What is left out may be excluded besides, but nothing comes of asking for it.
+                taken = [key for key in meant if "exclude" in option or not kinds.left_out(key, self.leave_out)]
+                met = bool(taken) or any(kinds.in_group(one, (pattern,)) for one in unknown)
+                self._note(f"kinds of {option}", pattern, met)
+                left += [f"{option} {pattern}"] if meant and not met else []
+        if left and not self.allow_no_match:
+            raise NotFound(
+                "capture",
+                f"{', '.join(left)} of application {self.application}",
+                "it is left out by nature",
+                "Take it away, or set application.leave_out to a list without it, which replaces the default; or set "
+                "application.allow_no_match.",
+            )
         self.refuse_idle("kinds of include_kinds", "kinds of exclude_kinds")
         self.refuse_idle("kinds of cluster_scoped", "kinds of exclude_cluster_scoped")
 

@@ -7,17 +7,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Corrupt,
+    Denied,
+    Interrupted,
+    InvalidInput,
+    MusterError,
+    Unavailable,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import capture as capturing
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import changes, selection, staging
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import application
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 
 OBJECTS = "objects"
@@ -33,21 +42,29 @@ def host_of(site: str, application: str) -> str:
 def snapshot(request: Request) -> dict[str, Any]:
     """Capture, store, compare with the parent. Check mode captures and compares, and stores nothing."""
     params = request.params
+    application.check_keys(params["application"])
     chosen = selection.Selection.of(params["application"], params["leave_out"])
     cluster = Cluster.connect(params, workers=params["workers"])
     version = cluster.version()
     host = host_of(params["site"], chosen.application)
     repository = Repository.open(params["repository"])
-    diff = changes.Diff() if request.diff else None
     with staging.folder() as stage, ThreadPoolExecutor(1) as beside:
         # The repository stores what is in `tree`, so that its paths begin with the layout's own folder.
         tree = stage / "tree"
         target = tree / OBJECTS
         target.mkdir(mode=0o700, parents=True)
-        earlier = beside.submit(_parent, repository, host, chosen.application, stage / "parent")
+        earlier = beside.submit(_parent, repository, host, chosen.application, stage / "parent", request.warn)
         captured = capturing.capture(cluster, chosen, target, workers=params["workers"], progress=request.progress)
         parent = earlier.result()
-        change = changes.compare(root_of(stage / "parent"), target, diff.note if diff else None)
+        diff = changes.Diff() if request.diff else None
+        try:
+            change = changes.compare(root_of(stage / "parent"), target, diff.note if diff else None)
+        except Corrupt as error:
+            if parent is None:
+                raise
+            _without(parent, error, stage / "parent", request.warn)
+            parent, diff = None, changes.Diff() if request.diff else None
+            change = changes.compare(root_of(stage / "parent"), target, diff.note if diff else None)
         total = change.total.as_dict()
         result: dict[str, Any] = {
             "changed": True,
@@ -121,15 +138,31 @@ def _lowest_epoch(stamps: Iterable[tuple[str, str]], namespaces: Iterable[str]) 
     return min(found, default=1)
 
 
-def _parent(repository: Repository, host: str, application: str, folder: Path) -> str | None:
-    """Put the capture before this one into ``folder`` and return the id of its snapshot, if there is one."""
+def _parent(repository: Repository, host: str, name: str, folder: Path, warn: Callable[[str], None]) -> str | None:
+    """Put the capture before this one into ``folder`` and return the id of its snapshot, if one can be read."""
     folder.mkdir(mode=0o700)
-    found = repository.snapshots(host=host, tags=[f"application={application}"])
+    found = repository.snapshots(host=host, tags=[f"application={name}"])
     newest = max(found, key=lambda one: one.time, default=None)
     if newest is None:
         return None
-    repository.restore(newest.id, folder)
+    try:
+        repository.restore(newest.id, folder)
+    except (Denied, Interrupted, Unavailable):
+        # These say nothing about the snapshot.
+        raise
+    except MusterError as error:
+        _without(newest.id, error, folder, warn)
+        return None
     return newest.id
+
+
+def _without(parent: str, error: MusterError, folder: Path, warn: Callable[[str], None]) -> None:
+    """Go on without the capture before this one: what is damaged must not keep new ones from being made."""
+    shutil.rmtree(folder, ignore_errors=True)
+    warn(
+        f"The snapshot before this one ({parent[:8]}) cannot be read, so everything counts as added: {error} "
+        "Check the repository; points that refer to that snapshot cannot be restored."
+    )
 
 
 def _one_time(tree: Path) -> None:

@@ -4,6 +4,9 @@
 
 """A private folder for objects on their way to or from the repository: they hold Secrets, so no disk if possible.
 
+It is in memory where there is so much of it that what is staged is little beside it, and elsewhere where not, so that
+a large application takes no more memory than a small one. Whoever sets TMPDIR decides himself.
+
 Every folder is locked for as long as its run lives; the next run removes the unlocked ones of killed runs.
 """
 
@@ -21,24 +24,25 @@ from pathlib import Path
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
 
 MEMORY = Path("/dev/shm")
-# Container engines give 64 MiB by default, too little for a large application.
-_ROOM = 128 * 1024 * 1024
+# Bytes that must be free in memory. Even two captures side by side of some hundred MiB each are little beside them.
+_ROOM = 4 * 1024**3
 
 
 def _home(memory: Path) -> Path:
     name = f"muster-container-dr-{os.geteuid()}"
-    for parent in (memory, Path(tempfile.gettempdir())):
-        if not (parent.is_dir() and os.access(parent, os.W_OK | os.X_OK)):
+    parents = [parent for parent in (memory, Path(tempfile.gettempdir())) if _writable(parent)]
+    for parent in parents:
+        # Also where this run will not be: a killed one may have been.
+        if _is_private(parent / name):
+            with _locked(parent / name):
+                _remove_leftovers(parent / name)
+    for parent in parents:
+        if parent == memory and not _plenty(parent):
             continue
-        if parent == memory:
-            room = os.statvfs(parent)
-            if room.f_bavail * room.f_frsize < _ROOM:
-                continue
         home = parent / name
         with contextlib.suppress(FileExistsError):
             home.mkdir(mode=0o700)
-        found = home.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+        if _is_private(home):
             return home
         raise Refused(
             "use",
@@ -49,13 +53,30 @@ def _home(memory: Path) -> Path:
     raise Refused("stage", "objects", "there is no writable folder for them", "Set TMPDIR to one.")
 
 
+def _writable(folder: Path) -> bool:
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _plenty(memory: Path) -> bool:
+    """Whether what is staged may be in memory."""
+    room = os.statvfs(memory)
+    return not os.environ.get("TMPDIR") and room.f_bavail * room.f_frsize >= _ROOM
+
+
+def _is_private(home: Path) -> bool:
+    try:
+        found = home.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
 @contextlib.contextmanager
 def folder(memory: Path = MEMORY) -> Iterator[Path]:
     """A new empty folder (mode 0700) that is gone afterwards, whatever happens."""
     home = _home(memory)
     # The lock on the home makes "new folder, locked" one step for those who clean up.
     with _locked(home):
-        _remove_leftovers(home)
         path = Path(tempfile.mkdtemp(prefix="objects-", dir=home))
         own = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(own, fcntl.LOCK_EX)

@@ -145,7 +145,7 @@ class Target:
             if resource.namespaced
             and "list" in resource.verbs
             and relevant(resource.key)
-            and not kinds.matches(resource.key, kinds.LEFT_OUT)
+            and not kinds.left_out(resource.key, kinds.LEFT_OUT)
         ]
 
         def look(place: tuple[Resource, str]) -> list[str]:

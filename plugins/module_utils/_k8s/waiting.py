@@ -587,7 +587,7 @@ def family(obj: JSON, children: Mapping[str, Sequence[JSON]]) -> Iterator[JSON]:
 
 def _aside(key: str) -> bool:
     """Kinds that are no custom resources of an application."""
-    return kinds.built_in(key) or kinds.matches(key, kinds.LEFT_OUT)
+    return kinds.built_in(key) or kinds.left_out(key, kinds.LEFT_OUT)
 
 
 def _rank(one: Standing) -> tuple[bool, bool, int, str]:

@@ -96,6 +96,11 @@ def name_of(value: Mapping[str, Any]) -> str:
     return name
 
 
+def check_keys(value: Mapping[str, Any]) -> None:
+    """Refuse a key that no application has (:class:`InvalidInput`), for those who read only some of them."""
+    _known(f"application {value.get('name') or ''}".strip(), value, _KEYS)
+
+
 def parse(value: Mapping[str, Any]) -> Application:
     """The application, or :class:`InvalidInput` that names the key and says what belongs there."""
     name = name_of(value)
@@ -212,8 +217,8 @@ def _known(where: str, value: Mapping[str, Any], keys: Sequence[str]) -> None:
     for key in value:
         if key not in keys:
             near = difflib.get_close_matches(str(key), keys, 1)
-            guess = f"Did you mean {near[0]!r}?" if near else f"Known are {', '.join(keys)}."
-            raise _wrong(where, f"it has an unknown key {key!r}", guess)
+            guess = f"Did you mean {near[0]!r}? " if near else ""
+            raise _wrong(where, f"it has an unknown key {key!r}", f"{guess}Known are {', '.join(keys)}.")
 
 
 def _dict(where: str, value: Any) -> Mapping[str, Any]:

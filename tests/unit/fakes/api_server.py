@@ -12,7 +12,10 @@ are atomic here). It validates nothing.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import copy
+import hashlib
 import io
 import json
 import re
@@ -20,7 +23,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -70,12 +73,15 @@ class ApiServer:
     """State of the fake. ``broken`` maps a path prefix to the status that it answers; ``writes`` records requests.
 
     ``reads`` records path and query of every GET. ``before_read`` is called with both and may change the state, or
-    answer instead with a status and a reason. ``unannounced`` are groups that are served and missing in ``/apis``.
+    answer instead with a status and a reason; ``verbatim`` has the answers to GETs of some paths as they are sent.
+    ``unannounced`` are groups that are served and missing in ``/apis``.
     After ``die_after`` writes it takes no more; of every ``lose_every`` writes it loses the answer to one that it did.
     ``aggregated`` has kinds by the APIService that serves them; any other APIService is not available.
     Writing an object of ``refused`` (``ledger/configmaps/a``) is forbidden, as by an admission webhook.
     ``history`` feeds watches (version, kind, type of change, object); versions below ``oldest`` are forgotten. ``logs``
-    are what containers wrote, by namespace, pod, container and whether it is the instance before.
+    are what containers wrote, by namespace, pod, container and whether it is the instance before. ``execute`` is called
+    with the command, the query and the headers of an exec, and gives frames (channel, bytes) of the answer; ``None``
+    breaks the connection.
     """
 
     url: str = ""
@@ -88,6 +94,7 @@ class ApiServer:
     managers: dict[str, str] = field(default_factory=dict)
     reads: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     before_read: Callable[[str, dict[str, str]], tuple[int, str] | None] = lambda _path, _query: None
+    verbatim: dict[str, JSON | str] = field(default_factory=dict)
     unannounced: set[str] = field(default_factory=set)
     aggregated: dict[str, tuple[str, str, str, str, bool]] = field(default_factory=dict)
     die_after: int | None = None
@@ -100,6 +107,9 @@ class ApiServer:
     cuts: int = 0
     ended: bool = False
     logs: dict[tuple[str, str, str, bool], str] = field(default_factory=dict)
+    execute: Callable[[list[str], dict[str, str], list[tuple[str, str]]], Iterable[tuple[int, bytes] | None]] = (
+        lambda _command, _query, _headers: [(3, b'{"status":"Success"}')]
+    )
 
     def add(self, *objects: JSON) -> None:
         """Put objects there as a user would."""
@@ -200,6 +210,8 @@ class ApiServer:
                 answer = self.before_read(path, query)
                 if answer is not None:
                     return _status(*answer)
+                if path in self.verbatim:
+                    return 200, self.verbatim[path]
             for prefix, status in self.broken.items():
                 if path.startswith(prefix):
                     return _status(status, "Forbidden" if status == 403 else "InternalError")
@@ -497,6 +509,34 @@ def _status(status: int, reason: str) -> tuple[int, JSON]:
     return status, {"kind": "Status", "status": "Failure", "reason": reason, "message": f"{reason} by the fake"}
 
 
+def _frame(head: int, data: bytes) -> bytes:
+    """A frame of a websocket."""
+    size = bytes([len(data)]) if len(data) < 126 else b"\x7e" + len(data).to_bytes(2, "big")
+    return bytes([head]) + size + data
+
+
+def _run_command(handler: BaseHTTPRequestHandler, state: ApiServer, command: list[str], query: dict[str, str]) -> None:
+    """Agree to a websocket and send what :attr:`ApiServer.execute` gives."""
+    handler.close_connection = True
+    key = f"{handler.headers['Sec-WebSocket-Key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    head = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Protocol": handler.headers["Sec-WebSocket-Protocol"].partition(",")[0],
+        "Sec-WebSocket-Accept": base64.b64encode(hashlib.sha1(key.encode()).digest()).decode(),
+    }
+    lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in head.items()), "", ""]
+    with contextlib.suppress(OSError):
+        handler.connection.sendall("\r\n".join(lines).encode())
+        for frame in state.execute(command, query, list(handler.headers.items())):
+            if frame is None:
+                return
+            handler.connection.sendall(_frame(0x82, bytes([frame[0]]) + frame[1]))
+        handler.connection.sendall(_frame(0x88, (1000).to_bytes(2, "big")))
+        # The other side says that it has seen the end.
+        handler.connection.recv(1024)
+
+
 @contextmanager
 def running(state: ApiServer | None = None) -> Iterator[ApiServer]:
     """Serve on a loopback port until the end of the block; a state that was served before comes back where it was."""
@@ -527,6 +567,9 @@ def running(state: ApiServer | None = None) -> Iterator[ApiServer]:
                 return
             if query.get("watch") and status == 200:
                 self._stream(split.path, query)
+                return
+            if self.headers.get("Upgrade") == "websocket" and status == 200:
+                _run_command(self, state, parse_qs(split.query)["command"], query)
                 return
             data = document.encode() if isinstance(document, str) else json.dumps(document).encode()
             self.send_response(status)

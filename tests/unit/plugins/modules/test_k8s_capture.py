@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 import yaml
 from ansible.module_utils.testing import patch_module_args
 from fakes.api_server import ApiServer, running
@@ -131,10 +132,11 @@ def test_one_selector_is_left_to_the_server(server: ApiServer, take: Take) -> No
     assert {"t=a"} == {query["labelSelector"] for path, query in server.reads if path.endswith("/shop/configmaps")}
 
 
-def test_what_an_owner_owns_over_several_steps(server: ApiServer, take: Take, tmp_path: Path) -> None:
-    def owned_by(uid: str) -> dict[str, Any]:
-        return {"ownerReferences": [{"apiVersion": "v1", "kind": "X", "name": "x", "uid": uid}]}
+def owned_by(uid: str) -> dict[str, Any]:
+    return {"ownerReferences": [{"apiVersion": "v1", "kind": "X", "name": "x", "uid": uid}]}
 
+
+def test_what_an_owner_owns_over_several_steps(server: ApiServer, take: Take, tmp_path: Path) -> None:
     server.add(
         thing("Deployment", "api", api="apps/v1", metadata={"uid": "u1"}),
         thing("ConfigMap", "child", metadata={"uid": "u2", **owned_by("u1")}),
@@ -149,6 +151,57 @@ def test_what_an_owner_owns_over_several_steps(server: ApiServer, take: Take, tm
         "shop/deployments.apps/api",
         "shop/secrets/grandchild",
     }
+
+
+def _planets(server: ApiServer) -> None:
+    """An operator's resource without a namespace, which owns others with and without one."""
+    server.add(
+        definition("planets", "Planet", "Cluster"),
+        thing("Planet", "mars", "", "x.example.com/v1", metadata={"uid": "u1"}),
+        thing("Planet", "venus", "", "x.example.com/v1", metadata={"uid": "u8"}),
+        thing("ClusterRole", "of-mars", "", RBAC, metadata={"uid": "u2", **owned_by("u1")}),
+        thing("ClusterRole", "stranger", "", RBAC),
+        thing("ConfigMap", "child", metadata=owned_by("u1")),
+        thing("Secret", "grandchild", metadata=owned_by("u2")),
+        thing("Secret", "of-venus", metadata=owned_by("u8")),
+        thing("Secret", "stranger"),
+    )
+
+
+def test_an_owner_may_be_without_a_namespace(server: ApiServer, take: Take, tmp_path: Path) -> None:
+    _planets(server)
+    found = take(owners=["planets.x.example.com/mars"])
+    assert names(tmp_path) == {
+        "namespaces/shop",
+        "shop/configmaps/child",
+        "shop/secrets/grandchild",
+        "planets.x.example.com/mars",
+        "clusterroles.rbac.authorization.k8s.io/of-mars",
+        f"{kinds.CRDS}/planets.x.example.com",
+    }
+    assert {"what": "planets.x.example.com/mars", "why": "application.owners asks for it"} in found.related
+
+
+def test_owners_with_a_namespace_need_no_rights_without_one(server: ApiServer, take: Take) -> None:
+    _planets(server)
+    server.before_read = lambda path, _query: (403, "Forbidden") if path.endswith("/planets") else None
+    assert not take(owners=["configmaps/child"]).incomplete
+
+
+def test_owners_are_found_by_an_identity_of_some_namespaces(server: ApiServer, take: Take, tmp_path: Path) -> None:
+    many = [f"n{n}" for n in range(8)]
+    for name in many:
+        server.add(thing("Namespace", name, ""), thing("ConfigMap", "owner", name, metadata={"uid": f"u-{name}"}))
+        server.add(thing("Secret", "owned", name, metadata=owned_by(f"u-{name}")), thing("Secret", "stranger", name))
+
+    def refuse(path: str, _query: dict[str, str]) -> tuple[int, str] | None:
+        wide = path in ("/api/v1/configmaps", "/api/v1/secrets")
+        return (403, "Forbidden") if wide or path.endswith("/n3/configmaps") else None
+
+    server.before_read = refuse
+    found = take(namespaces=many, owners=["configmaps/owner"], include_kinds=["secrets"])
+    assert found.counts["secrets"] == 7
+    assert [entry["what"] for entry in found.incomplete] == ["owners among configmaps in namespace n3"]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +227,37 @@ def test_a_pattern_that_matches_nothing_is_refused_or_told(
     assert words in str(caught.value)
     found = take(**application, allow_no_match=True)
     assert len(found.unmatched) == 1
+
+
+@pytest.mark.parametrize(
+    ("application", "words"),
+    [
+        ({"include_kinds": ["secrets", "events"]}, "include_kinds events"),
+        ({"include_kinds": ["*.coordination.k8s.io"]}, "include_kinds *.coordination.k8s.io"),
+        ({"cluster_scoped": ["related", "nodes"]}, "cluster_scoped nodes"),
+        ({"cluster_scoped": ["nodes/n-1"]}, "cluster_scoped nodes"),
+    ],
+)
+def test_a_pattern_for_what_is_left_out_by_nature_is_refused_or_told(
+    server: ApiServer, take: Take, tmp_path: Path, application: dict[str, Any], words: str
+) -> None:
+    server.kinds += [
+        ("coordination.k8s.io", "v1", "leases", "Lease", True),
+        ("", "v1", "nodes", "Node", False),
+    ]
+    server.add(
+        thing("Event", "e"),
+        thing("Lease", "leader", api="coordination.k8s.io/v1"),
+        thing("Node", "n-1", ""),
+    )
+    with pytest.raises(NotFound, match=r"left out by nature\. .*application\.leave_out") as caught:
+        take(**application)
+    assert words in str(caught.value)
+    assert f"kinds of {words}" in take(**application, allow_no_match=True).unmatched
+    assert not take(**application, leave_out=[]).unmatched
+    assert names(tmp_path) & {"shop/events/e", "shop/leases.coordination.k8s.io/leader", "nodes/n-1"}
+    # To leave out what is left out anyway is no mistake.
+    take(exclude_kinds=["events"], exclude_cluster_scoped=["nodes"])
 
 
 def test_a_pattern_for_an_api_that_is_down_is_no_mistake(server: ApiServer, take: Take) -> None:
@@ -236,6 +320,65 @@ def test_none_but_the_namespaces(server: ApiServer, take: Take, tmp_path: Path) 
     assert {name for name in names(tmp_path) if name.count("/") == 1} == {"namespaces/shop"}
 
 
+WEBHOOKS = "admissionregistration.k8s.io/v1"
+
+
+def _two_tenants(server: ApiServer) -> None:
+    """Two applications in one namespace, each with a webhook, an API and what is granted to its service account."""
+    for app in ("mine", "other"):
+        labels = {"labels": {"app": app}}
+        subject = {"kind": "ServiceAccount", "name": app, "namespace": "shop"}
+        user = {"kind": "User", "name": f"system:serviceaccount:shop:{app}-user"}
+        role = {"kind": "ClusterRole", "name": app}
+        service = {"name": app, "namespace": "shop"}
+        pods = {"serviceAccountName": f"{app}-user", "containers": []}
+        server.add(
+            thing("Service", app, metadata=labels),
+            thing("ServiceAccount", app, metadata=labels),
+            thing("Deployment", app, api="apps/v1", metadata=labels, spec={"template": {"spec": pods}}),
+            thing("ClusterRole", app, "", RBAC),
+            thing("ClusterRoleBinding", app, "", RBAC, roleRef=role, subjects=[subject]),
+            thing("ClusterRoleBinding", f"{app}-user", "", RBAC, roleRef=role, subjects=[user]),
+            thing(
+                "ValidatingWebhookConfiguration", app, "", WEBHOOKS, webhooks=[{"clientConfig": {"service": service}}]
+            ),
+            thing("APIService", app, "", "apiregistration.k8s.io/v1", spec={"service": service}),
+        )
+    everyone = {"kind": "Group", "name": "system:serviceaccounts:shop"}
+    later = {"kind": "ServiceAccount", "name": "not-there-yet", "namespace": "shop"}
+    for name, subject in (("everyone", everyone), ("later", later)):
+        role = {"kind": "ClusterRole", "name": "mine"}
+        server.add(thing("ClusterRoleBinding", name, "", RBAC, roleRef=role, subjects=[subject]))
+
+
+@pytest.mark.parametrize(
+    ("application", "bindings", "services"),
+    [
+        ({}, {"mine", "mine-user", "other", "other-user", "everyone", "later"}, {"mine", "other"}),
+        (
+            {"exclude_kinds": ["configmaps"]},
+            {"mine", "mine-user", "other", "other-user", "everyone", "later"},
+            {"mine", "other"},
+        ),
+        ({"selectors": ["app=mine"]}, {"mine", "mine-user", "everyone"}, {"mine"}),
+        ({"names": ["mine"]}, {"mine", "mine-user", "everyone"}, {"mine"}),
+        ({"owners": ["deployments.apps/mine"]}, {"mine-user", "everyone"}, set()),
+        ({"exclude_kinds": ["services"]}, {"mine", "mine-user", "other", "other-user", "everyone", "later"}, set()),
+        ({"exclude_kinds": ["serviceaccounts"]}, {"mine-user", "other-user", "everyone"}, {"mine", "other"}),
+        ({"include_kinds": ["services"]}, {"everyone"}, {"mine", "other"}),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_what_is_related_to_another_application_in_the_namespace_stays_there(
+    server: ApiServer, take: Take, tmp_path: Path, application: dict[str, Any], bindings: set[str], services: set[str]
+) -> None:
+    _two_tenants(server)
+    take(**application)
+    assert of_kind(tmp_path, "clusterrolebindings.rbac.authorization.k8s.io") == bindings
+    assert of_kind(tmp_path, "validatingwebhookconfigurations.admissionregistration.k8s.io") == services
+    assert of_kind(tmp_path, kinds.API_SERVICES) == services
+
+
 def test_parts_of_an_aggregated_role_come_along(server: ApiServer, take: Take, tmp_path: Path) -> None:
     rule = {"clusterRoleSelectors": [{"matchLabels": {"part-of": "sum"}}]}
     server.add(
@@ -253,6 +396,30 @@ def test_the_definition_of_a_cluster_scoped_custom_resource(server: ApiServer, t
     server.add(thing("Planet", "mars", "", "x.example.com/v1"))
     take(cluster_scoped=["related", "planets.x.example.com"])
     assert of_kind(tmp_path, kinds.CRDS) == {"planets.x.example.com"}
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        "autoscaling.k8s.io",
+        "app.k8s.io",
+        "groupsnapshot.storage.k8s.io",
+        "scheduling.x-k8s.io",
+        "policy.networking.k8s.io",
+    ],
+)
+def test_the_definition_of_a_custom_resource_in_a_group_of_kubernetes_projects(
+    server: ApiServer, take: Take, tmp_path: Path, group: str
+) -> None:
+    server.add(definition("moons", "Moon", group=group), thing("Moon", "io", api=f"{group}/v1"))
+    take()
+    assert of_kind(tmp_path, kinds.CRDS) == {f"moons.{group}"}
+
+
+def test_kinds_of_kubernetes_itself_have_no_definition(server: ApiServer) -> None:
+    assert all(kinds.built_in(f"{kind[2]}.{kind[0]}" if kind[0] else kind[2]) for kind in server.kinds)
+    of_projects = ("gateway.networking", "metrics", "snapshot.storage")
+    assert not any(kinds.built_in(f"x.{group}.k8s.io") for group in of_projects)
 
 
 # -- everything that is served ----------------------------------------------------------------------------------------
@@ -314,6 +481,26 @@ def test_all_versions_of_one_moment(server: ApiServer, take: Take, tmp_path: Pat
     assert query["resourceVersionMatch"] == "Exact"
 
 
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_all_versions_of_what_was_refused_for_a_moment(
+    server: ApiServer, take: Take, tmp_path: Path, version: str
+) -> None:
+    server.kinds.append(("apps", "v1beta1", "deployments", "Deployment", True))
+    server.add(thing("Deployment", "api", api="apps/v1"))
+    left = [422] * (1 if version == "v1" else 2)
+
+    def starting(path: str, _query: dict[str, str]) -> tuple[int, str] | None:
+        return (
+            (left.pop(), "Invalid") if path.endswith(f"/apps/{version}/namespaces/shop/deployments") and left else None
+        )
+
+    server.before_read = starting
+    found = take(versions="all")
+    assert not left and not found.incomplete
+    assert found.versions == {"deployments.apps": ["apps/v1beta1"]}
+    assert len(list(layout.read(layout.other_version(tmp_path / "objects", "v1beta1")))) == 1
+
+
 def test_objects_that_two_groups_serve_are_taken_from_the_same_one(
     server: ApiServer, take: Take, tmp_path: Path
 ) -> None:
@@ -324,6 +511,28 @@ def test_objects_that_two_groups_serve_are_taken_from_the_same_one(
     ]
     take()
     assert {name for name in names(tmp_path) if "ingresses" in name} == {"shop/ingresses.networking.k8s.io/web"}
+
+
+@pytest.mark.parametrize(
+    ("where", "status"),
+    [("continue", 410), ("continue", 422), ("resourceVersionMatch", 400)],
+    ids=["expired", "refused-for-a-moment", "no-exact-versions"],
+)
+def test_kinds_of_one_name_lose_nothing_when_a_list_is_begun_again(
+    server: ApiServer, take: Take, tmp_path: Path, where: str, status: int
+) -> None:
+    server.kinds.append(("old.example.com", "v1", "ingresses", "Ingress", True))
+    for namespace in ("shop", "shop-a"):
+        server.add(*(thing("Ingress", f"i{n:03}", namespace, "networking.k8s.io/v1") for n in range(150)))
+    left = [status]
+
+    def stumble(path: str, query: dict[str, str]) -> tuple[int, str] | None:
+        return (left.pop(), "Expired") if path.endswith("/ingresses") and where in query and left else None
+
+    server.before_read = stumble
+    found = take(namespaces=["shop", "shop-a"])
+    assert not left and not found.incomplete
+    assert found.counts["ingresses.networking.k8s.io"] == 300
 
 
 def test_a_kind_without_a_list_is_told(server: ApiServer, take: Take) -> None:
@@ -403,11 +612,105 @@ def test_a_server_that_restarts_is_waited_for(monkeypatch: pytest.MonkeyPatch) -
         cluster._api.rest_client.pool_manager.clear()
     with pytest.raises(Unavailable):
         cluster.get("/version")
-    assert sum(paused) >= 60
+    # The attempts themselves take a moment too.
+    assert sum(paused) >= 59
     paused.clear()
     with pytest.raises(Unavailable):
         Cluster.connect({"host": server.url}).version()
     assert sum(paused) < 5
+
+
+def test_a_request_that_hangs_is_repeated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that died under the first one may be back; a minute each time is no moment for twenty more."""
+    passed: list[float] = [0.0]
+
+    def pass_time(seconds: float) -> None:
+        passed.append(passed[-1] + seconds)
+
+    def hang(_self: Cluster, _method: str, path: str, _headers: Any, _body: Any, timeout: float) -> None:
+        pass_time(timeout)
+        asked.append(path)
+        raise urllib3.exceptions.ReadTimeoutError(urllib3.HTTPConnectionPool("x"), path, "Read timed out.")
+
+    asked: list[str] = []
+    cluster = Cluster.connect({"host": "http://x"})
+    cluster._answered = True
+    monkeypatch.setattr("time.sleep", pass_time)
+    monkeypatch.setattr("time.monotonic", lambda: passed[-1])
+    monkeypatch.setattr(Cluster, "_send", hang)
+    with pytest.raises(Unavailable):
+        cluster.get("/apis/slow.example.com/v1/things")
+    assert len(asked) == 2
+
+
+NONSENSE = [
+    "<html>502</html>",
+    '["a"]',
+    {"items": "many"},
+    {"items": [{"metadata": {"namespace": "shop"}}]},
+    {"items": [{"name": "io"}]},
+    {"items": ["io"]},
+]
+
+
+def _moons(server: ApiServer) -> str:
+    """An aggregated API beside all that is sound; gives the path of its list."""
+    server.kinds.append(("slow.example.com", "v1", "moons", "Moon", True))
+    server.add(thing("ConfigMap", "cm"))
+    return "/apis/slow.example.com/v1/namespaces/shop/moons"
+
+
+@pytest.mark.parametrize("answer", NONSENSE, ids=str)
+def test_a_kind_whose_list_is_nonsense_is_named(
+    server: ApiServer, take: Take, tmp_path: Path, answer: dict[str, Any] | str
+) -> None:
+    path = _moons(server)
+    server.verbatim[path] = answer
+    (entry,) = take().incomplete
+    assert entry["what"] == "moons.slow.example.com" and f"the answer to GET {path} " in entry["why"]
+    assert of_kind(tmp_path, "configmaps") == {"cm"}
+
+
+@pytest.mark.parametrize(
+    "answer", ["<html>502</html>", '["a"]', {"resources": ["moons"]}, {"resources": [{"kind": "Moon"}]}], ids=str
+)
+def test_an_api_that_describes_itself_in_nonsense_is_named(
+    server: ApiServer, take: Take, answer: dict[str, Any] | str
+) -> None:
+    _moons(server)
+    server.verbatim["/apis/slow.example.com/v1"] = answer
+    (entry,) = take().incomplete
+    assert entry["what"] == "API slow.example.com/v1" and "the answer to GET /apis/slow.example.com/v1 " in entry["why"]
+
+
+@pytest.mark.parametrize("application", [{}, {"owners": ["configmaps/cm"]}])
+def test_a_kind_that_is_not_answered_is_named_by_a_server_that_answers(
+    server: ApiServer, take: Take, tmp_path: Path, application: dict[str, Any]
+) -> None:
+    slow = _moons(server)
+
+    def hang(path: str, _query: dict[str, str]) -> None:
+        if path == slow:
+            raise ConnectionAbortedError
+
+    server.before_read = hang
+    found = take(**application)
+    assert {entry["what"].rpartition(" ")[2] for entry in found.incomplete} == {"moons.slow.example.com"}
+    assert of_kind(tmp_path, "configmaps") == {"cm"}
+
+
+def test_a_server_that_answers_nothing_any_more_is_an_error(server: ApiServer, take: Take) -> None:
+    slow = _moons(server)
+    gone: list[str] = []
+
+    def go(path: str, _query: dict[str, str]) -> None:
+        if path == slow or gone:
+            gone.append(path)
+            raise ConnectionAbortedError
+
+    server.before_read = go
+    with pytest.raises(Unavailable, match="does not answer"):
+        take()
 
 
 # -- what is left out -------------------------------------------------------------------------------------------------
@@ -446,6 +749,28 @@ def test_what_is_left_out_can_be_changed(server: ApiServer, take: Take, tmp_path
     )
     take(leave_out=["default", "configmaps"])
     assert not of_kind(tmp_path, "configmaps")
+
+
+def test_what_shares_only_its_name_with_what_is_left_out_is_captured(
+    server: ApiServer, take: Take, tmp_path: Path
+) -> None:
+    server.kinds += [
+        ("rabbitmq.com", "v1beta1", "bindings", "Binding", True),
+        ("longhorn.io", "v1beta2", "nodes", "Node", False),
+    ]
+    server.add(
+        thing("Binding", "queue", api="rabbitmq.com/v1beta1"),
+        thing("Node", "disks", "", "longhorn.io/v1beta2"),
+        thing("Event", "e"),
+    )
+    take(cluster_scoped=["nodes.longhorn.io"], leave_out=["default", "secrets"])
+    assert {"shop/bindings.rabbitmq.com/queue", "nodes.longhorn.io/disks"} <= names(tmp_path)
+    assert not of_kind(tmp_path, "events")
+    # What a user writes is read alike.
+    take(leave_out=["default", "bindings*"])
+    assert of_kind(tmp_path, "bindings.rabbitmq.com") == {"queue"}
+    take(leave_out=["default", "bindings.*"])
+    assert not of_kind(tmp_path, "bindings.rabbitmq.com")
 
 
 def test_the_documented_list_is_the_list() -> None:
@@ -547,7 +872,7 @@ def test_a_full_staging_folder_is_told(server: ApiServer, take: Take, monkeypatc
         return os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb")
 
     monkeypatch.setattr(layout.Writer, "_open", full)
-    with pytest.raises(MusterError, match=r"No space left on device.*TMPDIR"):
+    with pytest.raises(MusterError, match=r"secrets in .*/objects: No space left on device\. .*set TMPDIR"):
         take()
 
 
@@ -611,6 +936,27 @@ def module(
     return call
 
 
+@pytest.mark.parametrize("key", ["selector", "exclude_kind", "labels"])
+def test_a_key_that_no_application_has_is_refused(module: Runner, key: str) -> None:
+    result = module(application={"name": "shop", "namespaces": ["shop"], key: ["app=api"]})
+    assert result["failed"] and repr(key) in result["msg"]
+    assert "selectors" in result["msg"] and "exclude_kinds" in result["msg"]
+
+
+def test_what_others_read_of_an_application_is_no_mistake(module: Runner) -> None:
+    application = {
+        "name": "shop",
+        "namespaces": ["shop"],
+        "targets": {"rpo": "15m", "rto": "1h"},
+        "hooks": [{"name": "db", "selector": "app=db", "pre": ["freeze"], "post": ["thaw"]}],
+        "hook_annotations": False,
+        "restore_hooks": [{"name": "db", "selector": "app=db", "command": ["check"]}],
+        "volumes": {"exclude": []},
+        "checks": [{"name": "up", "kind": "http"}],
+    }
+    assert module(application=application)["snapshot"]
+
+
 def test_changes_by_kind_and_a_diff_without_secrets(server: ApiServer, module: Runner) -> None:
     applied = {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": f'{{"data":"{CANARY}"}}'}}
     server.add(
@@ -639,6 +985,64 @@ def test_changes_by_kind_and_a_diff_without_secrets(server: ApiServer, module: R
     before, after = (json.loads(shown["shop/secrets/db"][side])["data"] for side in ("before", "after"))
     assert before == {"password": "(hidden, before)", "user": "(hidden)"}
     assert after == {"password": "(hidden, changed)", "user": "(hidden)"}
+
+
+def _cut(file: Path) -> None:
+    file.write_text(file.read_text(encoding="utf-8")[:-60], encoding="utf-8")
+
+
+def _empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def _garble(file: Path) -> None:
+    file.write_text(file.read_text(encoding="utf-8").replace('"data":', '"data"'), encoding="utf-8")
+
+
+def _scramble(file: Path) -> None:
+    file.write_bytes(file.read_bytes().replace(b"level", b"\xff\xfe\xfd"))
+
+
+def _rename(file: Path) -> None:
+    file.write_text(file.read_text(encoding="utf-8").replace('"name":', '"mane":'), encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", [_cut, _empty, _garble, _scramble, _rename])
+def test_a_damaged_snapshot_before_this_one_is_a_warning(
+    server: ApiServer, module: Runner, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    server.add(thing("ConfigMap", "settings", data={"level": "one"}))
+    first = module()
+    (file,) = (tmp_path / "repository").rglob("configmaps.json")
+    damage(file)
+    server.add(thing("ConfigMap", "settings", data={"level": "two"}))
+    second = module(_ansible_diff=True)
+    assert second["parent"] is None and second["snapshot"] and second["change"]["added"] == first["change"]["added"]
+    assert len(second["diff"]) == second["change"]["added"]
+    warning = json.dumps(second["warnings"])
+    assert "configmaps.json" in warning and "everything counts as added" in warning
+    # The next one has a parent again.
+    assert module()["change"]["unchanged"] == first["change"]["added"]
+
+
+def test_a_snapshot_before_this_one_that_cannot_be_restored_is_a_warning(
+    server: ApiServer, module: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module()
+    refusals: list[MusterError] = [
+        MusterError("restore from", "repository /r", "restic failed: pack is damaged"),
+        Unavailable("restore from", "repository /r", "it is locked by another process"),
+    ]
+
+    def restore(_self: FolderRepository, _snapshot: str, target: Path) -> None:
+        (target / "half").write_text("x")
+        raise refusals.pop(0)
+
+    monkeypatch.setattr(FolderRepository, "restore", restore)
+    result = module()
+    assert result["parent"] is None and result["snapshot"] and "pack is damaged" in json.dumps(result["warnings"])
+    # That a repository cannot be asked says nothing about what is in it.
+    assert module()["failed"]
 
 
 def test_a_diff_has_an_end(server: ApiServer, module: Runner) -> None:

@@ -337,6 +337,23 @@ def test_things_in_the_way_are_refused_before_anything_is_written(run: Runner, t
     assert kept["status"] == "completed"
 
 
+def test_a_custom_resource_called_as_an_own_kind_of_kubernetes_is_in_the_way(
+    run: Runner, target: ApiServer, tree: str
+) -> None:
+    target.kinds.append(("rabbitmq.com", "v1beta1", "bindings", "Binding", True))
+    target.add(thing("Namespace", "ledger", namespace=""), thing("Binding", "queue", "rabbitmq.com/v1beta1"))
+    result = run(k8s_restore, target, snapshot=tree, point=POINT)
+    assert result["failed"] and "ledger/bindings.rabbitmq.com/queue" in result["msg"]
+
+
+def test_a_bubble_leaves_no_custom_resource_called_as_an_own_kind_of_kubernetes(run: Runner, target: ApiServer) -> None:
+    target.kinds.append(("longhorn.io", "v1beta2", "nodes", "Node", False))
+    labels = {"container-dr.muster.dev/role": "bubble", "container-dr.muster.dev/run": "drill-1"}
+    target.add(thing("Node", "disks", "longhorn.io/v1beta2", "", metadata={"labels": labels}))
+    assert run(k8s_restore, target, state="absent", run="drill-1")["counts"]["delete"] == 1
+    assert target.get("nodes.longhorn.io", "", "disks") is None
+
+
 def test_what_volume_import_made_is_no_obstacle_and_never_replaced(run: Runner, target: ApiServer, tree: str) -> None:
     claim = thing(
         "PersistentVolumeClaim",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fakes.storage import LocalCluster, Storage, failure, pod, thing
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Incomplete,
     Interrupted,
@@ -19,6 +20,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     MusterError,
     Unavailable,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import thaw
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.backup_hooks import Hooks
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ExecResult
 
@@ -123,6 +125,29 @@ def test_a_post_hook_that_fails_keeps_no_other_from_running(cluster: LocalCluste
     with pytest.raises(Incomplete, match="post hook web"), hooks:
         pass
     assert words(cluster)[2:] == ["resume", "thaw"]
+
+
+@pytest.mark.parametrize("error", [ValueError("bug"), KeyboardInterrupt()])
+def test_whatever_a_post_command_raises_the_others_run_and_it_stays_owed(
+    cluster: LocalCluster, error: BaseException
+) -> None:
+    cluster.server.add(pod("web-1", labels={"app": "web"}))
+    cluster.answer = lambda name, argv: error if (name, argv[0]) == ("web-0", "resume") else ExecResult(0, "", "")
+    labels = {marks.APPLICATION: "shop", marks.ROLE: marks.THAW}
+    ledger = thaw.Ledger(cluster, ["shop"], labels, "thaw-1")
+    with (
+        pytest.raises(type(error)) as caught,
+        Hooks(cluster, {**APPLICATION, "hooks": [FREEZE, FLUSH]}, ledger=ledger),
+    ):
+        pass
+    assert caught.value is error
+    assert [(name, argv[0]) for name, _container, argv in cluster.ran][3:] == [
+        ("web-0", "resume"),
+        ("web-1", "resume"),
+        ("db-0", "thaw"),
+    ]
+    (debt,) = ledger.debts(lambda _text: None)
+    assert [(one.place.pod, one.command.argv) for one in debt.owed] == [("web-0", ("resume",))]
 
 
 def test_a_post_hook_that_fails_does_not_hide_the_first_error(cluster: LocalCluster) -> None:

@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,23 +52,55 @@ def test_status_and_versions_are_no_change(tmp_path: Path) -> None:
     assert change.as_dict() == {"added": 1, "changed": 0, "removed": 1, "unchanged": 1}
 
 
-def test_staging_is_private_and_removed_with_what_killed_runs_left(tmp_path: Path) -> None:
-    with staging.folder(tmp_path) as first:
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for memory of 4 GiB, beside an empty one for all else that is temporary."""
+    for name in ("memory", "disk"):
+        (tmp_path / name).mkdir()
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=1024**2, f_frsize=4096))
+    return tmp_path / "memory"
+
+
+def test_staging_is_in_memory_only_where_it_is_little_beside_it(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = memory.parent / "disk"
+    with staging.folder(memory) as path:
+        assert path.parent.parent == memory
+        (path.parent / "objects-of-a-killed-run").mkdir()
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=1024**2 - 1, f_frsize=4096))
+    with staging.folder(memory) as path:
+        assert path.parent.parent == disk
+        # Nobody else would ever look there.
+        assert not list(memory.glob("*/objects-*"))
+
+
+def test_whoever_sets_tmpdir_decides_where_staging_is(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = memory.parent / "chosen"
+    chosen.mkdir()
+    monkeypatch.setenv("TMPDIR", str(chosen))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with staging.folder(memory) as path:
+        assert path.parent.parent == chosen
+
+
+def test_staging_is_private_and_removed_with_what_killed_runs_left(memory: Path) -> None:
+    with staging.folder(memory) as first:
         assert first.stat().st_mode & 0o777 == 0o700
         left = first.parent / "objects-of-a-killed-run"
         left.mkdir()
         (left / "secret").write_text("x")
-        with staging.folder(tmp_path) as second:
+        with staging.folder(memory) as second:
             assert second != first and first.is_dir()
             assert not left.exists()
     assert list(first.parent.iterdir()) == []
 
 
-def test_a_folder_that_somebody_else_prepared_is_refused(tmp_path: Path) -> None:
-    with staging.folder(tmp_path) as path:
+def test_a_folder_that_somebody_else_prepared_is_refused(memory: Path) -> None:
+    with staging.folder(memory) as path:
         home = path.parent
     home.chmod(0o755)
-    with pytest.raises(Refused, match="not a private folder"), staging.folder(tmp_path):
+    with pytest.raises(Refused, match="not a private folder"), staging.folder(memory):
         pass
 
 

@@ -289,6 +289,16 @@ def test_a_custom_resource_is_asked_for_again(server: ApiServer, cluster: Cluste
     assert background.result().ending is Ending.READY
 
 
+def test_a_custom_resource_called_as_an_own_kind_of_kubernetes_is_waited_for(
+    server: ApiServer, cluster: Cluster
+) -> None:
+    server.kinds.append(("rabbitmq.com", "v1beta1", "bindings", "Binding", True))
+    conditions = [{"type": "Ready", "status": "False", "message": "no broker"}]
+    server.add(thing("Binding", "queue", "rabbitmq.com/v1beta1", status={"conditions": conditions}))
+    waited = waiting.wait(cluster, ["ledger"], timeout=0)
+    assert [one.title for one in waited.look.waiting] == ["Binding ledger/queue"]
+
+
 def test_custom_resources_that_the_point_does_not_have_are_left_alone(server: ApiServer, cluster: Cluster) -> None:
     waiting.wait(cluster, ["ledger"], timeout=0, custom=["others.example.com"])
     assert not [path for path, _query in server.reads if path.endswith("/things")]

@@ -78,21 +78,19 @@ class _Foresight:
         }
         if not any(wanted.values()):
             return
-        taken: dict[int, str] = {}
+        # The server knows no protocols here, but one service may have a number for both TCP and UDP.
+        taken: dict[int, objects.Identity] = {}
         for obj in self._list("services"):
             identity = objects.identity("services", obj)
             for port in (obj.get("spec") or {}).get("ports") or []:
                 if port.get("nodePort") and identity not in wanted:
-                    taken[port["nodePort"]] = str(identity)
+                    taken[port["nodePort"]] = identity
         for step in self.steps:
             for port in wanted.get(step.identity, []):
-                if port in taken:
-                    reason = (
-                        f"node port {port} is taken by {taken[port]} (map the namespace, and it is left to the server)"
-                    )
+                holder = taken.setdefault(port, step.identity)
+                if holder != step.identity:
+                    reason = f"node port {port} is taken by {holder} (map the namespace, and it is left to the server)"
                     step.decide(Action.BLOCKED, reason, "seen")
-                else:
-                    taken[port] = str(step.identity)
 
     def _list(self, key: str, everywhere: bool = True) -> Iterator[JSON]:
         """All objects of a kind, or as far as they may be seen."""

@@ -29,7 +29,8 @@ description:
     request; those of several need a second one, after which this collection owns nothing that others owned.
   - Not restored, and named with the reason, are Pods, ReplicaSets and Jobs whose controller is restored, finished Jobs
     and Pods, PersistentVolumes (claims get their data from M(muster.container_dr.volume_import)), VolumeSnapshots and
-    generated tokens. A claim that is at the target already is never touched.
+    generated tokens. A claim that is at the target already is never touched. One that belongs to a StatefulSet is
+    restored before it, and linked to it by the StatefulSet's controller.
   - A namespace gets the annotation C(container-dr.muster.dev/point). By it a run that was killed is recognised and the
     same command goes on where it ended. A second run of the same restore writes nothing.
   - One restore at a time writes into the same namespaces. While it does, it holds and renews the Lease

@@ -246,7 +246,7 @@ class _Planning:
             return Step(moved, Action.BLOCKED, way.obstacle, wave, sure="seen")
         metadata = obj["metadata"]
         managed = metadata.get("managedFields") or []
-        source_uid, owners = str(metadata.get("uid") or ""), objects.owners(obj)
+        source_uid, owners = str(metadata.get("uid") or ""), _owners(key, obj)
         notes = [definitions.NOTE] if converted else []
         notes += self.transformer.apply(key, obj)
         if key == kinds.NAMESPACES:
@@ -416,6 +416,12 @@ def _bare_default(account: JSON) -> bool:
     metadata = account["metadata"]
     bare = account.keys() <= {"apiVersion", "kind", "metadata"} and metadata.keys() <= {"name", "namespace"}
     return bare and metadata["name"] == "default"
+
+
+def _owners(key: str, obj: JSON) -> list[JSON]:
+    """Whom an object follows and is linked to; a StatefulSet comes after its claims, and its controller links them."""
+    owners = objects.owners(obj)
+    return [one for one in owners if one.get("kind") != "StatefulSet"] if key == kinds.PVCS else owners
 
 
 def _api_of(registration: JSON) -> str:

@@ -346,7 +346,8 @@ def skip_reason(key: str, obj: JSON, restored: frozenset[str], keep: Keep | None
         made = "makes it again" if owner.get("uid") in restored else "which is not restored, made it"
         return f"its controller, {title}, {made}"
     owner = objects.controlled_by_built_in(obj)
-    if owner is not None and owner.get("uid") in restored:
+    # A claim that is made again is an empty one: those of StatefulSets with whenDeleted: Delete are owned by them.
+    if owner is not None and owner.get("uid") in restored and key != kinds.PVCS:
         return f"its controller, {owner.get('kind')} {owner.get('name')}, makes it again"
     if obj["metadata"].get("deletionTimestamp") and not keep.deleting:
         return "it was being deleted when it was captured"

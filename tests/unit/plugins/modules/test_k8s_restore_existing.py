@@ -1,0 +1,121 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What becomes of objects and of what belongs to them, also where others are there already, through both ``main()``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from fakes.api_server import ApiServer, running
+from fakes.folder_repository import FolderRepository
+
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import restore as restore_verb
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import snapshot as snapshot_verb
+from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
+
+Restore = Callable[..., dict[str, Any]]
+STATEFUL_SETS = ("apps", "v1", "statefulsets", "StatefulSet", True)
+
+
+def thing(kind: str, name: str, api: str = "v1", namespace: str = "ledger", **more: Any) -> dict[str, Any]:
+    metadata = {"name": name, **more.pop("metadata", {})}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": api, "kind": kind, "metadata": metadata, **more}
+
+
+def owned(obj: dict[str, Any], owner: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The object with a link to its owner, which needs a uid."""
+    link = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], **more}
+    link |= {name: owner["metadata"][name] for name in ("name", "uid")}
+    obj["metadata"]["ownerReferences"] = [link]
+    return obj
+
+
+@pytest.fixture
+def source() -> Iterator[ApiServer]:
+    with running() as server:
+        server.kinds.append(STATEFUL_SETS)
+        server.add(thing("Namespace", "ledger", namespace=""))
+        yield server
+
+
+@pytest.fixture
+def target() -> Iterator[ApiServer]:
+    with running() as server:
+        server.kinds.append(STATEFUL_SETS)
+        yield server
+
+
+@pytest.fixture
+def restore(
+    source: ApiServer,
+    target: ApiServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Restore:
+    """Captures what the source has by then and restores it to the target."""
+    folder = FolderRepository(tmp_path / "repository")
+    for verb in (snapshot_verb, restore_verb):
+        monkeypatch.setattr(verb, "Repository", folder)
+
+    def run(module: Any, server: ApiServer, check: bool = False, **options: Any) -> dict[str, Any]:
+        arguments = {
+            "host": server.url,
+            "repository": {"url": "/r", "password": "repository-pw-1"},
+            "_ansible_check_mode": check,
+            "_ansible_tracebacks_for": [],
+        }
+        with patch_module_args({**arguments, **options}), pytest.raises(SystemExit):
+            module.main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return result
+
+    def call(check: bool = False, **options: Any) -> dict[str, Any]:
+        application = {"name": "ledger", "namespaces": ["ledger"], **options.pop("application", {})}
+        taken = run(k8s_snapshot, source, site="east", point="p", application=application)
+        return run(k8s_restore, target, check, snapshot=taken["snapshot"]["tree"], point="p", **options)
+
+    return call
+
+
+def entries(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {entry["name"].removeprefix("ledger/"): entry for entry in result["objects"]}
+
+
+def actions(result: dict[str, Any]) -> dict[str, str]:
+    return {name: entry["action"] for name, entry in entries(result).items()}
+
+
+# -- claims -----------------------------------------------------------------------------------------------------------
+
+
+def test_claims_that_a_stateful_set_deletes_with_itself_are_restored_before_it(
+    restore: Restore, source: ApiServer, target: ApiServer
+) -> None:
+    """With persistentVolumeClaimRetentionPolicy.whenDeleted: Delete its controller owns them."""
+    db = thing("StatefulSet", "db", "apps/v1", metadata={"uid": "db"}, spec={"replicas": 2})
+    names = ("data-db-0", "data-db-1")
+    claims = [owned(thing("PersistentVolumeClaim", name, spec={}), db, controller=True) for name in names]
+    source.add(db, *claims)
+    plan, done = restore(check=True), restore()
+    for result in (plan, done):
+        found = entries(result)
+        for name in names:
+            claim = found[f"persistentvolumeclaims/{name}"]
+            assert (claim["action"], claim["differs"], claim["transforms"]) == ("create", [], [])
+    places = [place for _method, place in target.writes]
+    assert places.index("ledger/statefulsets.apps/db") > max(
+        places.index(f"ledger/persistentvolumeclaims/{name}") for name in names
+    )
+    # Its controller links them, or does not, when it sees them.
+    again = restore(existing="update")
+    assert not again["changed"] and not any(one["differs"] for one in again["objects"])

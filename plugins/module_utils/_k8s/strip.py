@@ -149,6 +149,10 @@ def comparable(key: str, live: JSON, wanted: JSON, *, keep_node_ports: bool = Tr
     if key == kinds.PVS and objects.lookup(wanted, ("spec", "claimRef")) is None:
         # It was free when it was captured, and has found its claim since.
         (reduced.get("spec") or {}).pop("claimRef", None)
+    volume = objects.lookup(live, ("spec", "volumeName"))
+    if key == kinds.PVCS and volume and objects.lookup(wanted, ("spec", "volumeName")):
+        # It names a volume that is restored itself; else which one it has is the server's matter.
+        reduced["spec"]["volumeName"] = volume
     if key == "services":
         asked = {_port_key(port): port for port in (wanted.get("spec") or {}).get("ports") or []}
         for port in (reduced.get("spec") or {}).get("ports") or []:

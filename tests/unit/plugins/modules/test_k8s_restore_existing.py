@@ -119,3 +119,23 @@ def test_claims_that_a_stateful_set_deletes_with_itself_are_restored_before_it(
     # Its controller links them, or does not, when it sees them.
     again = restore(existing="update")
     assert not again["changed"] and not any(one["differs"] for one in again["objects"])
+
+
+@pytest.mark.parametrize("existing", ["keep", "update", "recreate"])
+def test_a_claim_of_a_restored_volume_is_equal_to_itself(
+    restore: Restore, source: ApiServer, target: ApiServer, existing: str
+) -> None:
+    retained = {"persistentVolumeReclaimPolicy": "Retain", "nfs": {"server": "n", "path": "/"}}
+    source.add(
+        thing("PersistentVolume", "hand", namespace="", spec=retained),
+        thing("PersistentVolumeClaim", "data", spec={"volumeName": "hand", "storageClassName": ""}),
+    )
+    options = {"static_volumes": True, "existing": existing}
+    restore(**options)
+    again = restore(**options)
+    assert not again["changed"] and entries(again)["persistentvolumeclaims/data"]["differs"] == []
+    live = target.get("persistentvolumeclaims", "ledger", "data")
+    assert live is not None
+    live["spec"]["volumeName"] = "other"
+    differs = entries(restore(**options))["persistentvolumeclaims/data"]["differs"]
+    assert differs == ['spec.volumeName: "other" -> "hand"']

@@ -139,7 +139,8 @@ options:
     description:
       - Policies, as in O(existing), for chosen kinds; globs such as C(secrets) or C(*.example.com) to policies. Of
         several that match a kind the first one holds.
-      - With V(fail) for a kind nothing at all is written if an object of that kind is there and differs.
+      - With V(fail) for a kind nothing at all is written if an object of that kind is there and differs. A namespace
+        differs where it lacks captured labels or annotations or has others in their place.
     type: dict
   ordered:
     description:

@@ -225,27 +225,34 @@ def _namespace(step: Step, wanted: JSON, live: JSON, wishes: Wishes) -> None:
         step.decide(Action.UPDATE, f"it is there {' and '.join(words)}")
     else:
         step.decide(Action.KEEP, "it is there")
-    if step.policy is Existing.KEEP:
-        full = {field: wanted["metadata"].get(field) or {} for field in ("labels", "annotations")}
+    named = wishes.existing.named(step.key)
+    if wishes.bubble is None and (step.policy is Existing.KEEP or named is Existing.FAIL):
+        given, granted = _marks_of(wanted), _granted_marks(wanted, wishes)
         step.differs = sorted(
             f"metadata.{field}.{name}: kept as it is"
-            for field, values in full.items()
+            for field, values in given.items()
             for name, value in values.items()
-            if (live["metadata"].get(field) or {}).get(name) != value and name not in missing
+            if (live["metadata"].get(field) or {}).get(name) != value and name not in granted[field]
         )
     settle(step)
 
 
 def _wanted_marks(step: Step, wanted: JSON, wishes: Wishes) -> dict[str, dict[str, str]]:
     """The labels and annotations that a namespace which is there gets."""
-    metadata = wanted["metadata"]
-    given = {field: dict(metadata.get(field) or {}) for field in ("labels", "annotations")}
-    if step.policy is not Existing.KEEP or wishes.bubble is not None:
-        return given
+    kept = step.policy is Existing.KEEP and wishes.bubble is None
+    return _granted_marks(wanted, wishes) if kept else _marks_of(wanted)
+
+
+def _marks_of(namespace: JSON) -> dict[str, dict[str, str]]:
+    return {field: dict(namespace["metadata"].get(field) or {}) for field in ("labels", "annotations")}
+
+
+def _granted_marks(wanted: JSON, wishes: Wishes) -> dict[str, dict[str, str]]:
+    """Those of them that any namespace gets: ours, and what the user asks for."""
     asked = {"labels": wishes.namespace_labels, "annotations": wishes.namespace_annotations}
     return {
         field: {name: value for name, value in values.items() if name.startswith(marks.PREFIX) or name in asked[field]}
-        for field, values in given.items()
+        for field, values in _marks_of(wanted).items()
     }
 
 

@@ -139,3 +139,26 @@ def test_a_claim_of_a_restored_volume_is_equal_to_itself(
     live["spec"]["volumeName"] = "other"
     differs = entries(restore(**options))["persistentvolumeclaims/data"]["differs"]
     assert differs == ['spec.volumeName: "other" -> "hand"']
+
+
+# -- namespaces -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("existing", ["update", "keep", "fail"])
+def test_fail_for_namespaces_stops_everything_where_one_differs(
+    restore: Restore, source: ApiServer, target: ApiServer, existing: str
+) -> None:
+    source.add(thing("Namespace", "ledger", namespace="", metadata={"labels": {"team": "pay"}}))
+    source.add(thing("ConfigMap", "settings", data={"a": "1"}))
+    options = {"existing": existing, "existing_kinds": {"namespaces": "fail"}, "namespace_labels": {"site": "west"}}
+    target.add(thing("Namespace", "ledger", namespace="", metadata={"labels": {"team": "other"}}))
+    target.writes.clear()
+    for check in (True, False):
+        refused = restore(check=check, **options)
+        assert refused["failed"] and refused["in_the_way"] == ["namespaces/ledger"] and not target.writes
+    # What is only the target's is no difference, nor are our own marks and what the user asks for.
+    target.add(thing("Namespace", "ledger", namespace="", metadata={"labels": {"team": "pay", "level": "baseline"}}))
+    assert restore(**options)["status"] == "completed"
+    live = target.get("namespaces", "", "ledger")
+    assert live is not None and live["metadata"]["labels"] == {"team": "pay", "level": "baseline", "site": "west"}
+    assert not restore(**options)["changed"]

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import base64
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -210,3 +212,56 @@ def test_what_belongs_to_a_recreated_owner_is_linked_again(run: Any, api: Any, n
         live = api.get("configmap", name, "-n", namespace)
         assert [link["uid"] for link in live["metadata"]["ownerReferences"]] == [uid]
         assert live["data"] == {"a": "1"}
+
+
+@pytest.fixture
+def runtime(api: Any, namespace: str) -> Iterator[str]:
+    """A runtime class with an overhead, which admission notes in pods."""
+    overhead = {"podFixed": {"cpu": "10m"}}
+    obj = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": namespace}}
+    api.apply({**obj, "handler": "kata", "overhead": overhead})
+    yield namespace
+    api("delete", "runtimeclass", namespace)
+
+
+def bare_pod(namespace: str, label: str, token: str) -> dict[str, Any]:
+    """As a server with service accounts fills it in; the one of these tests has that switched off."""
+    name = f"kube-api-access-{token}"
+    mount = {"name": name, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True}
+    source = {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}
+    data = {"name": "data", "mountPath": "/data"}
+    spec = {
+        "runtimeClassName": namespace,
+        "serviceAccountName": "default",
+        "containers": [{"name": "c", "image": "nginx", "volumeMounts": [data, mount]}],
+        "initContainers": [{"name": "first", "image": "nginx", "volumeMounts": [mount]}],
+        "volumes": [{"name": "data", "emptyDir": {}}, {"name": name, "projected": {"sources": [source]}}],
+    }
+    return thing("Pod", "bare", namespace, metadata={"labels": {"app": label}}, spec=spec)
+
+
+@pytest.mark.parametrize("policy", ["update", "recreate"])
+def test_a_label_of_a_bare_pod_is_updated_and_the_pod_stays(
+    run: Any, api: Any, namespace: str, runtime: str, policy: str
+) -> None:
+    api("create", "-f", "-", stdin=bare_pod(namespace, "captured", "aaaaa"))
+    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    api("delete", "pod", "bare", "-n", namespace, "--force", "--grace-period=0")
+    default = {"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "500m"}}
+    api.apply(thing("LimitRange", "limits", namespace, spec={"limits": [default]}))
+    # The server's informer has to see it.
+    time.sleep(1)
+    api("create", "-f", "-", stdin=bare_pod(namespace, "changed", "bbbbb"))
+    live = api.get("pod", "bare", "-n", namespace)
+    assert live["spec"]["overhead"] and live["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1"}
+    live["spec"]["ephemeralContainers"] = [{"name": "debug", "image": "busybox"}]
+    path = f"/api/v1/namespaces/{namespace}/pods/bare/ephemeralcontainers"
+    api("replace", "--raw", path, "-f", "-", stdin=live)
+    live = api.get("pod", "bare", "-n", namespace)
+    result = both(run, snapshot=taken["snapshot"]["tree"], point="p", existing=policy)
+    entry = next(one for one in result["objects"] if one["name"].endswith("/pods/bare"))
+    assert (entry["action"], entry["differs"]) == ("update", ['metadata.labels.app: "changed" -> "captured"'])
+    after = api.get("pod", "bare", "-n", namespace)
+    assert after["metadata"]["uid"] == live["metadata"]["uid"] and after["spec"] == live["spec"]
+    assert after["metadata"]["labels"] == {"app": "captured"}
+    assert after["metadata"]["annotations"] == live["metadata"]["annotations"]

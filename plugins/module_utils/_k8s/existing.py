@@ -15,6 +15,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     bubble,
     difference,
     kinds,
+    live_pod,
     objects,
     ownership,
     statuses,
@@ -342,6 +343,8 @@ def replacement(step: Step) -> JSON:
             body["spec"].setdefault(field, value)
     if step.key == kinds.PVS:
         volume_clashes.keep_binding(body, live)
+    if step.key == "pods":
+        live_pod.carry_over(body, live)
     if step.key == "serviceaccounts" and live.get("secrets"):
         body["secrets"] = strip.linked_secrets(body, live)
     if step.key == "secrets" and body.get("type") == "kubernetes.io/service-account-token":
@@ -358,7 +361,6 @@ def replacement(step: Step) -> JSON:
 _HELD_BY_SERVER = {
     "services": ("clusterIP", "clusterIPs", "healthCheckNodePort"),
     "jobs.batch": ("selector",),
-    "pods": ("nodeName", "priority", "preemptionPolicy", "serviceAccount"),
     kinds.PVCS: ("volumeName",),
 }
 

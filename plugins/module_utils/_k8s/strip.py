@@ -60,6 +60,7 @@ SERVER_ANNOTATIONS = (
     *_ANNOTATIONS,
     "batch.kubernetes.io/job-tracking",
     "batch.kubernetes.io/cronjob-scheduled-timestamp",
+    "kubernetes.io/limit-ranger",
     "kubernetes.io/service-account.uid",
     "openshift.io/sa.scc.mcs",
     "openshift.io/sa.scc.supplemental-groups",
@@ -282,13 +283,18 @@ def _pod(obj: JSON, notes: list[str]) -> None:
         notes.append(f"it waits for scheduling gate {gates}")
     for name in [name for name in objects.annotations_of(obj) if name.startswith(_POD_ANNOTATIONS)]:
         _drop(obj["metadata"], "annotations", name)
-    tokens = {volume["name"] for volume in spec.get("volumes") or [] if _TOKEN_VOLUME.match(volume["name"])}
+    tokens = {volume["name"] for volume in spec.get("volumes") or [] if is_token_volume(volume["name"])}
     if tokens:
         spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] not in tokens]
         for container in objects.containers(spec):
             container["volumeMounts"] = [
                 mount for mount in container.get("volumeMounts") or [] if mount["name"] not in tokens
             ]
+
+
+def is_token_volume(name: str) -> bool:
+    """Whether the server gave a volume of that name to a pod, for the token of its account."""
+    return bool(_TOKEN_VOLUME.match(name))
 
 
 def _definition(obj: JSON, _notes: list[str]) -> None:

@@ -332,6 +332,8 @@ class ApiServer:
                 return _status(409, "Conflict")
             if place[0] == "deployments.apps" and body["spec"].get("selector") != current["spec"].get("selector"):
                 return _status(422, "Invalid")
+            if place[0] == "pods" and _fixed(body["spec"]) != _fixed(current["spec"]):
+                return _status(422, "Invalid")
             return self._write("PUT", place, body, query, 200)
         return self._write("PATCH", place, _merged(current, body), query, 200)
 
@@ -422,6 +424,15 @@ def _plain(obj: JSON) -> JSON:
         if name not in ("uid", "resourceVersion", "creationTimestamp")
     }
     return {**obj, "metadata": metadata}
+
+
+def _fixed(spec: Any) -> Any:
+    """Of a pod's specification all that cannot be changed; what is empty is not there."""
+    if isinstance(spec, list):
+        return [_fixed(one) for one in spec]
+    if not isinstance(spec, dict):
+        return spec
+    return {name: _fixed(value) for name, value in spec.items() if name != "image" and value not in ([], {}, None)}
 
 
 def _leaves(value: Any, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

@@ -162,3 +162,57 @@ def test_fail_for_namespaces_stops_everything_where_one_differs(
     live = target.get("namespaces", "", "ledger")
     assert live is not None and live["metadata"]["labels"] == {"team": "pay", "level": "baseline", "site": "west"}
     assert not restore(**options)["changed"]
+
+
+# -- pods -------------------------------------------------------------------------------------------------------------
+
+
+def pod(token: str = "", **more: Any) -> dict[str, Any]:
+    """A bare pod, as a server has filled it in if it has a token."""
+    containers = [{"name": "api", "image": "api:1", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]
+    spec: dict[str, Any] = {"containers": containers, "volumes": [{"name": "data", "emptyDir": {}}]}
+    spec["initContainers"] = [{"name": "first", "image": "api:1"}]
+    obj = thing("Pod", "bare", metadata={"labels": {"app": "api"}}, spec=spec)
+    if token:
+        name = f"kube-api-access-{token}"
+        mount = {"name": name, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True}
+        spec["volumes"].append({"name": name, "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}})
+        for container in (*containers, *spec["initContainers"]):
+            container.setdefault("volumeMounts", []).append(mount)
+        spec |= {"nodeName": f"node-{token}", "priority": 0, "preemptionPolicy": "PreemptLowerPriority"}
+        spec |= {"serviceAccount": "default", "serviceAccountName": "default", "imagePullSecrets": [{"name": token}]}
+        spec |= {"tolerations": [{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}]}
+    spec |= more
+    return obj
+
+
+@pytest.mark.parametrize("existing", ["update", "recreate"])
+def test_a_label_of_a_bare_pod_is_updated_and_the_pod_stays(
+    restore: Restore, source: ApiServer, target: ApiServer, existing: str
+) -> None:
+    source.add(pod("aaaaa", runtimeClassName="kata", overhead={"podFixed": {"cpu": "1"}}, imagePullSecrets=[]))
+    debugger = {"ephemeralContainers": [{"name": "debug", "image": "tools:1", "targetContainerName": "api"}]}
+    live = pod("bbbbb", runtimeClassName="kata", overhead={"podFixed": {"cpu": "2"}}, **debugger)
+    live["metadata"] |= {"labels": {"app": "other"}, "annotations": {"kubernetes.io/limit-ranger": "set: cpu"}}
+    live["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "1"}, "requests": {"cpu": "1"}}
+    target.kinds.append(("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", False))
+    target.add(thing("RuntimeClass", "kata", "node.k8s.io/v1", ""), thing("Namespace", "ledger", namespace=""), live)
+    before = target.get("pods", "ledger", "bare")
+    assert before is not None
+    options = {"existing": existing, "allow_partial": True}
+    for check in (True, False):
+        found = entries(restore(check=check, **options))["pods/bare"]
+        assert (found["action"], found["differs"]) == ("update", ['metadata.labels.app: "other" -> "api"'])
+    after = target.get("pods", "ledger", "bare")
+    assert after is not None and after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["metadata"]["labels"] == {"app": "api"} and after["spec"] == before["spec"]
+    assert not restore(**options)["changed"]
+
+
+def test_a_bare_pod_that_is_another_one_is_still_refused(
+    restore: Restore, source: ApiServer, target: ApiServer
+) -> None:
+    source.add(pod("aaaaa"))
+    target.add(thing("Namespace", "ledger", namespace=""), pod("bbbbb", hostname="elsewhere"))
+    options = {"existing": "update", "allow_partial": True}
+    assert entries(restore(check=True, **options))["pods/bare"]["action"] == "blocked"

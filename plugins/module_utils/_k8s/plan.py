@@ -230,7 +230,7 @@ class _Planning:
 
     def _step(self, one: Captured) -> Step:
         key, wave = one.key, order.wave_of(one.key)
-        moved = one.identity
+        moved = captured = one.identity
         if moved.namespace:
             moved = objects.Identity(self.wishes.namespaces.target(moved.namespace), key, moved.name)
         reason = self.transformer.skip_reason(key, one.obj, self.uids)
@@ -262,6 +262,7 @@ class _Planning:
             text=objects.canonical(obj),
             resource=way.resource,
             awaits=way.awaits,
+            captured_in=(captured.namespace,),
             source_uid=source_uid,
             owners=owners,
             references=references.of(key, obj),
@@ -357,6 +358,8 @@ class _Planning:
             if twin is not None:
                 step.decide(Action.SKIP, twin, "seen")
                 step.text = None
+                if other is not None:
+                    other.captured_in += step.captured_in
                 if other is not None and step.source_uid and other.source_uid:
                     stand_ins[step.source_uid] = other.source_uid
                 continue

@@ -63,8 +63,8 @@ def restore(request: Request, missing_images: image_check.Missing) -> dict[str, 
         made = plan.make(cluster, point, wishes, workers=params["workers"])
     for text in [*made.warnings, *_check_images(params, made, missing_images)]:
         request.warn(text)
-    hooks = restore_hooks.tasks(wishes.rules.hooks, made.steps, wishes.namespaces)
-    for name in restore_hooks.unused(wishes.rules.hooks, made.steps, wishes.namespaces):
+    hooks = restore_hooks.tasks(wishes.rules.hooks, made.steps)
+    for name in restore_hooks.unused(wishes.rules.hooks, made.steps):
         request.warn(f"Restore hook {name} is for none of the objects.")
     if request.check_mode:
         dry_run.ask_about_creates(cluster, made, workers=params["workers"])

@@ -50,7 +50,8 @@ class Step:
     to be given back, ``only_links`` those that link to owners, ``only_status`` those of objects that are equal but for
     a status that is ``status_due``. When a step that ``orphans`` is recreated, what
     belongs to it stays, because it is in the plan, too. One that ``has_status`` gets it back by a request of its own.
-    One that ``awaits`` an APIService of that name is of an API which answers only once that is there.
+    One that ``awaits`` an APIService of that name is of an API which answers only once that is there. ``captured_in``
+    are the captured namespaces that the object is from: several, where it stands for equal ones too.
     """
 
     identity: objects.Identity
@@ -76,6 +77,7 @@ class Step:
     orphans: bool = False
     has_status: bool = False
     awaits: str = ""
+    captured_in: tuple[str, ...] = ()
     status_due: bool = False
     only_status: bool = False
     sure: str = "assumed"

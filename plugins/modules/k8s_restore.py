@@ -207,7 +207,9 @@ options:
     default: false
   fail_fast:
     description:
-      - Stop at the first object that fails, after those under way, instead of going on with the others.
+      - Stop at the first object that fails or that the server refuses, after those under way, instead of going on with
+        the others. No hook runs then, and objects that were not reached are blocked and say so. What the plan itself
+        holds back does not stop the others.
     type: bool
     default: false
   restore_hooks:

@@ -40,7 +40,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.lock import Lock, LockLost
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.order import Wave
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.plan import Plan
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import WRITES, Action, Step
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import NOT_REACHED, WRITES, Action, Step
 
 _ESTABLISHED_WITHIN = 60.0
 _GONE_WITHIN = 120.0
@@ -70,15 +70,19 @@ class _Execution:
         self.apis: dict[str, str] = {}
         # Those of them that anything belongs to.
         self.owners = frozenset(str(owner.get("uid")) for step in plan.steps for owner in step.owners)
+        self.reached: set[objects.Identity] = set()
 
-    def run(self) -> None:
+    def run(self) -> bool:
+        """Whether all was tried; with ``fail_fast`` the first failure ends it."""
         for step in self.plan.steps:
             if step.live is not None and step.action is not Action.RECREATE:
                 self._born(step, step.live)
         for wave, members in groupby(self.plan.steps, key=lambda step: step.wave):
             steps = [step for step in members if step.action in WRITES]
             if steps and not self._wave(wave, steps):
-                return
+                self._leave_rest()
+                return False
+        return True
 
     def _wave(self, wave: Wave, steps: list[Step]) -> bool:
         # A namespace that is made by this restore can hold the lock only after its wave.
@@ -86,24 +90,37 @@ class _Execution:
         total, done = len(steps), 0
         self.progress.update("wave", wave.title, "running", done=0, total=total, unit="objects")
         for _depth, members in groupby(steps, key=lambda step: step.depth):
-            batch = self._reachable(list(members))
-            for outcome in pool.each(batch, self._write, workers=self.workers, fail_fast=self.fail_fast):
+            for outcome in pool.each(
+                self._reachable(list(members)), self._write, workers=self.workers, fail_fast=self.fail_fast
+            ):
+                if outcome.started:
+                    self.reached.add(outcome.item.identity)
+                    done += 1
                 if outcome.error is not None:
                     self._failed(outcome.item, outcome.error)
-            done += len(batch)
             self.progress.update("wave", wave.title, "running", done=done, total=total, unit="objects")
-        if wave is Wave.DEFINITIONS:
+            if self._stopped(steps):
+                break
+        if wave is Wave.DEFINITIONS and not self._stopped(steps):
             made = [step for step in steps if step.action in WRITES and not step.failed]
             for outcome in pool.each(made, self._served, workers=self.workers):
                 if outcome.error is not None:
                     self._failed(outcome.item, outcome.error)
-        failed = sum(step.failed or step.action is Action.BLOCKED for step in steps)
-        if failed and wave in (Wave.DEFINITIONS, Wave.NAMESPACES):
+        lost = {step.identity for step in steps if step.failed or step.action is Action.BLOCKED}
+        if lost and wave in (Wave.DEFINITIONS, Wave.NAMESPACES):
             foresight.consequences(self.plan.steps)
-        self.progress.update(
-            "wave", wave.title, "failed" if failed else "done", done=total - failed, total=total, unit="objects"
-        )
-        return not (failed and self.fail_fast)
+        done = len((self.reached & {step.identity for step in steps}) - lost)
+        self.progress.update("wave", wave.title, "failed" if lost else "done", done=done, total=total, unit="objects")
+        return not self._stopped(steps)
+
+    def _stopped(self, steps: list[Step]) -> bool:
+        """Whether one of the steps, all of which were to be written, ends the restore."""
+        return self.fail_fast and any(step.failed or step.action is Action.BLOCKED for step in steps)
+
+    def _leave_rest(self) -> None:
+        for step in self.plan.steps:
+            if step.action in WRITES and step.identity not in self.reached:
+                step.decide(Action.BLOCKED, NOT_REACHED)
 
     def _reachable(self, batch: list[Step]) -> list[Step]:
         """Wait for the APIs that the steps need; without them they are blocked, and the others go on."""
@@ -437,13 +454,16 @@ def execute(
     fail_fast: bool,
     progress: Progress,
     warn: Callable[[str], None],
-) -> None:
+) -> bool:
     """Do what the plan says; every step knows afterwards what became of it.
+
+    Returns whether all was tried. With ``fail_fast`` no object is begun any more once one has failed or was refused.
 
     Raises :class:`Refused` where another restore into the same namespaces is going on, and :class:`Unavailable` when
     the API server goes away; what was done until then stays and is recognised by the next run of the same point.
     """
     place = min(plan.namespaces.values(), default="")
     with Lock(cluster, place, warn=warn) as held:
-        _Execution(cluster, plan, held, workers, fail_fast, progress).run()
+        ended = _Execution(cluster, plan, held, workers, fail_fast, progress).run()
         aftermath.note_vanished(cluster, plan.steps, workers=workers)
+    return ended

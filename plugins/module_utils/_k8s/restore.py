@@ -75,7 +75,7 @@ def restore(request: Request, missing_images: image_check.Missing) -> dict[str, 
     records: list[JSON] = []
     failures: list[str] = []
     try:
-        execute.execute(
+        ended = execute.execute(
             cluster,
             made,
             workers=params["workers"],
@@ -83,9 +83,11 @@ def restore(request: Request, missing_images: image_check.Missing) -> dict[str, 
             progress=request.progress,
             warn=request.warn,
         )
-        if not (params["fail_fast"] and any(one.failed for one in made.steps)):
+        if ended and not (params["fail_fast"] and any(one.failed for one in made.steps)):
             secrets = hook_output.secrets_in(params)
             records, failures = restore_hooks.run(cluster, hooks, secrets=secrets, progress=request.progress)
+        else:
+            records = restore_hooks.left_out(hooks, "not run: the restore has ended at a failure (fail_fast)")
     except MusterError as error:
         error.result = {**_result(made, wishes, planned=False), "hooks": records, **shown, **error.result}
         raise
@@ -229,6 +231,8 @@ def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool) -> dict[str,
 
 def _incomplete(made: plan.Plan, wishes: plan.Wishes, result: dict[str, Any], failures: list[str]) -> Incomplete:
     bad = [one for one in made.steps if one.failed or one.action is step.Action.BLOCKED]
+    # What went wrong is said first.
+    bad.sort(key=lambda one: one.reason == step.NOT_REACHED)
     reasons, hint = [], ""
     if bad:
         shown = "; ".join(f"{one.identity}: {one.msg or one.reason}" for one in bad[:_SHOWN])

@@ -218,7 +218,7 @@ def run(
 
     All wait from the same moment on. After a failure that matters no further command runs.
     """
-    due = [task for task in wanted if task.step.changed and not task.step.failed]
+    due = _due(wanted)
     records: list[JSON] = []
     failures: list[str] = []
     began = time.monotonic()
@@ -234,6 +234,15 @@ def run(
     if due:
         progress.update("wave", "hooks", "failed" if failures else "done", done=len(due), total=len(due))
     return records, failures
+
+
+def left_out(wanted: Sequence[Task], why: str) -> list[JSON]:
+    """The records of commands that would have run; a later restore does not, as it finds their workloads written."""
+    return [task.ended(why, None) for task in _due(wanted)]
+
+
+def _due(wanted: Sequence[Task]) -> list[Task]:
+    return [task for task in wanted if task.step.changed and not task.step.failed]
 
 
 def _run(cluster: Cluster, task: Task, began: float, secrets: Collection[str]) -> Iterator[JSON]:

@@ -32,6 +32,8 @@ class Action(str, Enum):
 
 
 WRITES = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE})
+# Why an object is held back after another one failed.
+NOT_REACHED = "not reached: fail_fast"
 
 
 @dataclass

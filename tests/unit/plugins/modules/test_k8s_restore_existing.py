@@ -216,3 +216,69 @@ def test_a_bare_pod_that_is_another_one_is_still_refused(
     target.add(thing("Namespace", "ledger", namespace=""), pod("bbbbb", hostname="elsewhere"))
     options = {"existing": "update", "allow_partial": True}
     assert entries(restore(check=True, **options))["pods/bare"]["action"] == "blocked"
+
+
+# -- after a failure --------------------------------------------------------------------------------------------------
+
+CRD: dict[str, Any] = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "currencies.ledger.example.com"},
+    "spec": {
+        "group": "ledger.example.com",
+        "scope": "Namespaced",
+        "names": {"plural": "currencies", "kind": "Currency"},
+        "versions": [{"name": "v1", "served": True, "storage": True}],
+    },
+}
+NOT_REACHED = "not reached: fail_fast"
+
+
+def test_fail_fast_stops_within_a_wave_and_says_what_was_not_reached(
+    restore: Restore, source: ApiServer, target: ApiServer
+) -> None:
+    owner = thing("ConfigMap", "a", metadata={"uid": "a"})
+    # It belongs to another one, so it comes later in the same wave.
+    source.add(owner, owned(thing("ConfigMap", "child"), owner))
+    source.add(*(thing("ConfigMap", name) for name in "bcd"), thing("Service", "late", spec={"ports": []}))
+    target.refused.add("ledger/configmaps/b")
+    options = {"fail_fast": True, "workers": 1}
+    result = restore(**options)
+    assert result["failed"] and "ledger/configmaps/b: " in result["msg"].partition("held back or failed: ")[2][:25]
+    found = entries(result)
+    assert found["configmaps/a"]["changed"] and found["configmaps/b"]["action"] == "blocked"
+    left = {name for name, one in found.items() if one["reason"] == NOT_REACHED}
+    assert left == {"configmaps/c", "configmaps/d", "configmaps/child", "services/late"}
+    assert all(found[name]["action"] == "blocked" and found[name]["msg"] == NOT_REACHED for name in left)
+    assert result["counts"]["create"] == 2 and result["counts"]["blocked"] == 5
+    assert target.names("ledger") == ["configmaps/a", "serviceaccounts/default"]
+    target.refused.clear()
+    assert restore(**options)["counts"]["create"] == 5
+    assert not restore(**options)["changed"]
+
+
+def test_fail_fast_runs_no_hooks_after_a_refusal(restore: Restore, source: ApiServer, target: ApiServer) -> None:
+    labels = {"app": "api"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "api", "image": "api:1"}]}}
+    workload = thing("Deployment", "api", "apps/v1", spec={"selector": {"matchLabels": labels}, "template": template})
+    source.add(workload, CRD, thing("Currency", "eur", "ledger.example.com/v1", spec={"name": "Euro"}))
+    target.refused.add("ledger/currencies.ledger.example.com/eur")
+    hook = {"name": "fill", "selector": "app=api", "command": ["fill"], "wait_timeout": "1s"}
+    result = restore(fail_fast=True, allow_partial=True, restore_hooks=[hook])
+    assert result["status"] == "partial" and entries(result)["deployments.apps/api"]["changed"]
+    assert [(one["name"], one["ok"], one["msg"]) for one in result["hooks"]] == [
+        ("fill", None, "not run: the restore has ended at a failure (fail_fast)")
+    ]
+    assert "Restore hook fill for ledger/deployments.apps/api: not run" in json.dumps(result["warnings"])
+
+
+def test_fail_fast_does_not_wait_for_what_it_did_not_make(
+    restore: Restore, source: ApiServer, target: ApiServer
+) -> None:
+    source.add(CRD, thing("Currency", "eur", "ledger.example.com/v1"), thing("Secret", "s"))
+    target.refused.add("customresourcedefinitions.apiextensions.k8s.io/currencies.ledger.example.com")
+    result = restore(fail_fast=True, allow_partial=True)
+    found = entries(result)
+    assert "is not there and could not be made" in found["currencies.ledger.example.com/eur"]["reason"]
+    assert found["secrets/s"]["reason"] == found["namespaces/ledger"]["reason"] == NOT_REACHED
+    assert not result["changed"] and not target.writes

@@ -265,3 +265,32 @@ def test_a_label_of_a_bare_pod_is_updated_and_the_pod_stays(
     assert after["metadata"]["uid"] == live["metadata"]["uid"] and after["spec"] == live["spec"]
     assert after["metadata"]["labels"] == {"app": "captured"}
     assert after["metadata"]["annotations"] == live["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("policy", ["update", "merge", "recreate"])
+def test_what_is_there_is_linked_to_a_new_owner_in_the_same_run(
+    run: Any, api: Any, namespace: str, policy: str
+) -> None:
+    api.apply(thing("ConfigMap", "owner", namespace))
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner"}
+    owner["uid"] = api.get("configmap", "owner", "-n", namespace)["metadata"]["uid"]
+    above = {"ownerReferences": [owner]}
+    deployment = thing("Deployment", "d", namespace, "apps/v1", spec=pods("one"), metadata=above)
+    deployment["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "1"}}
+    api.apply(deployment)
+    for name in ("equal", "differs"):
+        api.apply(thing("ConfigMap", name, namespace, data={"a": "1"}, metadata=above))
+    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    api("delete", "configmap", "owner", "-n", namespace, "--cascade=orphan")
+    api("patch", "cm", "differs", "-n", namespace, "--type=merge", "-p", '{"data":{"a":"2","own":"1"}}')
+    # Another word for the same: equal for the server, and only for it.
+    words = [{"op": "replace", "path": "/spec/template/spec/containers/0/resources/limits/cpu", "value": "1000m"}]
+    transforms = [{"name": "words", "when": {"kinds": ["deployments.apps"]}, "json_patch": words}]
+    both(run, snapshot=taken["snapshot"]["tree"], point="p", existing=policy, transforms=transforms)
+    uid = api.get("configmap", "owner", "-n", namespace)["metadata"]["uid"]
+    assert uid != owner["uid"]
+    for kind, name in (("configmap", "equal"), ("configmap", "differs"), ("deployment", "d")):
+        live = api.get(kind, name, "-n", namespace)
+        assert [link["uid"] for link in live["metadata"]["ownerReferences"]] == [uid]
+        assert "muster.container_dr" not in {entry["manager"] for entry in live["metadata"]["managedFields"]}
+    assert api.get("configmap", "differs", "-n", namespace)["data"]["a"] == "1"

@@ -169,11 +169,11 @@ class _Execution:
     def _once(self, step: Step) -> None:
         if step.key.endswith(_NEED_BACKENDS):
             self._answered(step)
-        if step.only_owners:
+        if step.only_links:
+            self._relink(step)
+        elif step.only_owners:
             self._give_back(step, self.cluster.get(step.path))
             step.changed, step.msg = True, "fields given back to their owners"
-        elif step.only_links:
-            self._relink(step)
         elif step.only_status:
             self._status(step, self.cluster.get(step.path))
             step.msg = "status given back" if step.changed else "nothing to change"
@@ -221,7 +221,7 @@ class _Execution:
         if not existing.same_content(step.key, step.body, answer, keep_node_ports=True):
             # Something had no owner and is no default: write it as well, under our name, and give all back.
             step.live = answer
-            existing.write_current(self.cluster, step, body={**existing.replacement(step)})
+            existing.write_current(self.cluster, step)
             answer = self.cluster.get(step.path)
         self._give_back(step, answer)
         return answer
@@ -253,12 +253,10 @@ class _Execution:
         if step.key == kinds.NAMESPACES:
             answer = self.cluster.patch(step.path, {"metadata": existing.namespace_patch(step, self.plan.wishes)})
         else:
-            body = existing.update_body(step)
-            links = self._links(step)
-            if links and not step.merges:
-                body["metadata"]["ownerReferences"] = links
-            existing.write_current(self.cluster, step, body=body)
+            existing.write_current(self.cluster, step, links=self._links(step))
             answer = self.cluster.get(step.path)
+            if step.merges:
+                answer = self._linked_to(step, answer)
         answer = self._with_status(step, answer)
         step.changed = answer["metadata"].get("resourceVersion") != before
         step.msg = "updated" if step.changed else "nothing to change"
@@ -300,23 +298,37 @@ class _Execution:
 
     def _relink(self, step: Step) -> None:
         live = self.cluster.get(step.path)
-        links = self._links(step)
-        known = {link["uid"] for link in links}
-        names = {(link.get("kind"), link.get("name")) for link in links}
-        # Links of the same name to an older uid point to nothing any more.
-        others = [
-            link
-            for link in objects.owners(live)
-            if link["uid"] not in known and (link.get("kind"), link.get("name")) not in names
-        ]
-        metadata = {"ownerReferences": [*others, *links], "resourceVersion": live["metadata"]["resourceVersion"]}
-        answer = self.cluster.patch(step.path, {"metadata": metadata})
-        step.changed, step.msg = True, "linked to its owner"
+        answer = self._linked_to(step, live)
+        linked = answer["metadata"].get("resourceVersion") != live["metadata"].get("resourceVersion")
+        step.changed = linked or step.only_owners
+        step.msg = "linked to its owner" if linked else "there is no owner to link it to"
         if step.only_status:
             self._status(step, answer)
             return
         self._born(step, answer)
         self._give_back(step, answer)
+
+    def _linked_to(self, step: Step, live: JSON) -> JSON:
+        """Link an object that is there to its owners, as far as they are, and return how it is then."""
+        links = self._links(step)
+        known = {link["uid"] for link in links}
+        names = {(link.get("kind"), link.get("name")) for link in links}
+        for attempt in range(_ATTEMPTS):
+            held = objects.owners(live)
+            if known <= {link["uid"] for link in held}:
+                return live
+            # Links of the same name to an older uid point to nothing any more.
+            others = [
+                link for link in held if link["uid"] not in known and (link.get("kind"), link.get("name")) not in names
+            ]
+            metadata = {"ownerReferences": [*others, *links], "resourceVersion": live["metadata"]["resourceVersion"]}
+            try:
+                return self.cluster.patch(step.path, {"metadata": metadata})
+            except ApiError as error:
+                if error.status != 409 or attempt + 1 == _ATTEMPTS:
+                    raise
+                live = self.cluster.get(step.path)
+        return live
 
     def _give_back(self, step: Step, live: JSON) -> None:
         """Let the fields be owned by those who owned them when the object was captured."""

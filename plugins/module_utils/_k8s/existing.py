@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
@@ -115,7 +115,7 @@ def refuse_differing(steps: Iterable[Step], wishes: Wishes) -> None:
         for step in steps
         if step.live is not None
         and step.differs
-        and not step.only_status
+        and not (step.only_status or step.only_links)
         and wishes.bubble is None
         and wishes.existing.named(step.key) is Existing.FAIL
     ]
@@ -377,21 +377,26 @@ def write(cluster: Cluster, step: Step, body: JSON, *, dry_run: bool = False) ->
     return cluster.replace(step.path, body, dry_run=dry_run, manager=author.manager)
 
 
-def update_body(step: Step) -> JSON:
-    """What :func:`write` sends for the step."""
-    return step.body if step.merges else replacement(step)
+def update_body(step: Step, links: Sequence[JSON] = ()) -> JSON:
+    """What :func:`write` sends for the step; ``links`` are its owners, of which a merge says nothing."""
+    if step.merges:
+        return step.body
+    body = replacement(step)
+    if links:
+        body["metadata"]["ownerReferences"] = list(links)
+    return body
 
 
-def write_current(cluster: Cluster, step: Step, *, dry_run: bool = False, body: JSON | None = None) -> JSON | None:
+def write_current(cluster: Cluster, step: Step, *, dry_run: bool = False, links: Sequence[JSON] = ()) -> JSON | None:
     """:func:`write`, again with a fresh look where a controller changed the object meanwhile; ``None``: no change."""
     for attempt in range(_ATTEMPTS):
         try:
-            answer = write(cluster, step, body or update_body(step), dry_run=dry_run)
+            answer = write(cluster, step, update_body(step, links), dry_run=dry_run)
             break
         except ApiError as error:
             if error.status != 409 or attempt + 1 == _ATTEMPTS:
                 raise
-            step.live, body = cluster.get(step.path), None
+            step.live = cluster.get(step.path)
     same = objects.essence(answer) == objects.essence(step.live or {})
     return None if same else answer
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -299,6 +299,7 @@ def consequences(steps: Iterable[Step]) -> None:
     """Block what cannot be because its namespace, definition or API is held back or failed and is not there."""
     lacking: dict[str, str] = {}
     chosen = list(steps)
+    _leave_unlinked(chosen)
     for step in chosen:
         held = step.failed or step.action is Action.BLOCKED
         if held and step.key in (kinds.NAMESPACES, kinds.CRDS, kinds.API_SERVICES) and step.live is None:
@@ -314,6 +315,19 @@ def consequences(steps: Iterable[Step]) -> None:
         missing = next((lacking[place] for place in places if place in lacking), None)
         if missing is not None and step.action in WRITES:
             step.decide(Action.BLOCKED, unmade(missing))
+
+
+def _leave_unlinked(steps: Sequence[Step]) -> None:
+    """What was only to be linked to owners none of which will be there stays as it is."""
+    by_uid = {step.source_uid: step for step in steps if step.source_uid}
+    for step in steps:
+        if not step.only_links or step.action not in WRITES:
+            continue
+        above = [by_uid[uid] for owner in step.owners if (uid := str(owner.get("uid"))) in by_uid]
+        if not any(one.live is not None or (one.action in WRITES and not one.failed) for one in above):
+            step.only_links = False
+            more = step.only_status or step.only_owners
+            step.decide(Action.UPDATE if more else Action.KEEP, "it is there; its owner could not be made")
 
 
 def foresee(target: Target, steps: list[Step], *, workers: int) -> None:

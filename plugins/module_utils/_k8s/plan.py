@@ -158,8 +158,9 @@ class _Planning:
         existing.refuse_strangers(self.target, self.wishes)
         writable = [step for step in steps if step.text is not None]
         self._compare(writable)
-        self._links(writable)
         existing.ask_about_updates(self.cluster, writable, self.target, self.workers)
+        # Only now it is known which objects are equal for the server.
+        self._links(writable)
         existing.refuse_differing(writable, self.wishes)
         self._relink_after_recreation(writable)
         self._lacking(writable)
@@ -193,21 +194,33 @@ class _Planning:
         """An equal object that has lost the link to its owner differs; owners that are not there are named."""
         by_uid = {step.source_uid: step for step in steps if step.source_uid}
         for step in steps:
+            stays = step.live is not None and (step.action is Action.KEEP or step.only_status or step.only_owners)
+            equal = not step.differs or step.only_status
             for owner in step.owners:
                 above = by_uid.get(str(owner.get("uid")))
                 if above is None:
                     step.transforms.append(f"owner {owner.get('kind')} {owner.get('name')} is not restored: unlinked")
                     continue
-                equal = step.action is Action.KEEP or step.only_status
-                if step.live is None or above.live is None or not equal:
-                    continue
-                uid = above.live["metadata"]["uid"]
-                if uid in {link.get("uid") for link in objects.owners(step.live)}:
+                if not stays or not _lacks(step, above):
                     continue
                 step.differs.append(f"metadata.ownerReferences: {owner.get('kind')} {owner.get('name')} is missing")
-                if step.policy in (Existing.UPDATE, Existing.MERGE, Existing.RECREATE) and step.key != kinds.PVCS:
-                    step.decide(Action.UPDATE, "it is there without the link to its owner")
+                if equal and self._may_link(step, above):
+                    created = above.live is None
+                    words = "its owner is created; it is linked to it"
+                    step.decide(Action.UPDATE, words if created else "it is there without the link to its owner")
                     step.only_links = True
+
+    def _may_link(self, step: Step, above: Step) -> bool:
+        """Whether an equal object that is there may get a link to its owner."""
+        namespace = step.identity.namespace
+        if step.key == kinds.PVCS or (self.wishes.bubble is not None and not namespace):
+            return False
+        if step.policy in (Existing.UPDATE, Existing.MERGE, Existing.RECREATE):
+            return True
+        # An earlier run that could not make the owner has left the object without a link. Where objects of others may
+        # be kept and the owner is there, that cannot be told from what is theirs.
+        alone = self.wishes.existing.default is Existing.FAIL and self.wishes.existing.named(step.key) is None
+        return (alone or above.live is None) and self.target.restored_before(namespace, self.wishes.point)
 
     def _relink_after_recreation(self, steps: list[Step]) -> None:
         """A recreated owner has a new uid; what belongs to it would be collected as garbage."""
@@ -220,7 +233,7 @@ class _Planning:
             with_others |= mine
             if not mine:
                 continue
-            if (step.action is Action.KEEP or step.only_status) and step.live is not None:
+            if (step.action is Action.KEEP or step.only_status or step.only_owners) and step.live is not None:
                 step.decide(Action.UPDATE, "its owner is recreated; it is linked to the new one")
                 step.only_links = True
         for step in steps:
@@ -382,7 +395,7 @@ class _Planning:
         for step in steps:
             if step.action not in WRITES or (step.action is Action.UPDATE and not step.differs):
                 continue
-            if step.only_status:
+            if step.only_part:
                 continue
             # A volume, and a claim that stays bound to one, need no class, only the name of one.
             bound = step.key == kinds.PVS or any(one.key == kinds.PVS for one in step.references)
@@ -419,6 +432,13 @@ def _bare_default(account: JSON) -> bool:
     metadata = account["metadata"]
     bare = account.keys() <= {"apiVersion", "kind", "metadata"} and metadata.keys() <= {"name", "namespace"}
     return bare and metadata["name"] == "default"
+
+
+def _lacks(step: Step, above: Step) -> bool:
+    """Whether an object that is there has no link to its owner, which is there or will be created."""
+    if above.live is None:
+        return above.action is Action.CREATE
+    return above.live["metadata"]["uid"] not in {link.get("uid") for link in objects.owners(step.live or {})}
 
 
 def _owners(key: str, obj: JSON) -> list[JSON]:

@@ -70,7 +70,8 @@ class ApiServer:
     """State of the fake. ``broken`` maps a path prefix to the status that it answers; ``writes`` records requests.
 
     ``reads`` records path and query of every GET. ``before_read`` is called with both and may change the state, or
-    answer instead with a status and a reason. ``unannounced`` are groups that are served and missing in ``/apis``.
+    answer instead with a status and a reason; ``before_write`` may change the state before a method is done to a path.
+    ``unannounced`` are groups that are served and missing in ``/apis``.
     After ``die_after`` writes it takes no more; of every ``lose_every`` writes it loses the answer to one that it did.
     ``aggregated`` has kinds by the APIService that serves them; any other APIService is not available.
     Writing an object of ``refused`` (``ledger/configmaps/a``) is forbidden, as by an admission webhook.
@@ -88,6 +89,7 @@ class ApiServer:
     managers: dict[str, str] = field(default_factory=dict)
     reads: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     before_read: Callable[[str, dict[str, str]], tuple[int, str] | None] = lambda _path, _query: None
+    before_write: Callable[[str, str], None] = lambda _method, _path: None
     unannounced: set[str] = field(default_factory=set)
     aggregated: dict[str, tuple[str, str, str, str, bool]] = field(default_factory=dict)
     die_after: int | None = None
@@ -200,6 +202,8 @@ class ApiServer:
                 answer = self.before_read(path, query)
                 if answer is not None:
                     return _status(*answer)
+            elif not query.get("dryRun"):
+                self.before_write(method, path)
             for prefix, status in self.broken.items():
                 if path.startswith(prefix):
                     return _status(status, "Forbidden" if status == 403 else "InternalError")

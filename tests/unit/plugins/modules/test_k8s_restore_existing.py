@@ -282,3 +282,121 @@ def test_fail_fast_does_not_wait_for_what_it_did_not_make(
     assert "is not there and could not be made" in found["currencies.ledger.example.com/eur"]["reason"]
     assert found["secrets/s"]["reason"] == found["namespaces/ledger"]["reason"] == NOT_REACHED
     assert not result["changed"] and not target.writes
+
+
+# -- owners -----------------------------------------------------------------------------------------------------------
+
+OWNER = "currencies.ledger.example.com"
+
+
+def family(source: ApiServer) -> None:
+    """A custom resource, and a Secret that belongs to it."""
+    euro = thing("Currency", "eur", "ledger.example.com/v1", metadata={"uid": "eur"}, spec={"name": "Euro"})
+    source.add(CRD, euro, owned(thing("Secret", "key", data={"key": "eA=="}), euro))
+
+
+def linked(target: ApiServer, name: str = "key") -> bool:
+    """Whether the Secret belongs to the custom resource that is at the target, and to nothing else."""
+    owner, child = target.get(OWNER, "ledger", "eur"), target.get("secrets", "ledger", name)
+    assert owner is not None and child is not None
+    links = child["metadata"].get("ownerReferences") or []
+    return [link["uid"] for link in links] == [owner["metadata"]["uid"]]
+
+
+@pytest.mark.parametrize("existing", ["update", "merge", "recreate"])
+def test_what_is_there_is_linked_to_an_owner_in_the_run_that_creates_it(
+    restore: Restore, source: ApiServer, target: ApiServer, existing: str
+) -> None:
+    family(source)
+    restore()
+    # Somebody deleted the owner and left what belongs to it.
+    target.remove(OWNER, "ledger", "eur")
+    live = target.get("secrets", "ledger", "key")
+    assert live is not None
+    del live["metadata"]["ownerReferences"]
+    plan = entries(restore(check=True, existing=existing))
+    assert plan["secrets/key"]["reason"] == "its owner is created; it is linked to it"
+    done = entries(restore(existing=existing))
+    assert linked(target) and done["secrets/key"]["msg"] == "linked to its owner"
+    assert (done["secrets/key"]["action"], done["secrets/key"]["changed"]) == ("update", True)
+    assert not restore(existing=existing)["changed"]
+
+
+@pytest.mark.parametrize("options", [{}, {"existing": "keep"}, {"existing_kinds": {"secrets": "fail"}}], ids=str)
+def test_what_an_earlier_run_made_without_its_owner_is_linked_once_that_is_there(
+    restore: Restore, source: ApiServer, target: ApiServer, options: dict[str, Any]
+) -> None:
+    family(source)
+    target.refused.add(f"ledger/{OWNER}/eur")
+    first = restore(allow_partial=True, **options)
+    assert actions(first)["secrets/key"] == "create" and actions(first)[f"{OWNER}/eur"] == "blocked"
+    # As long as the owner is refused there is nothing to link to.
+    plan = restore(check=True, allow_partial=True, **options)
+    assert actions(plan)["secrets/key"] == "keep" and not plan["changed"]
+    assert not restore(allow_partial=True, **options)["changed"]
+    target.refused.clear()
+    assert actions(restore(check=True, **options))["secrets/key"] == "update"
+    restore(**options)
+    assert linked(target) and not restore(**options)["changed"]
+
+
+def test_what_others_made_is_not_linked_where_it_is_kept(
+    restore: Restore, source: ApiServer, target: ApiServer
+) -> None:
+    family(source)
+    target.add(thing("Namespace", "ledger", namespace=""), thing("Secret", "key", data={"key": "eA=="}))
+    first = restore(existing="keep")
+    # The namespace has the point's mark since then.
+    again = restore(existing="keep")
+    for result in (first, again):
+        found = entries(result)["secrets/key"]
+        assert (found["action"], found["changed"]) == ("keep", False)
+        assert found["differs"] == ["metadata.ownerReferences: Currency eur is missing"]
+    assert first["changed"] and not again["changed"]
+
+
+def test_a_run_that_was_killed_before_it_linked_is_finished_by_the_next(
+    restore: Restore, source: ApiServer, target: ApiServer
+) -> None:
+    family(source)
+    restore()
+    live = target.get("secrets", "ledger", "key")
+    assert live is not None
+    del live["metadata"]["ownerReferences"]
+    assert entries(restore())["secrets/key"]["action"] == "update"
+    assert linked(target) and not restore()["changed"]
+
+
+def test_a_link_is_written_although_a_controller_changes_the_object_meanwhile(
+    restore: Restore, source: ApiServer, target: ApiServer
+) -> None:
+    family(source)
+    restore()
+    live = target.get("secrets", "ledger", "key")
+    assert live is not None
+    del live["metadata"]["ownerReferences"]
+    live["data"] = {"key": "changed"}
+    busy: list[str] = []
+
+    def meddle(method: str, path: str) -> None:
+        if method == "PUT" and path.endswith("/secrets/key") and not busy:
+            busy.append(path)
+            target.add({**live, "metadata": {**live["metadata"], "labels": {"seen": "1"}}})
+
+    target.before_write = meddle
+    assert entries(restore(existing="update"))["secrets/key"]["action"] == "update"
+    live = target.get("secrets", "ledger", "key")
+    assert busy and live is not None and live["data"] == {"key": "eA=="} and linked(target)
+
+
+def test_a_merge_links_in_the_same_run(restore: Restore, source: ApiServer, target: ApiServer) -> None:
+    family(source)
+    restore()
+    live = target.get("secrets", "ledger", "key")
+    assert live is not None
+    del live["metadata"]["ownerReferences"]
+    live["data"] = {"key": "changed", "own": "eA=="}
+    assert entries(restore(existing="merge"))["secrets/key"]["action"] == "update"
+    live = target.get("secrets", "ledger", "key")
+    assert live is not None and live["data"] == {"key": "eA==", "own": "eA=="} and linked(target)
+    assert not restore(existing="merge")["changed"]

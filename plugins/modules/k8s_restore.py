@@ -129,7 +129,8 @@ options:
         example, with V(recreate) too; they go only where O(existing_kinds) gives C(namespaces) one of these policies.
       - V(merge) adds and overwrites what was captured and takes nothing away; lists are merged as the API's schema
         says.
-      - V(recreate) updates, too, and deletes and creates those that cannot be updated. Never recreated are claims,
+      - V(recreate) updates, too, and deletes and creates those that cannot be updated, once the server has tried
+        without storing them that it would take them again; else they are blocked and stay. Never recreated are claims,
         volumes, namespaces, definitions, and whatever claims would be deleted with; these are blocked.
       - Claims are always kept. For a drill bubble objects of the whole cluster are never changed.
     type: str

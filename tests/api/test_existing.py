@@ -294,3 +294,107 @@ def test_what_is_there_is_linked_to_a_new_owner_in_the_same_run(
         assert [link["uid"] for link in live["metadata"]["ownerReferences"]] == [uid]
         assert "muster.container_dr" not in {entry["manager"] for entry in live["metadata"]["managedFields"]}
     assert api.get("configmap", "differs", "-n", namespace)["data"]["a"] == "1"
+
+
+def test_validation_comes_before_the_question_whether_a_name_is_taken(api: Any, namespace: str) -> None:
+    """Else a dry run could not tell beforehand what a deletion would end in."""
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
+    binding = role_binding(namespace, "view")
+    job = {"containers": [{"name": "c", "image": "nginx"}], "restartPolicy": "Never"}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"things.{namespace}.example.com"},
+        "spec": {
+            "group": f"{namespace}.example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "things", "kind": "Thing"},
+            "versions": [{"name": "v1", "served": True, "storage": True}],
+        },
+    }
+    properties = {"spec": {"type": "object", "properties": {"number": {"type": "integer"}}}}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": properties}}
+    definition["spec"]["versions"][0]["schema"] = schema
+    api.apply(definition)
+    api("wait", "--for=condition=Established", "crd", definition["metadata"]["name"])
+    custom = thing("Thing", "t", namespace, f"{namespace}.example.com/v1")
+    wrong = {"matchLabels": {"app": "another"}}
+    try:
+        for right, invalid in (
+            (binding, {**binding, "roleRef": {**reference, "kind": "Nonsense"}}),
+            *(
+                (thing(kind, "x", namespace, version, spec=good), thing(kind, "x", namespace, version, spec=bad))
+                for kind, version, good, bad in (
+                    ("Deployment", "apps/v1", pods("one"), pods("one", selector=wrong)),
+                    (
+                        "Job",
+                        "batch/v1",
+                        {"template": {"spec": job}},
+                        {"template": {"spec": {**job, "restartPolicy": "A"}}},
+                    ),
+                    ("Service", "v1", {"ports": [{"port": 80}]}, {"ports": []}),
+                )
+            ),
+            ({**custom, "spec": {"number": 1}}, {**custom, "spec": {"number": "one"}}),
+        ):
+            api("create", "-f", "-", stdin=right)
+            dry = ("create", "-f", "-", "--dry-run=server", "--validate=false")
+            assert "already exists" in api(*dry, stdin=right, fails=True)
+            answer = api(*dry, stdin=invalid, fails=True)
+            assert "is invalid" in answer and "already exists" not in answer
+    finally:
+        api("delete", "crd", definition["metadata"]["name"], "--wait=false")
+
+
+@pytest.fixture
+def default_class(api: Any, namespace: str) -> Iterator[str]:
+    name = f"default-{namespace}"
+    group = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "globalDefault": True}
+    api("create", "-f", "-", stdin={**group, "metadata": {"name": name}, "value": 5})
+    yield name
+    api("delete", "priorityclass", name)
+
+
+def test_recreate_deletes_only_what_the_server_would_create_again(
+    run: Any, api: Any, namespace: str, default_class: str
+) -> None:
+    def service(address: str, **spec: Any) -> dict[str, Any]:
+        ports = [{"port": 80, "nodePort": 30861}]
+        return thing("Service", "s", namespace, spec={"type": "NodePort", "ports": ports, "clusterIP": address, **spec})
+
+    pod = thing("Pod", "p", namespace, spec={"containers": [{"name": "c", "image": "nginx"}]})
+    pod["spec"]["priorityClassName"] = default_class
+    for obj in (role_binding(namespace, "view"), service("10.0.0.201"), pod):
+        api("create", "-f", "-", stdin=obj)
+    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    for kind, name in (("rolebinding", "binding"), ("service", "s"), ("priorityclass", default_class)):
+        api("delete", kind, name, "-n", namespace)
+    group = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "globalDefault": True}
+    for obj in (
+        role_binding(namespace, "edit"),
+        service("10.0.0.202"),
+        {**group, "metadata": {"name": default_class}, "value": 6},
+    ):
+        api("create", "-f", "-", stdin=obj)
+    before = api.get("rolebinding", "binding", "-n", namespace)["metadata"]["uid"]
+    nonsense = [{"op": "replace", "path": "/roleRef/kind", "value": "Nonsense"}]
+    address = [{"op": "add", "path": "/spec/clusterIP", "value": "10.0.0.201"}]
+    transforms = [
+        {"name": "nonsense", "when": {"kinds": ["rolebindings.*"]}, "json_patch": nonsense},
+        {"name": "address", "when": {"kinds": ["services"]}, "json_patch": address},
+    ]
+    options = {"snapshot": taken["snapshot"]["tree"], "point": "p", "existing": "recreate", "allow_partial": True}
+    result = both(run, transforms=transforms, **options)
+    entries = {one["name"].rpartition("/")[2]: one for one in result["objects"]}
+    assert (entries["binding"]["action"], entries["binding"]["changed"]) == ("blocked", False)
+    assert "nor could it be created again: RoleBinding" in entries["binding"]["reason"]
+    assert api.get("rolebinding", "binding", "-n", namespace)["metadata"]["uid"] == before
+    # What only one may have, and the live one has, is no obstacle to its successor.
+    assert {entries[name]["msg"] for name in ("s", default_class)} == {"recreated"}
+    spec = api.get("service", "s", "-n", namespace)["spec"]
+    assert (spec["clusterIP"], spec["ports"][0]["nodePort"]) == ("10.0.0.201", 30861)
+    live = api.get("priorityclass", default_class)
+    assert (live["value"], live["globalDefault"]) == (5, True)
+    # Without the nonsense it is replaced.
+    entries = {one["name"].rpartition("/")[2]: one for one in both(run, **options)["objects"]}
+    assert entries["binding"]["msg"] == "recreated"

@@ -47,6 +47,8 @@ _GONE_WITHIN = 120.0
 _WEBHOOK_WITHIN = 90.0
 _API_WITHIN = 90.0
 _ATTEMPTS = 6
+# Pauses, in seconds, between attempts to create what has just been deleted.
+_AGAIN = (0.2, 1.0, 3.0)
 # The server will not have the object, now or later.
 _REFUSALS = frozenset({400, 403, 405, 413, 422})
 # As soon as they exist the server calls the service behind them.
@@ -71,6 +73,8 @@ class _Execution:
         # Those of them that anything belongs to.
         self.owners = frozenset(str(owner.get("uid")) for step in plan.steps for owner in step.owners)
         self.reached: set[objects.Identity] = set()
+        # What was to be recreated and is gone.
+        self.deleted: set[objects.Identity] = set()
 
     def run(self) -> bool:
         """Whether all was tried; with ``fail_fast`` the first failure ends it."""
@@ -162,7 +166,7 @@ class _Execution:
                 # client's patience, and every way of writing here recognises its own work.
                 self.cluster.version()
                 continue
-            if attempt and step.action is Action.CREATE and not step.changed:
+            if attempt and step.action is Action.CREATE:
                 step.changed, step.msg = True, "created"
             return
 
@@ -185,24 +189,34 @@ class _Execution:
             self._create(step)
 
     def _create(self, step: Step) -> None:
+        answer = self._made(step)
+        if answer is not None:
+            self._complete(step, answer)
+
+    def _made(self, step: Step) -> JSON | None:
+        """The new object as the server has it; ``None`` where nothing more is to be done."""
         author = step.author
         try:
             if author.applies:
-                answer = self._applied(step, self._linked(step))
-            elif author.whole and not (step.owners or step.has_status or step.source_uid in self.owners):
+                return self._applied(step, self._linked(step))
+            if author.whole and not (step.owners or step.has_status or step.source_uid in self.owners):
                 self._passed_on(step)
-                return
-            else:
-                answer = self.cluster.create(step.collection, self._linked(step), manager=author.manager)
+                return None
+            return self.cluster.create(step.collection, self._linked(step), manager=author.manager)
         except ApiError as error:
             if error.cause != "AlreadyExists":
                 raise
-            self._appeared(step)
-            return
+        self._appeared(step)
+        return None
+
+    def _complete(self, step: Step, answer: JSON) -> None:
+        """What comes after the creation."""
         step.changed, step.msg = True, "created"
         self._born(step, answer)
+        if step.author.applies:
+            answer = self._filled_in(step, answer)
         answer = self._with_status(step, answer)
-        if not author.whole and not step.ours:
+        if not step.author.whole and not step.ours:
             self._give_back(step, answer)
 
     def _passed_on(self, step: Step) -> None:
@@ -217,7 +231,10 @@ class _Execution:
         links = body["metadata"].get("ownerReferences")
         if links:
             mine["metadata"]["ownerReferences"] = links
-        answer = self.cluster.apply(step.path, mine, manager=step.author.manager)
+        return self.cluster.apply(step.path, mine, manager=step.author.manager)
+
+    def _filled_in(self, step: Step, answer: JSON) -> JSON:
+        """An applied object with what its owner had not applied."""
         if not existing.same_content(step.key, step.body, answer, keep_node_ports=True):
             # Something had no owner and is no default: write it as well, under our name, and give all back.
             step.live = answer
@@ -278,13 +295,15 @@ class _Execution:
             self._give_back(step, answer)
 
     def _recreate(self, step: Step) -> None:
-        if step.live is None:
-            # Deleted already, by an attempt whose answer was lost after that.
-            self._create(step)
-            step.msg = "recreated"
+        if step.identity in self.deleted:
+            # By an attempt whose answer was lost after that.
+            self._create_again(step)
             return
-        uid = str(step.live["metadata"]["uid"])
+        # Once more: the plan may be old, and what is deleted here is not there any more.
+        existing.ask_to_create(self.cluster, step, self._links(step))
+        uid = str((step.live or {})["metadata"]["uid"])
         self.cluster.delete(step.path, uid=uid, propagation="Orphan" if step.orphans else "Background")
+        step.changed, step.msg = True, "deleted"
         self._wait(
             step.path,
             lambda current: current is None or current["metadata"]["uid"] != uid,
@@ -292,8 +311,27 @@ class _Execution:
             what=f"the end of {step.identity}",
             interval=0.5,
         )
+        self.deleted.add(step.identity)
         step.live = None
-        self._create(step)
+        self._create_again(step)
+
+    def _create_again(self, step: Step) -> None:
+        """Create what was deleted for that; a quota or a port may take a moment to get free."""
+        for pause in (*_AGAIN, None):
+            try:
+                answer = self._made(step)
+                break
+            except ApiError as error:
+                if pause is None:
+                    raise Incomplete(
+                        "recreate",
+                        str(step.identity),
+                        f"deleted, and could not be created again: {error.reason}",
+                        "Mend that and run the same again, which creates it from the point.",
+                    ) from None
+                time.sleep(pause)
+        if answer is not None:
+            self._complete(step, answer)
         step.msg = "recreated"
 
     def _relink(self, step: Step) -> None:

@@ -401,6 +401,43 @@ def write_current(cluster: Cluster, step: Step, *, dry_run: bool = False, links:
     return None if same else answer
 
 
+def ask_to_create(cluster: Cluster, step: Step, links: Sequence[JSON] = ()) -> None:
+    """Let the server try to create anew, without storing it, what is there.
+
+    It judges the object before it sees that the name is taken. Raises :class:`ApiError` with its words where it would
+    refuse it.
+    """
+    body = _without_own_claims(step)
+    if links:
+        body["metadata"]["ownerReferences"] = list(links)
+    try:
+        cluster.create(step.collection, body, dry_run=True, manager=step.author.manager)
+    except ApiError as error:
+        if error.cause != "AlreadyExists":
+            raise
+
+
+def _without_own_claims(step: Step) -> JSON:
+    """The wanted object without what only one may have and the live one has, so that it gets free with it."""
+    body, live = step.body, step.live or {}
+    if step.key == "priorityclasses.scheduling.k8s.io" and live.get("globalDefault"):
+        body.pop("globalDefault", None)
+    spec, held = body.get("spec"), live.get("spec") or {}
+    if step.key != "services" or not isinstance(spec, dict):
+        return body
+    if spec.get("clusterIP") != "None" and spec.get("clusterIP") == held.get("clusterIP"):
+        spec.pop("clusterIP", None)
+        spec.pop("clusterIPs", None)
+    numbers = {port.get("nodePort") for port in held.get("ports") or []} | {held.get("healthCheckNodePort")}
+    if spec.get("healthCheckNodePort") in numbers:
+        spec.pop("healthCheckNodePort", None)
+    for port in spec.get("ports") or []:
+        # Of other types the number is a fault, which shall be found.
+        if spec.get("type") in ("NodePort", "LoadBalancer") and port.get("nodePort") in numbers:
+            port.pop("nodePort", None)
+    return body
+
+
 def ask_about_updates(cluster: Cluster, steps: list[Step], target: Target, workers: int) -> None:
     """Let the server try each change without storing it: some change nothing, some are not allowed."""
     questions = [
@@ -424,7 +461,7 @@ def ask_about_updates(cluster: Cluster, steps: list[Step], target: Target, worke
                 settle(step)
             else:
                 step.sure = "dry_run"
-                _refused(step, error, target)
+                _refused(cluster, step, error, target)
             return
         step.sure = "dry_run"
         if answer is None:
@@ -454,7 +491,7 @@ def _ask_about_status(cluster: Cluster, step: Step, target: Target) -> None:
     try:
         answer = statuses.write(cluster, step.path, step.body["status"], manager=step.author.manager, dry_run=True)
     except ApiError as error:
-        _refused(step, error, target)
+        _refused(cluster, step, error, target)
         return
     step.differs = difference.words(step.key, {"status": live.get("status")}, {"status": answer.get("status")})
     if not step.differs:
@@ -468,7 +505,7 @@ def _kept_though_different(step: Step) -> bool:
     return bool(step.action is Action.KEEP and step.differs and step.key not in (kinds.PVCS, kinds.NAMESPACES))
 
 
-def _refused(step: Step, error: ApiError, target: Target) -> None:
+def _refused(cluster: Cluster, step: Step, error: ApiError, target: Target) -> None:
     reason = f"it differs and cannot be updated: {error.reason}"
     if step.action is Action.RECREATE and error.status == 422:
         if step.key in _NEVER_RECREATED:
@@ -477,5 +514,15 @@ def _refused(step: Step, error: ApiError, target: Target) -> None:
             step.decide(Action.BLOCKED, f"{reason} (recreating it would delete volume claims that belong to it)")
         else:
             step.reason = reason
+            _ask_before_deleting(cluster, step)
         return
     step.decide(Action.BLOCKED, reason)
+
+
+def _ask_before_deleting(cluster: Cluster, step: Step) -> None:
+    """Not only a field that cannot be changed is refused: what is wrong anywhere must not be deleted for it."""
+    try:
+        ask_to_create(cluster, step)
+    except ApiError as error:
+        words = "" if error.reason in step.reason else f": {error.reason}"
+        step.decide(Action.BLOCKED, f"{step.reason} (nor could it be created again{words})")

@@ -74,7 +74,8 @@ class ApiServer:
     ``unannounced`` are groups that are served and missing in ``/apis``.
     After ``die_after`` writes it takes no more; of every ``lose_every`` writes it loses the answer to one that it did.
     ``aggregated`` has kinds by the APIService that serves them; any other APIService is not available.
-    Writing an object of ``refused`` (``ledger/configmaps/a``) is forbidden, as by an admission webhook.
+    Writing an object of ``refused`` (``ledger/configmaps/a``) is forbidden, as by an admission webhook; that of one of
+    ``invalid`` fails its validation. Both come before the question whether the name is taken.
     ``history`` feeds watches (version, kind, type of change, object); versions below ``oldest`` are forgotten. ``logs``
     are what containers wrote, by namespace, pod, container and whether it is the instance before.
     """
@@ -85,6 +86,7 @@ class ApiServer:
     down: set[str] = field(default_factory=set)
     broken: dict[str, int] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    invalid: set[str] = field(default_factory=set)
     writes: list[tuple[str, str]] = field(default_factory=list)
     managers: dict[str, str] = field(default_factory=dict)
     reads: list[tuple[str, dict[str, str]]] = field(default_factory=list)
@@ -301,6 +303,10 @@ class ApiServer:
         place = (_key(kind), namespace, body["metadata"]["name"])
         if namespace and ("namespaces", "", namespace) not in self.objects:
             return _status(404, "NotFound")
+        if _title(place) in self.refused:
+            return _status(403, "Forbidden")
+        if _title(place) in self.invalid:
+            return _status(422, "Invalid")
         if place in self.objects:
             return _status(409, "AlreadyExists")
         if body["metadata"].get("resourceVersion"):
@@ -335,6 +341,8 @@ class ApiServer:
             if given and given != current["metadata"]["resourceVersion"]:
                 return _status(409, "Conflict")
             if place[0] == "deployments.apps" and body["spec"].get("selector") != current["spec"].get("selector"):
+                return _status(422, "Invalid")
+            if _title(place) in self.invalid:
                 return _status(422, "Invalid")
             if place[0] == "pods" and _fixed(body["spec"]) != _fixed(current["spec"]):
                 return _status(422, "Invalid")
@@ -371,14 +379,14 @@ class ApiServer:
                 body["metadata"]["managedFields"] = entries
         if before is not None and _plain(before) == _plain(body):
             return 200, before
-        if "/".join(part for part in (place[1], place[0], place[2]) if part) in self.refused:
+        if _title(place) in self.refused:
             return _status(403, "Forbidden")
         if query.get("dryRun"):
             body["metadata"].setdefault("uid", "dry-run")
             return status, body
         if self.die_after is not None and len(self.writes) >= self.die_after:
             raise ConnectionAbortedError
-        self.writes.append((method, "/".join(part for part in (place[1], place[0], place[2]) if part)))
+        self.writes.append((method, _title(place)))
         self.managers[self.writes[-1][1]] = query.get("fieldManager", "")
         stored = self._store(place, body)
         if self.lose_every and len(self.writes) % self.lose_every == 0:
@@ -386,7 +394,7 @@ class ApiServer:
         return status, stored
 
     def _delete(self, place: tuple[str, str, str]) -> None:
-        self.writes.append(("DELETE", "/".join(part for part in (place[1], place[0], place[2]) if part)))
+        self.writes.append(("DELETE", _title(place)))
         gone = self.objects.pop(place)
         self.version += 1
         gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self.version)}}
@@ -394,6 +402,12 @@ class ApiServer:
         if place[0] == "namespaces":
             for other in [other for other in self.objects if other[1] == place[2]]:
                 del self.objects[other]
+
+
+def _title(place: tuple[str, str, str]) -> str:
+    """``ledger/configmaps/a`` of (kind, namespace, name)."""
+    key, namespace, name = place
+    return f"{namespace}/{key}/{name}" if namespace else f"{key}/{name}"
 
 
 def _key(kind: tuple[str, str, str, str, bool]) -> str:

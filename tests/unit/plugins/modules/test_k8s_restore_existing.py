@@ -400,3 +400,87 @@ def test_a_merge_links_in_the_same_run(restore: Restore, source: ApiServer, targ
     live = target.get("secrets", "ledger", "key")
     assert live is not None and live["data"] == {"key": "eA==", "own": "eA=="} and linked(target)
     assert not restore(existing="merge")["changed"]
+
+
+# -- recreated objects ------------------------------------------------------------------------------------------------
+
+API = "ledger/deployments.apps/api"
+
+
+@pytest.fixture
+def immutable(source: ApiServer, target: ApiServer) -> dict[str, Any]:
+    """A Deployment at the target that differs in a field which cannot be changed; its uid."""
+
+    def deployment(app: str) -> dict[str, Any]:
+        template = {"metadata": {"labels": {"app": app}}, "spec": {"containers": [{"name": "api", "image": "api:1"}]}}
+        return thing("Deployment", "api", "apps/v1", spec={"selector": {"matchLabels": {"app": app}}, **template})
+
+    source.add(deployment("captured"))
+    target.add(thing("Namespace", "ledger", namespace=""), deployment("other"))
+    target.writes.clear()
+    live = target.get("deployments.apps", "ledger", "api")
+    assert live is not None
+    return {"existing": "recreate", "allow_partial": True}
+
+
+def test_what_the_server_would_not_take_again_is_not_deleted(
+    restore: Restore, target: ApiServer, immutable: dict[str, Any]
+) -> None:
+    for refusals, words in ((target.invalid, ""), (target.refused, ": Forbidden by the fake")):
+        refusals.add(API)
+        for check in (True, False):
+            found = entries(restore(check=check, **immutable))["deployments.apps/api"]
+            said = f"it differs and cannot be updated: Invalid by the fake (nor could it be created again{words})"
+            assert (found["action"], found["changed"], found["failed"]) == ("blocked", False, False)
+            assert found["reason"] == said
+        refusals.clear()
+    assert ("DELETE", API) not in target.writes
+    assert entries(restore(**immutable))["deployments.apps/api"]["msg"] == "recreated"
+    assert not restore(**immutable)["changed"]
+
+
+def test_the_server_is_asked_again_just_before_an_object_is_deleted(
+    restore: Restore, target: ApiServer, immutable: dict[str, Any]
+) -> None:
+    # The lock is what a run writes first.
+    target.before_write = lambda _method, path: target.invalid.add(API) if "/leases" in path else None
+    found = entries(restore(**immutable))["deployments.apps/api"]
+    assert (found["action"], found["changed"], found["reason"]) == ("blocked", False, "Invalid by the fake")
+    assert ("DELETE", API) not in target.writes
+
+
+def test_an_object_that_is_deleted_and_then_refused_has_failed_and_comes_back_later(
+    restore: Restore, target: ApiServer, immutable: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    target.before_write = lambda method, _path: target.refused.add(API) if method == "DELETE" else None
+    result = restore(**immutable)
+    found = entries(result)["deployments.apps/api"]
+    assert (found["action"], found["changed"], found["failed"]) == ("recreate", True, True)
+    assert "deleted, and could not be created again: Forbidden by the fake" in found["msg"]
+    assert "run the same again" in found["msg"] and result["changed"] and result["status"] == "partial"
+    target.refused.clear()
+    assert entries(restore(**immutable))["deployments.apps/api"]["action"] == "create"
+    assert not restore(**immutable)["changed"]
+
+
+def test_what_is_refused_for_a_moment_after_it_was_deleted_is_tried_again(
+    restore: Restore, target: ApiServer, immutable: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: target.refused.clear())
+    target.before_write = lambda method, _path: target.refused.add(API) if method == "DELETE" else None
+    found = entries(restore(**immutable))["deployments.apps/api"]
+    assert (found["changed"], found["failed"], found["msg"]) == (True, False, "recreated")
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_recreation_goes_on_after_answers_that_were_lost(
+    restore: Restore, target: ApiServer, immutable: dict[str, Any], monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    target.lose_every = every
+    found = entries(restore(**immutable))["deployments.apps/api"]
+    assert (found["changed"], found["failed"], found["msg"]) == (True, False, "recreated")
+    assert target.writes.count(("DELETE", API)) == 1
+    target.lose_every = 0
+    assert not restore(**immutable)["changed"]

@@ -21,6 +21,9 @@ description:
     are taken, volumes that clash, fields that cannot be changed, missing permissions. Such objects are blocked, the
     others are restored. Of those that will be written and not work, as pods whose image the registry does not have,
     RV(objects[].concerns) says why.
+  - An object is written in the version in which it was captured first. Where the target does not serve that, nor will
+    once a definition is restored, it is written in another one that was captured (C(versions) of the application in
+    M(muster.container_dr.k8s_snapshot)).
   - What the old cluster owned is taken away (status, uids, cluster IPs, tokens, bindings of claims, generated labels of
     Jobs). What users own stays. Owner references are linked to the new uids. Finalizers stay where the API group of
     their controller is at the target, else they are held back and named.

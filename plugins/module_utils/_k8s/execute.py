@@ -266,6 +266,9 @@ class _Execution:
             )
 
     def _update(self, step: Step) -> None:
+        if step.unserved:
+            # Now it is served in its version.
+            step.live = self.cluster.get(step.path)
         before = (step.live or {})["metadata"].get("resourceVersion")
         if step.key == kinds.NAMESPACES:
             answer = self.cluster.patch(step.path, {"metadata": existing.namespace_patch(step, self.plan.wishes)})

@@ -137,6 +137,9 @@ def decide(step: Step, live: JSON, target: Target, wishes: Wishes, keep_node_por
     step.status_due = step.has_status and _status_due(step, wanted.get("status"), live, target, wishes)
     wanted = objects.essence(wanted)
     mine = strip.comparable(step.key, live, wanted, keep_node_ports=keep_node_ports)
+    if step.unserved:
+        # The target shows it in the version that it serves now.
+        mine["apiVersion"] = wanted["apiVersion"]
     same = mine == wanted
     if not same:
         step.differs = difference.words(step.key, mine, wanted)
@@ -440,10 +443,15 @@ def _without_own_claims(step: Step) -> JSON:
 
 def ask_about_updates(cluster: Cluster, steps: list[Step], target: Target, workers: int) -> None:
     """Let the server try each change without storing it: some change nothing, some are not allowed."""
+    for step in steps:
+        if step.unserved and step.action is Action.RECREATE:
+            # Nobody can be asked yet whether it must be.
+            step.decide(Action.UPDATE, step.reason)
     questions = [
         step
         for step in steps
         if step.live is not None
+        and not step.unserved
         and step.key != kinds.NAMESPACES
         and "kind" in step.live
         and (step.action in (Action.UPDATE, Action.RECREATE) or _kept_though_different(step))

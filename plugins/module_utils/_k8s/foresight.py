@@ -297,9 +297,14 @@ def unmade(name: str) -> str:
 
 def consequences(steps: Iterable[Step]) -> None:
     """Block what cannot be because its namespace, definition or API is held back or failed and is not there."""
-    lacking: dict[str, str] = {}
     chosen = list(steps)
+    _block_unserved(chosen)
+    _block_lacking(chosen)
     _leave_unlinked(chosen)
+
+
+def _block_lacking(chosen: Sequence[Step]) -> None:
+    lacking: dict[str, str] = {}
     for step in chosen:
         held = step.failed or step.action is Action.BLOCKED
         if held and step.key in (kinds.NAMESPACES, kinds.CRDS, kinds.API_SERVICES) and step.live is None:
@@ -315,6 +320,18 @@ def consequences(steps: Iterable[Step]) -> None:
         missing = next((lacking[place] for place in places if place in lacking), None)
         if missing is not None and step.action in WRITES:
             step.decide(Action.BLOCKED, unmade(missing))
+
+
+def _block_unserved(steps: Sequence[Step]) -> None:
+    """Block what is in a version that only another definition would bring than the one that the target keeps."""
+    brought = {
+        step.identity.name
+        for step in steps
+        if step.key == kinds.CRDS and step.action in WRITES and not step.only_part and not step.failed
+    }
+    for step in steps:
+        if step.unserved and step.action in WRITES and step.key not in brought:
+            step.decide(Action.BLOCKED, step.unserved, "seen")
 
 
 def _leave_unlinked(steps: Sequence[Step]) -> None:

@@ -32,10 +32,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     transform,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, ApiError, Cluster, Resource
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.layout import Captured
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.layout import Captured, Objects
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.policy import Existing, Policies
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import WRITES, Action, Step
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.target import Target
+
+# Policies by which what is there becomes as it was captured.
+_UPDATES = (Existing.UPDATE, Existing.MERGE, Existing.RECREATE)
 
 
 @dataclass
@@ -75,11 +78,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Served:
-    """How objects of one version of a kind are written: by which resource, after what, or why they cannot be."""
+    """How objects of one version of a kind are written: by which resource, after what, or why they cannot be.
+
+    ``unserved``: why they cannot be unless their definition is updated.
+    """
 
     resource: Resource | None = None
     obstacle: str = ""
     awaits: str = ""
+    unserved: str = ""
 
 
 class _Planning:
@@ -97,11 +104,15 @@ class _Planning:
         self.coming: dict[str, list[Resource]] = {}
         self.api_services: list[Captured] = []
         self.resources: dict[tuple[str, str], _Served] = {}
+        # In which versions kinds were captured, those that are read first.
+        self.versions: dict[str, list[str]] = {}
         self.uids = self._survey()
+        if isinstance(captured, Objects):
+            self.captured = captured.reading(self._other_versions(captured))
         groups = {resource.group for resource in self.found.resources}
         groups |= {resource.group for resources in self.coming.values() for resource in resources}
         groups |= {_api_of(one.obj).rpartition("/")[0] for one in self.api_services}
-        self.transformer = transform.Transformer(wishes, captured, self._cluster_scoped, groups)
+        self.transformer = transform.Transformer(wishes, self.captured, self._cluster_scoped, groups)
         self.keep_node_ports = self.transformer.keep_node_ports
         # API versions that programs of this very restore will serve, and by which registration.
         self.apis = {
@@ -124,13 +135,35 @@ class _Planning:
             source = identity.name if one.key == kinds.NAMESPACES else identity.namespace
             if source:
                 self.sources.add(source)
+            obj = definitions.convert(one.key, one.obj) or one.obj
+            versions = self.versions.setdefault(one.key, [])
+            if obj.get("apiVersion") not in versions:
+                versions.append(str(obj.get("apiVersion")))
             if one.key == kinds.CRDS:
-                resources = discovery.of_crd(definitions.convert(one.key, one.obj) or one.obj)
+                resources = discovery.of_crd(obj)
                 if resources:
                     self.coming[resources[0].key] = resources
             elif one.key == kinds.API_SERVICES:
                 self.api_services.append(one)
         return frozenset(uids)
+
+    def _other_versions(self, captured: Objects) -> dict[str, str]:
+        """Kinds that the target has not in the version which was captured first, and one to read instead."""
+        instead: dict[str, str] = {}
+        for key, names in captured.versions.items():
+            first = self.versions.get(key)
+            if first is None:
+                continue
+            live, coming = self.found.versions(key), self.coming.get(key, [])
+            if not any(self._serves(key, version) for version in first):
+                # What a definition would bring that stays as it is comes after all that is served now.
+                ways = (*live, *coming)
+                chosen = next((one for one in ways if one.api_version in first or one.version in names), None)
+                if chosen is not None and chosen.api_version not in first:
+                    instead[key] = chosen.version
+            group = key.partition(".")[2]
+            first += [f"{group}/{name}" if group else name for name in names]
+        return instead
 
     def _cluster_scoped(self, key: str) -> dict[str, JSON]:
         """What the target has of a cluster-scoped kind, by name; nothing where it may not be looked at."""
@@ -182,11 +215,19 @@ class _Planning:
             if step is not None and step.action is Action.CREATE:
                 existing.decide(step, live, self.target, self.wishes, self.keep_node_ports)
 
-        self.target.look({step.key: step.resource for step in steps if step.resource}, seen)
+        # Those of a version that the restore brings are there in another one.
+        self.target.look(
+            {step.key: self._listed_by(step.resource) for step in steps if step.resource is not None}, seen
+        )
         for step in steps:
             namespace = step.identity.namespace
             if step.action is Action.CREATE and (not namespace or namespace in self.target.namespaces):
                 step.sure = "seen" if self.found.find(step.key) is not None else "assumed"
+            if step.unserved and step.action in WRITES:
+                step.sure = "assumed"
+
+    def _listed_by(self, resource: Resource) -> Resource:
+        return self.found.find(resource.key, resource.api_version) or self.found.find(resource.key) or resource
 
     # -- owners ---------------------------------------------------------------------------------------------------
 
@@ -201,6 +242,9 @@ class _Planning:
                 if above is None:
                     step.transforms.append(f"owner {owner.get('kind')} {owner.get('name')} is not restored: unlinked")
                     continue
+                if above.resource is not None and not self._serves(above.key, str(owner.get("apiVersion"))):
+                    # The garbage collector finds no owner by it.
+                    owner["apiVersion"] = above.resource.api_version
                 if not stays or not _lacks(step, above):
                     continue
                 step.differs.append(f"metadata.ownerReferences: {owner.get('kind')} {owner.get('name')} is missing")
@@ -210,12 +254,19 @@ class _Planning:
                     step.decide(Action.UPDATE, words if created else "it is there without the link to its owner")
                     step.only_links = True
 
+    def _serves(self, key: str, api_version: str) -> bool:
+        """Whether the target has the kind in that version, or will have it once its definition is written."""
+        live = self.found.versions(key)
+        stays = bool(live) and (self.wishes.bubble is not None or self.wishes.existing(kinds.CRDS) not in _UPDATES)
+        known = live if stays else (*live, *self.coming.get(key, []))
+        return any(resource.api_version == api_version for resource in known)
+
     def _may_link(self, step: Step, above: Step) -> bool:
         """Whether an equal object that is there may get a link to its owner."""
         namespace = step.identity.namespace
         if step.key == kinds.PVCS or (self.wishes.bubble is not None and not namespace):
             return False
-        if step.policy in (Existing.UPDATE, Existing.MERGE, Existing.RECREATE):
+        if step.policy in _UPDATES:
             return True
         # An earlier run that could not make the owner has left the object without a link. Where objects of others may
         # be kept and the owner is there, that cannot be told from what is theirs.
@@ -261,6 +312,9 @@ class _Planning:
         managed = metadata.get("managedFields") or []
         source_uid, owners = str(metadata.get("uid") or ""), _owners(key, obj)
         notes = [definitions.NOTE] if converted else []
+        if one.stands_for:
+            notes.append(f"as it was captured in {obj['apiVersion']}: the target does not serve {one.stands_for}")
+            _adopt_fields(managed, one.stands_for, str(obj["apiVersion"]))
         notes += self.transformer.apply(key, obj)
         if key == kinds.NAMESPACES:
             self._namespace(obj)
@@ -275,6 +329,7 @@ class _Planning:
             text=objects.canonical(obj),
             resource=way.resource,
             awaits=way.awaits,
+            unserved=way.unserved,
             captured_in=(captured.namespace,),
             source_uid=source_uid,
             owners=owners,
@@ -288,19 +343,24 @@ class _Planning:
         )
 
     def _resource(self, key: str, api_version: str, kind: str, namespaced: bool) -> _Served:
-        served = self.found.versions(key) or self.coming.get(key, [])
-        for resource in served:
+        live, coming = self.found.versions(key), self.coming.get(key, [])
+        for resource in live or coming:
             if resource.api_version == api_version:
                 return _Served(resource)
-        if served:
-            versions = ", ".join(resource.api_version for resource in served)
-            return _Served(obstacle=f"it was captured as {api_version}; the target serves {versions}")
+        captured = ", ".join(self.versions.get(key) or [api_version])
+        if live or coming:
+            served = ", ".join(resource.api_version for resource in live or coming)
+            obstacle = f"it was captured as {captured}; the target serves {served}"
+            for resource in coming:
+                if resource.api_version == api_version:
+                    return _Served(resource, unserved=obstacle)
+            return _Served(obstacle=obstacle)
         if api_version in self.apis:
             group, _slash, version = api_version.rpartition("/")
             name = key.partition(".")[0]
             resource = Resource(group, version, name, kind, namespaced, frozenset({"create", "get", "list"}))
             return _Served(resource, awaits=self.apis[api_version])
-        return _Served(obstacle=f"the target does not serve {api_version} {key}")
+        return _Served(obstacle=f"the target does not serve {captured} {key}")
 
     # -- namespaces and what we put into them -------------------------------------------------------------------
 
@@ -432,6 +492,13 @@ def _bare_default(account: JSON) -> bool:
     metadata = account["metadata"]
     bare = account.keys() <= {"apiVersion", "kind", "metadata"} and metadata.keys() <= {"name", "namespace"}
     return bare and metadata["name"] == "default"
+
+
+def _adopt_fields(managed: list[JSON], old: str, new: str) -> None:
+    """The server knows no entries of a version that it does not serve; fields that the new one lacks find no owner."""
+    for entry in managed:
+        if entry.get("apiVersion") == old:
+            entry["apiVersion"] = new
 
 
 def _lacks(step: Step, above: Step) -> bool:

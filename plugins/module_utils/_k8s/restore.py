@@ -10,7 +10,6 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
@@ -60,7 +59,7 @@ def restore(request: Request, missing_images: image_check.Missing) -> dict[str, 
     cluster.version()
     with _reading(params) as point:
         wishes = _wishes(params, point.snapshot)
-        made = plan.make(cluster, point, wishes, workers=params["workers"])
+        made = plan.make(cluster, point.objects, wishes, workers=params["workers"])
     for text in [*made.warnings, *_check_images(params, made, missing_images)]:
         request.warn(text)
     hooks = restore_hooks.tasks(wishes.rules.hooks, made.steps)
@@ -128,13 +127,10 @@ def _check_names(params: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class _Point:
-    """The captured objects, read from their files each time they are gone through, and the id of their snapshot."""
+    """The captured objects and the id of their snapshot."""
 
-    root: Path
+    objects: layout.Objects
     snapshot: str
-
-    def __iter__(self) -> Iterator[layout.Captured]:
-        return layout.read(self.root)
 
 
 @contextlib.contextmanager
@@ -158,8 +154,8 @@ def _reading(params: Mapping[str, Any]) -> Iterator[_Point]:
         target = stage / "restored"
         target.mkdir(mode=0o700)
         repository.restore(chosen.id, target)
-        point = _Point(snapshot.root_of(target), chosen.id)
-        if next(iter(point), None) is None:
+        point = _Point(layout.Objects(snapshot.root_of(target)), chosen.id)
+        if next(iter(point.objects), None) is None:
             raise InvalidInput(
                 "restore",
                 f"snapshot {chosen.id[:8]}",

@@ -53,7 +53,8 @@ class Step:
     a status that is ``status_due``. When a step that ``orphans`` is recreated, what
     belongs to it stays, because it is in the plan, too. One that ``has_status`` gets it back by a request of its own.
     One that ``awaits`` an APIService of that name is of an API which answers only once that is there. ``captured_in``
-    are the captured namespaces that the object is from: several, where it stands for equal ones too.
+    are the captured namespaces that the object is from: several, where it stands for equal ones too. ``unserved`` says
+    why it cannot be, unless its definition, which is there, is updated by this restore and brings its version.
     """
 
     identity: objects.Identity
@@ -80,6 +81,7 @@ class Step:
     has_status: bool = False
     awaits: str = ""
     captured_in: tuple[str, ...] = ()
+    unserved: str = ""
     status_due: bool = False
     only_status: bool = False
     sure: str = "assumed"

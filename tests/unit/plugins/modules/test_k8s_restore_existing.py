@@ -484,3 +484,108 @@ def test_a_recreation_goes_on_after_answers_that_were_lost(
     assert target.writes.count(("DELETE", API)) == 1
     target.lose_every = 0
     assert not restore(**immutable)["changed"]
+
+
+# -- versions ---------------------------------------------------------------------------------------------------------
+
+DEFINITION = f"customresourcedefinitions.apiextensions.k8s.io/{OWNER}"
+
+
+def definition(*versions: str) -> dict[str, Any]:
+    """One that serves these versions, of which the first is preferred."""
+    served = [{"name": name, "served": True, "storage": number == 0} for number, name in enumerate(versions)]
+    return {**CRD, "spec": {**CRD["spec"], "versions": served}}
+
+
+def euro(version: str, name: str = "eur", **spec: Any) -> dict[str, Any]:
+    return thing("Currency", name, f"ledger.example.com/{version}", metadata={"uid": name}, spec=spec)
+
+
+@pytest.fixture
+def newer(source: ApiServer, target: ApiServer) -> ApiServer:
+    """The target's definition is older than that of the source, which prefers a version of its own."""
+    target.add(thing("Namespace", "ledger", namespace=""), definition("v1"))
+    source.add(definition("v2", "v1"), euro("v2", rate="2"), euro("v2", "equal"), euro("v2", "differs", rate="2"))
+    target.add(euro("v1", "equal"), euro("v1", "differs", rate="1"))
+    return target
+
+
+@pytest.mark.parametrize("existing", ["update", "merge", "recreate"])
+def test_versions_that_a_restored_definition_brings_are_counted(
+    restore: Restore, newer: ApiServer, existing: str
+) -> None:
+    plan, done = entries(restore(check=True, existing=existing)), entries(restore(existing=existing))
+    for found in (plan, done):
+        assert found[DEFINITION]["action"] == "update"
+        assert (found[f"{OWNER}/eur"]["action"], found[f"{OWNER}/eur"]["sure"]) == ("create", "assumed")
+        assert (found[f"{OWNER}/equal"]["action"], found[f"{OWNER}/equal"]["differs"]) == ("keep", [])
+        assert (found[f"{OWNER}/differs"]["action"], found[f"{OWNER}/differs"]["sure"]) == ("update", "assumed")
+    for name in ("eur", "differs"):
+        live = newer.get(OWNER, "ledger", name)
+        assert live is not None and (live["apiVersion"], live["spec"]) == ("ledger.example.com/v2", {"rate": "2"})
+    again = restore(existing=existing)
+    assert not again["changed"] and {one["sure"] for one in again["objects"]} <= {"seen", "dry_run"}
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_versions_of_a_definition_that_is_not_updated_are_not_counted(
+    restore: Restore, newer: ApiServer, refused: bool
+) -> None:
+    if refused:
+        newer.refused.add(DEFINITION)
+    options = {"existing": "update" if refused else "keep", "allow_partial": True}
+    newer.writes.clear()
+    plan, done = restore(check=True, **options), restore(**options)
+    assert actions(plan) == actions(done) and done["counts"]["failed"] == 0
+    words = "it was captured as ledger.example.com/v2; the target serves ledger.example.com/v1"
+    assert entries(done)[f"{OWNER}/eur"]["reason"] == words
+    assert not [place for _method, place in newer.writes if OWNER in place]
+
+
+def test_a_definition_that_fails_holds_back_what_it_would_have_brought(restore: Restore, newer: ApiServer) -> None:
+    # It is refused only once the plan is made.
+    newer.before_write = lambda method, _path: newer.refused.add(DEFINITION) if method == "POST" else None
+    found = entries(restore(existing="update", allow_partial=True))
+    assert found[DEFINITION]["action"] == found[f"{OWNER}/eur"]["action"] == "blocked"
+    assert "the target serves ledger.example.com/v1" in found[f"{OWNER}/eur"]["reason"]
+
+
+ALL = {"application": {"versions": "all"}}
+
+
+@pytest.mark.parametrize("existing", ["keep", "update"])
+def test_another_version_that_was_captured_is_restored_where_the_first_is_not_served(
+    restore: Restore, source: ApiServer, newer: ApiServer, existing: str
+) -> None:
+    entry = {"manager": "kubectl", "operation": "Update", "apiVersion": "ledger.example.com/v2"}
+    source.add(euro("v2", rate="3") | {"metadata": {"name": "eur", "namespace": "ledger", "managedFields": [entry]}})
+    options = {"existing": existing, "exclude_kinds": ["customresourcedefinitions.*"], **ALL}
+    plan, done = entries(restore(check=True, **options)), entries(restore(**options))
+    for found in (plan, done):
+        assert found[f"{OWNER}/eur"]["action"] == "create"
+        assert found[f"{OWNER}/eur"]["transforms"] == [
+            "as it was captured in ledger.example.com/v1: the target does not serve ledger.example.com/v2"
+        ]
+    live = newer.get(OWNER, "ledger", "eur")
+    assert live is not None and (live["apiVersion"], live["spec"]) == ("ledger.example.com/v1", {"rate": "3"})
+    assert not restore(**options)["changed"]
+
+
+def test_the_first_version_is_restored_where_its_definition_comes_too(restore: Restore, newer: ApiServer) -> None:
+    restore(existing="update", **ALL)
+    live = newer.get(OWNER, "ledger", "eur")
+    assert live is not None and live["apiVersion"] == "ledger.example.com/v2"
+
+
+def test_all_captured_versions_are_named_where_none_is_served(
+    restore: Restore, source: ApiServer, target: ApiServer
+) -> None:
+    source.add(definition("v2", "v1", "v1beta1"), euro("v2"))
+    options = {"exclude_kinds": ["customresourcedefinitions.*"], "allow_partial": True, **ALL}
+    captured = "ledger.example.com/v2, ledger.example.com/v1, ledger.example.com/v1beta1"
+    found = entries(restore(check=True, **options))[f"{OWNER}/eur"]
+    assert (found["action"], found["reason"]) == ("blocked", f"the target does not serve {captured} {OWNER}")
+    target.add(definition("v4", "v3"))
+    found = entries(restore(check=True, **options))[f"{OWNER}/eur"]
+    words = f"it was captured as {captured}; the target serves ledger.example.com/v4, ledger.example.com/v3"
+    assert (found["action"], found["reason"]) == ("blocked", words)

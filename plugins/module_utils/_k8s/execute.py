@@ -302,10 +302,13 @@ class _Execution:
             # By an attempt whose answer was lost after that.
             self._create_again(step)
             return
-        # Once more: the plan may be old, and what is deleted here is not there any more.
-        existing.ask_to_create(self.cluster, step, self._links(step))
         uid = str((step.live or {})["metadata"]["uid"])
-        self.cluster.delete(step.path, uid=uid, propagation="Orphan" if step.orphans else "Background")
+        current = self.cluster.find(step.path)
+        if current is not None and current["metadata"]["uid"] == uid:
+            # Once more: the plan may be old, and what is deleted here is not there any more.
+            existing.ask_to_create(self.cluster, step, self._links(step))
+            self.cluster.delete(step.path, uid=uid, propagation="Orphan" if step.orphans else "Background")
+        # From here on something has happened, be it by an attempt whose answer was lost.
         step.changed, step.msg = True, "deleted"
         self._wait(
             step.path,

@@ -333,6 +333,8 @@ class ApiServer:
             if uid and uid != current["metadata"]["uid"]:
                 return _status(409, "Conflict")
             self._delete(place)
+            if self.lose_every and len(self.writes) % self.lose_every == 0:
+                raise ConnectionAbortedError
             return 200, {"kind": "Status"}
         if isinstance(body, list):
             return self._patch(place, current, body, query)

@@ -486,6 +486,23 @@ def test_a_recreation_goes_on_after_answers_that_were_lost(
     assert not restore(**immutable)["changed"]
 
 
+def test_a_deletion_whose_answer_was_lost_counts(
+    restore: Restore, target: ApiServer, immutable: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+
+    def refuse(method: str, _path: str) -> None:
+        if method == "DELETE":
+            # The answer to this one is lost, and nothing is taken after it.
+            target.lose_every = len(target.writes) + 1
+            target.refused.add(API)
+
+    target.before_write = refuse
+    found = entries(restore(**immutable))["deployments.apps/api"]
+    assert target.get("deployments.apps", "ledger", "api") is None
+    assert (found["action"], found["changed"], found["failed"]) == ("recreate", True, True)
+
+
 # -- versions ---------------------------------------------------------------------------------------------------------
 
 DEFINITION = f"customresourcedefinitions.apiextensions.k8s.io/{OWNER}"

@@ -215,10 +215,8 @@ class _Planning:
             if step is not None and step.action is Action.CREATE:
                 existing.decide(step, live, self.target, self.wishes, self.keep_node_ports)
 
-        # Those of a version that the restore brings are there in another one.
-        self.target.look(
-            {step.key: self._listed_by(step.resource) for step in steps if step.resource is not None}, seen
-        )
+        resources = {step.key: step.resource for step in steps if step.resource is not None}
+        self.target.look({key: self._listed_by(resource) for key, resource in resources.items()}, seen)
         for step in steps:
             namespace = step.identity.namespace
             if step.action is Action.CREATE and (not namespace or namespace in self.target.namespaces):
@@ -227,6 +225,7 @@ class _Planning:
                 step.sure = "assumed"
 
     def _listed_by(self, resource: Resource) -> Resource:
+        """In another version, where the restore is to bring the object's own."""
         return self.found.find(resource.key, resource.api_version) or self.found.find(resource.key) or resource
 
     # -- owners ---------------------------------------------------------------------------------------------------
@@ -242,9 +241,8 @@ class _Planning:
                 if above is None:
                     step.transforms.append(f"owner {owner.get('kind')} {owner.get('name')} is not restored: unlinked")
                     continue
-                if above.resource is not None and not self._serves(above.key, str(owner.get("apiVersion"))):
-                    # The garbage collector finds no owner by it.
-                    owner["apiVersion"] = above.resource.api_version
+                if above.resource is not None and owner.get("apiVersion") != above.resource.api_version:
+                    self._renew(owner, above.resource)
                 if not stays or not _lacks(step, above):
                     continue
                 step.differs.append(f"metadata.ownerReferences: {owner.get('kind')} {owner.get('name')} is missing")
@@ -253,6 +251,11 @@ class _Planning:
                     words = "its owner is created; it is linked to it"
                     step.decide(Action.UPDATE, words if created else "it is there without the link to its owner")
                     step.only_links = True
+
+    def _renew(self, owner: JSON, resource: Resource) -> None:
+        """By a version that is not served the garbage collector finds no owner."""
+        if not self._serves(resource.key, str(owner.get("apiVersion"))):
+            owner["apiVersion"] = resource.api_version
 
     def _serves(self, key: str, api_version: str) -> bool:
         """Whether the target has the kind in that version, or will have it once its definition is written."""

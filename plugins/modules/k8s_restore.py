@@ -21,6 +21,9 @@ description:
     are taken, volumes that clash, fields that cannot be changed, missing permissions. Such objects are blocked, the
     others are restored. Of those that will be written and not work, as pods whose image the registry does not have,
     RV(objects[].concerns) says why.
+  - An object is written in the version in which it was captured first. Where the target does not serve that, nor will
+    once a definition is restored, it is written in another one that was captured (C(versions) of the application in
+    M(muster.container_dr.k8s_snapshot)).
   - What the old cluster owned is taken away (status, uids, cluster IPs, tokens, bindings of claims, generated labels of
     Jobs). What users own stays. Owner references are linked to the new uids. Finalizers stay where the API group of
     their controller is at the target, else they are held back and named.
@@ -29,7 +32,8 @@ description:
     request; those of several need a second one, after which this collection owns nothing that others owned.
   - Not restored, and named with the reason, are Pods, ReplicaSets and Jobs whose controller is restored, finished Jobs
     and Pods, PersistentVolumes (claims get their data from M(muster.container_dr.volume_import)), VolumeSnapshots and
-    generated tokens. A claim that is at the target already is never touched.
+    generated tokens. A claim that is at the target already is never touched. One that belongs to a StatefulSet is
+    restored before it, and linked to it by the StatefulSet's controller.
   - A namespace gets the annotation C(container-dr.muster.dev/point). By it a run that was killed is recognised and the
     same command goes on where it ended. A second run of the same restore writes nothing.
   - One restore at a time writes into the same namespaces. While it does, it holds and renews the Lease
@@ -129,7 +133,8 @@ options:
         example, with V(recreate) too; they go only where O(existing_kinds) gives C(namespaces) one of these policies.
       - V(merge) adds and overwrites what was captured and takes nothing away; lists are merged as the API's schema
         says.
-      - V(recreate) updates, too, and deletes and creates those that cannot be updated. Never recreated are claims,
+      - V(recreate) updates, too, and deletes and creates those that cannot be updated, once the server has tried
+        without storing them that it would take them again; else they are blocked and stay. Never recreated are claims,
         volumes, namespaces, definitions, and whatever claims would be deleted with; these are blocked.
       - Claims are always kept. For a drill bubble objects of the whole cluster are never changed.
     type: str
@@ -139,7 +144,8 @@ options:
     description:
       - Policies, as in O(existing), for chosen kinds; globs such as C(secrets) or C(*.example.com) to policies. Of
         several that match a kind the first one holds.
-      - With V(fail) for a kind nothing at all is written if an object of that kind is there and differs.
+      - With V(fail) for a kind nothing at all is written if an object of that kind is there and differs. A namespace
+        differs where it lacks captured labels or annotations or has others in their place.
     type: dict
   ordered:
     description:
@@ -207,7 +213,9 @@ options:
     default: false
   fail_fast:
     description:
-      - Stop at the first object that fails, after those under way, instead of going on with the others.
+      - Stop at the first object that fails or that the server refuses, after those under way, instead of going on with
+        the others. No hook runs then, and objects that were not reached are blocked and say so. What the plan itself
+        holds back does not stop the others.
     type: bool
     default: false
   restore_hooks:

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import base64
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -210,3 +212,189 @@ def test_what_belongs_to_a_recreated_owner_is_linked_again(run: Any, api: Any, n
         live = api.get("configmap", name, "-n", namespace)
         assert [link["uid"] for link in live["metadata"]["ownerReferences"]] == [uid]
         assert live["data"] == {"a": "1"}
+
+
+@pytest.fixture
+def runtime(api: Any, namespace: str) -> Iterator[str]:
+    """A runtime class with an overhead, which admission notes in pods."""
+    overhead = {"podFixed": {"cpu": "10m"}}
+    obj = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": namespace}}
+    api.apply({**obj, "handler": "kata", "overhead": overhead})
+    yield namespace
+    api("delete", "runtimeclass", namespace)
+
+
+def bare_pod(namespace: str, label: str, token: str) -> dict[str, Any]:
+    """As a server with service accounts fills it in; the one of these tests has that switched off."""
+    name = f"kube-api-access-{token}"
+    mount = {"name": name, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True}
+    source = {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}}
+    data = {"name": "data", "mountPath": "/data"}
+    spec = {
+        "runtimeClassName": namespace,
+        "serviceAccountName": "default",
+        "containers": [{"name": "c", "image": "nginx", "volumeMounts": [data, mount]}],
+        "initContainers": [{"name": "first", "image": "nginx", "volumeMounts": [mount]}],
+        "volumes": [{"name": "data", "emptyDir": {}}, {"name": name, "projected": {"sources": [source]}}],
+    }
+    return thing("Pod", "bare", namespace, metadata={"labels": {"app": label}}, spec=spec)
+
+
+@pytest.mark.parametrize("policy", ["update", "recreate"])
+def test_a_label_of_a_bare_pod_is_updated_and_the_pod_stays(
+    run: Any, api: Any, namespace: str, runtime: str, policy: str
+) -> None:
+    api("create", "-f", "-", stdin=bare_pod(namespace, "captured", "aaaaa"))
+    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    api("delete", "pod", "bare", "-n", namespace, "--force", "--grace-period=0")
+    default = {"type": "Container", "default": {"cpu": "1"}, "defaultRequest": {"cpu": "500m"}}
+    api.apply(thing("LimitRange", "limits", namespace, spec={"limits": [default]}))
+    # The server's informer has to see it.
+    time.sleep(1)
+    api("create", "-f", "-", stdin=bare_pod(namespace, "changed", "bbbbb"))
+    live = api.get("pod", "bare", "-n", namespace)
+    assert live["spec"]["overhead"] and live["spec"]["containers"][0]["resources"]["limits"] == {"cpu": "1"}
+    live["spec"]["ephemeralContainers"] = [{"name": "debug", "image": "busybox"}]
+    path = f"/api/v1/namespaces/{namespace}/pods/bare/ephemeralcontainers"
+    api("replace", "--raw", path, "-f", "-", stdin=live)
+    live = api.get("pod", "bare", "-n", namespace)
+    result = both(run, snapshot=taken["snapshot"]["tree"], point="p", existing=policy)
+    entry = next(one for one in result["objects"] if one["name"].endswith("/pods/bare"))
+    assert (entry["action"], entry["differs"]) == ("update", ['metadata.labels.app: "changed" -> "captured"'])
+    after = api.get("pod", "bare", "-n", namespace)
+    assert after["metadata"]["uid"] == live["metadata"]["uid"] and after["spec"] == live["spec"]
+    assert after["metadata"]["labels"] == {"app": "captured"}
+    assert after["metadata"]["annotations"] == live["metadata"]["annotations"]
+
+
+@pytest.mark.parametrize("policy", ["update", "merge", "recreate"])
+def test_what_is_there_is_linked_to_a_new_owner_in_the_same_run(
+    run: Any, api: Any, namespace: str, policy: str
+) -> None:
+    api.apply(thing("ConfigMap", "owner", namespace))
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner"}
+    owner["uid"] = api.get("configmap", "owner", "-n", namespace)["metadata"]["uid"]
+    above = {"ownerReferences": [owner]}
+    deployment = thing("Deployment", "d", namespace, "apps/v1", spec=pods("one"), metadata=above)
+    deployment["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": "1"}}
+    api.apply(deployment)
+    for name in ("equal", "differs"):
+        api.apply(thing("ConfigMap", name, namespace, data={"a": "1"}, metadata=above))
+    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    api("delete", "configmap", "owner", "-n", namespace, "--cascade=orphan")
+    api("patch", "cm", "differs", "-n", namespace, "--type=merge", "-p", '{"data":{"a":"2","own":"1"}}')
+    # Another word for the same: equal for the server, and only for it.
+    words = [{"op": "replace", "path": "/spec/template/spec/containers/0/resources/limits/cpu", "value": "1000m"}]
+    transforms = [{"name": "words", "when": {"kinds": ["deployments.apps"]}, "json_patch": words}]
+    both(run, snapshot=taken["snapshot"]["tree"], point="p", existing=policy, transforms=transforms)
+    uid = api.get("configmap", "owner", "-n", namespace)["metadata"]["uid"]
+    assert uid != owner["uid"]
+    for kind, name in (("configmap", "equal"), ("configmap", "differs"), ("deployment", "d")):
+        live = api.get(kind, name, "-n", namespace)
+        assert [link["uid"] for link in live["metadata"]["ownerReferences"]] == [uid]
+        assert "muster.container_dr" not in {entry["manager"] for entry in live["metadata"]["managedFields"]}
+    assert api.get("configmap", "differs", "-n", namespace)["data"]["a"] == "1"
+
+
+def test_validation_comes_before_the_question_whether_a_name_is_taken(api: Any, namespace: str) -> None:
+    """Else a dry run could not tell beforehand what a deletion would end in."""
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
+    binding = role_binding(namespace, "view")
+    job = {"containers": [{"name": "c", "image": "nginx"}], "restartPolicy": "Never"}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"things.{namespace}.example.com"},
+        "spec": {
+            "group": f"{namespace}.example.com",
+            "scope": "Namespaced",
+            "names": {"plural": "things", "kind": "Thing"},
+            "versions": [{"name": "v1", "served": True, "storage": True}],
+        },
+    }
+    properties = {"spec": {"type": "object", "properties": {"number": {"type": "integer"}}}}
+    schema = {"openAPIV3Schema": {"type": "object", "properties": properties}}
+    definition["spec"]["versions"][0]["schema"] = schema
+    api.apply(definition)
+    api("wait", "--for=condition=Established", "crd", definition["metadata"]["name"])
+    custom = thing("Thing", "t", namespace, f"{namespace}.example.com/v1")
+    wrong = {"matchLabels": {"app": "another"}}
+    try:
+        for right, invalid in (
+            (binding, {**binding, "roleRef": {**reference, "kind": "Nonsense"}}),
+            *(
+                (thing(kind, "x", namespace, version, spec=good), thing(kind, "x", namespace, version, spec=bad))
+                for kind, version, good, bad in (
+                    ("Deployment", "apps/v1", pods("one"), pods("one", selector=wrong)),
+                    (
+                        "Job",
+                        "batch/v1",
+                        {"template": {"spec": job}},
+                        {"template": {"spec": {**job, "restartPolicy": "A"}}},
+                    ),
+                    ("Service", "v1", {"ports": [{"port": 80}]}, {"ports": []}),
+                )
+            ),
+            ({**custom, "spec": {"number": 1}}, {**custom, "spec": {"number": "one"}}),
+        ):
+            api("create", "-f", "-", stdin=right)
+            dry = ("create", "-f", "-", "--dry-run=server", "--validate=false")
+            assert "already exists" in api(*dry, stdin=right, fails=True)
+            answer = api(*dry, stdin=invalid, fails=True)
+            assert "is invalid" in answer and "already exists" not in answer
+    finally:
+        api("delete", "crd", definition["metadata"]["name"], "--wait=false")
+
+
+@pytest.fixture
+def default_class(api: Any, namespace: str) -> Iterator[str]:
+    name = f"default-{namespace}"
+    group = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "globalDefault": True}
+    api("create", "-f", "-", stdin={**group, "metadata": {"name": name}, "value": 5})
+    yield name
+    api("delete", "priorityclass", name)
+
+
+def test_recreate_deletes_only_what_the_server_would_create_again(
+    run: Any, api: Any, namespace: str, default_class: str
+) -> None:
+    def service(address: str, **spec: Any) -> dict[str, Any]:
+        ports = [{"port": 80, "nodePort": 30861}]
+        return thing("Service", "s", namespace, spec={"type": "NodePort", "ports": ports, "clusterIP": address, **spec})
+
+    pod = thing("Pod", "p", namespace, spec={"containers": [{"name": "c", "image": "nginx"}]})
+    pod["spec"]["priorityClassName"] = default_class
+    for obj in (role_binding(namespace, "view"), service("10.0.0.201"), pod):
+        api("create", "-f", "-", stdin=obj)
+    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    for kind, name in (("rolebinding", "binding"), ("service", "s"), ("priorityclass", default_class)):
+        api("delete", kind, name, "-n", namespace)
+    group = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "globalDefault": True}
+    for obj in (
+        role_binding(namespace, "edit"),
+        service("10.0.0.202"),
+        {**group, "metadata": {"name": default_class}, "value": 6},
+    ):
+        api("create", "-f", "-", stdin=obj)
+    before = api.get("rolebinding", "binding", "-n", namespace)["metadata"]["uid"]
+    nonsense = [{"op": "replace", "path": "/roleRef/kind", "value": "Nonsense"}]
+    address = [{"op": "add", "path": "/spec/clusterIP", "value": "10.0.0.201"}]
+    transforms = [
+        {"name": "nonsense", "when": {"kinds": ["rolebindings.*"]}, "json_patch": nonsense},
+        {"name": "address", "when": {"kinds": ["services"]}, "json_patch": address},
+    ]
+    options = {"snapshot": taken["snapshot"]["tree"], "point": "p", "existing": "recreate", "allow_partial": True}
+    result = both(run, transforms=transforms, **options)
+    entries = {one["name"].rpartition("/")[2]: one for one in result["objects"]}
+    assert (entries["binding"]["action"], entries["binding"]["changed"]) == ("blocked", False)
+    assert "nor could it be created again: RoleBinding" in entries["binding"]["reason"]
+    assert api.get("rolebinding", "binding", "-n", namespace)["metadata"]["uid"] == before
+    # What only one may have, and the live one has, is no obstacle to its successor.
+    assert {entries[name]["msg"] for name in ("s", default_class)} == {"recreated"}
+    spec = api.get("service", "s", "-n", namespace)["spec"]
+    assert (spec["clusterIP"], spec["ports"][0]["nodePort"]) == ("10.0.0.201", 30861)
+    live = api.get("priorityclass", default_class)
+    assert (live["value"], live["globalDefault"]) == (5, True)
+    # Without the nonsense it is replaced.
+    entries = {one["name"].rpartition("/")[2]: one for one in both(run, **options)["objects"]}
+    assert entries["binding"]["msg"] == "recreated"

@@ -218,6 +218,26 @@ def test_node_ports_that_are_taken_are_found(run: Any, api: Any, namespace: str,
         api("delete", "namespace", other, "--wait=false")
 
 
+def test_a_node_port_is_one_for_all_protocols(run: Any, api: Any, namespace: str) -> None:
+    def service(name: str, number: int, *protocols: str) -> dict[str, Any]:
+        ports = [{"name": one.lower(), "port": 53, "protocol": one, "nodePort": number} for one in protocols]
+        return thing("Service", name, namespace, spec={"type": "NodePort", "ports": ports})
+
+    api.apply(service("both", 30853, "TCP", "UDP"))
+    api.apply(service("single", 30854, "UDP"))
+    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    api("delete", "service", "both", "single", "-n", namespace)
+    api.apply(service("theirs", 30854, "TCP"))
+    # As the server sees it: not even another protocol.
+    assert "already allocated" in api.apply(service("single", 30854, "UDP"), fails=True)
+    options = {"snapshot": taken["snapshot"]["tree"], "existing": "keep", "allow_partial": True}
+    plan = run(k8s_restore, check=True, **options)
+    reasons = {one["name"].partition("/")[2]: (one["action"], one["reason"]) for one in plan["objects"]}
+    assert reasons["services/both"] == ("create", "it is not there")
+    assert f"node port 30854 is taken by {namespace}/services/theirs" in reasons["services/single"][1]
+    assert outcome(plan) == outcome(run(k8s_restore, **options))
+
+
 def test_missing_permissions_are_found(run: Any, api: Any, namespace: str, tree: str) -> None:
     target = f"{namespace}-new"
     api("create", "namespace", target)

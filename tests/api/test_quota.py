@@ -159,3 +159,52 @@ def test_the_server_refuses_what_the_plan_blocks_and_nothing_else(
     assert outcome(done) == outcome(plan) and done["counts"]["failed"] == 0
     refusals = [one["reason"] for one in done["objects"] if one["action"] == "blocked"]
     assert [words for words in refusals if "exceeded quota" not in words] == []
+
+
+def resources(request: str = "", limit: str = "") -> dict[str, Any]:
+    wanted = {"requests": request, "limits": limit}
+    return {"name": "c", "image": "i", "resources": {name: {"cpu": cpu} for name, cpu in wanted.items() if cpu}}
+
+
+def test_the_server_bounds_limits_by_requests_as_the_plan_says(
+    run: Any, api: Any, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pods = {
+        "bare": resources(),
+        "nothing": resources("0", "1"),
+        "unlimited": resources("100m"),
+        "limited": resources(limit="1"),
+        "even": resources("100m", "150m"),
+        "over": resources("100m", "151m"),
+    }
+    for name, container in pods.items():
+        api.apply(pod(name, namespace, containers=[container]))
+    starting = {**resources("100m", "400m"), "name": "first"}
+    api.apply(pod("starting", namespace, containers=[resources("100m", "150m")], initContainers=[starting]))
+    ranges = {
+        "Container": ["bare", "nothing", "over", "starting", "unlimited"],
+        "Pod": ["bare", "nothing", "over", "starting", "unlimited"],
+    }
+    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    for kind, refused in ranges.items():
+        other = f"{namespace}-{kind.lower()}"
+        api("create", "namespace", other)
+        limit = {"type": kind, "maxLimitRequestRatio": {"cpu": "1.5"}}
+        api.apply(thing("LimitRange", "ratio", other, spec={"limits": [limit]}))
+        time.sleep(1)
+        options = {
+            "snapshot": taken["snapshot"]["tree"],
+            "point": "p",
+            "namespace_mapping": {namespace: other},
+            "existing": "keep",
+            "allow_partial": True,
+        }
+        plan = run(k8s_restore, check=True, **options)
+        blocked = {one["name"].partition("/")[2]: one for one in plan["objects"] if one["action"] == "blocked"}
+        assert sorted(blocked) == [f"pods/{name}" for name in refused]
+        assert all("is outside limit range ratio" in one["reason"] for one in blocked.values())
+        with monkeypatch.context() as blind:
+            blind.setattr(foresight._Foresight, "_quotas", lambda _self: None)
+            done = run(k8s_restore, **options)
+        assert outcome(done) == outcome(plan)
+        api("delete", "namespace", other, "--wait=false")

@@ -97,6 +97,6 @@ def _questions(plan: Plan) -> Iterator[Step]:
     coming = {step.identity.name for step in plan.steps if step.key == kinds.CRDS and step.action is Action.CREATE}
     for step in plan.steps:
         # What a definition or an API of this very plan will serve cannot be asked about yet.
-        known = step.key not in coming and not step.awaits
+        known = step.key not in coming and not step.awaits and not step.unserved
         if step.action is Action.CREATE and known and step.resource is not None:
             yield step

@@ -40,13 +40,15 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.lock import Lock, LockLost
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.order import Wave
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.plan import Plan
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import WRITES, Action, Step
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import NOT_REACHED, WRITES, Action, Step
 
 _ESTABLISHED_WITHIN = 60.0
 _GONE_WITHIN = 120.0
 _WEBHOOK_WITHIN = 90.0
 _API_WITHIN = 90.0
 _ATTEMPTS = 6
+# Pauses, in seconds, between attempts to create what has just been deleted.
+_AGAIN = (0.2, 1.0, 3.0)
 # The server will not have the object, now or later.
 _REFUSALS = frozenset({400, 403, 405, 413, 422})
 # As soon as they exist the server calls the service behind them.
@@ -70,15 +72,21 @@ class _Execution:
         self.apis: dict[str, str] = {}
         # Those of them that anything belongs to.
         self.owners = frozenset(str(owner.get("uid")) for step in plan.steps for owner in step.owners)
+        self.reached: set[objects.Identity] = set()
+        # What was to be recreated and is gone.
+        self.deleted: set[objects.Identity] = set()
 
-    def run(self) -> None:
+    def run(self) -> bool:
+        """Whether all was tried; with ``fail_fast`` the first failure ends it."""
         for step in self.plan.steps:
             if step.live is not None and step.action is not Action.RECREATE:
                 self._born(step, step.live)
         for wave, members in groupby(self.plan.steps, key=lambda step: step.wave):
             steps = [step for step in members if step.action in WRITES]
             if steps and not self._wave(wave, steps):
-                return
+                self._leave_rest()
+                return False
+        return True
 
     def _wave(self, wave: Wave, steps: list[Step]) -> bool:
         # A namespace that is made by this restore can hold the lock only after its wave.
@@ -86,24 +94,37 @@ class _Execution:
         total, done = len(steps), 0
         self.progress.update("wave", wave.title, "running", done=0, total=total, unit="objects")
         for _depth, members in groupby(steps, key=lambda step: step.depth):
-            batch = self._reachable(list(members))
-            for outcome in pool.each(batch, self._write, workers=self.workers, fail_fast=self.fail_fast):
+            for outcome in pool.each(
+                self._reachable(list(members)), self._write, workers=self.workers, fail_fast=self.fail_fast
+            ):
+                if outcome.started:
+                    self.reached.add(outcome.item.identity)
+                    done += 1
                 if outcome.error is not None:
                     self._failed(outcome.item, outcome.error)
-            done += len(batch)
             self.progress.update("wave", wave.title, "running", done=done, total=total, unit="objects")
-        if wave is Wave.DEFINITIONS:
+            if self._stopped(steps):
+                break
+        if wave is Wave.DEFINITIONS and not self._stopped(steps):
             made = [step for step in steps if step.action in WRITES and not step.failed]
             for outcome in pool.each(made, self._served, workers=self.workers):
                 if outcome.error is not None:
                     self._failed(outcome.item, outcome.error)
-        failed = sum(step.failed or step.action is Action.BLOCKED for step in steps)
-        if failed and wave in (Wave.DEFINITIONS, Wave.NAMESPACES):
+        lost = {step.identity for step in steps if step.failed or step.action is Action.BLOCKED}
+        if lost and wave in (Wave.DEFINITIONS, Wave.NAMESPACES):
             foresight.consequences(self.plan.steps)
-        self.progress.update(
-            "wave", wave.title, "failed" if failed else "done", done=total - failed, total=total, unit="objects"
-        )
-        return not (failed and self.fail_fast)
+        done = len((self.reached & {step.identity for step in steps}) - lost)
+        self.progress.update("wave", wave.title, "failed" if lost else "done", done=done, total=total, unit="objects")
+        return not self._stopped(steps)
+
+    def _stopped(self, steps: list[Step]) -> bool:
+        """Whether one of the steps, all of which were to be written, ends the restore."""
+        return self.fail_fast and any(step.failed or step.action is Action.BLOCKED for step in steps)
+
+    def _leave_rest(self) -> None:
+        for step in self.plan.steps:
+            if step.action in WRITES and step.identity not in self.reached:
+                step.decide(Action.BLOCKED, NOT_REACHED)
 
     def _reachable(self, batch: list[Step]) -> list[Step]:
         """Wait for the APIs that the steps need; without them they are blocked, and the others go on."""
@@ -145,18 +166,18 @@ class _Execution:
                 # client's patience, and every way of writing here recognises its own work.
                 self.cluster.version()
                 continue
-            if attempt and step.action is Action.CREATE and not step.changed:
+            if attempt and step.action is Action.CREATE:
                 step.changed, step.msg = True, "created"
             return
 
     def _once(self, step: Step) -> None:
         if step.key.endswith(_NEED_BACKENDS):
             self._answered(step)
-        if step.only_owners:
+        if step.only_links:
+            self._relink(step)
+        elif step.only_owners:
             self._give_back(step, self.cluster.get(step.path))
             step.changed, step.msg = True, "fields given back to their owners"
-        elif step.only_links:
-            self._relink(step)
         elif step.only_status:
             self._status(step, self.cluster.get(step.path))
             step.msg = "status given back" if step.changed else "nothing to change"
@@ -168,24 +189,34 @@ class _Execution:
             self._create(step)
 
     def _create(self, step: Step) -> None:
+        answer = self._made(step)
+        if answer is not None:
+            self._complete(step, answer)
+
+    def _made(self, step: Step) -> JSON | None:
+        """The new object as the server has it; ``None`` where nothing more is to be done."""
         author = step.author
         try:
             if author.applies:
-                answer = self._applied(step, self._linked(step))
-            elif author.whole and not (step.owners or step.has_status or step.source_uid in self.owners):
+                return self._applied(step, self._linked(step))
+            if author.whole and not (step.owners or step.has_status or step.source_uid in self.owners):
                 self._passed_on(step)
-                return
-            else:
-                answer = self.cluster.create(step.collection, self._linked(step), manager=author.manager)
+                return None
+            return self.cluster.create(step.collection, self._linked(step), manager=author.manager)
         except ApiError as error:
             if error.cause != "AlreadyExists":
                 raise
-            self._appeared(step)
-            return
+        self._appeared(step)
+        return None
+
+    def _complete(self, step: Step, answer: JSON) -> None:
+        """What comes after the creation."""
         step.changed, step.msg = True, "created"
         self._born(step, answer)
+        if step.author.applies:
+            answer = self._filled_in(step, answer)
         answer = self._with_status(step, answer)
-        if not author.whole and not step.ours:
+        if not step.author.whole and not step.ours:
             self._give_back(step, answer)
 
     def _passed_on(self, step: Step) -> None:
@@ -200,11 +231,14 @@ class _Execution:
         links = body["metadata"].get("ownerReferences")
         if links:
             mine["metadata"]["ownerReferences"] = links
-        answer = self.cluster.apply(step.path, mine, manager=step.author.manager)
+        return self.cluster.apply(step.path, mine, manager=step.author.manager)
+
+    def _filled_in(self, step: Step, answer: JSON) -> JSON:
+        """An applied object with what its owner had not applied."""
         if not existing.same_content(step.key, step.body, answer, keep_node_ports=True):
             # Something had no owner and is no default: write it as well, under our name, and give all back.
             step.live = answer
-            existing.write_current(self.cluster, step, body={**existing.replacement(step)})
+            existing.write_current(self.cluster, step)
             answer = self.cluster.get(step.path)
         self._give_back(step, answer)
         return answer
@@ -232,16 +266,17 @@ class _Execution:
             )
 
     def _update(self, step: Step) -> None:
+        if step.unserved:
+            # Now it is served in its version.
+            step.live = self.cluster.get(step.path)
         before = (step.live or {})["metadata"].get("resourceVersion")
         if step.key == kinds.NAMESPACES:
             answer = self.cluster.patch(step.path, {"metadata": existing.namespace_patch(step, self.plan.wishes)})
         else:
-            body = existing.update_body(step)
-            links = self._links(step)
-            if links and not step.merges:
-                body["metadata"]["ownerReferences"] = links
-            existing.write_current(self.cluster, step, body=body)
+            existing.write_current(self.cluster, step, links=self._links(step))
             answer = self.cluster.get(step.path)
+            if step.merges:
+                answer = self._linked_to(step, answer)
         answer = self._with_status(step, answer)
         step.changed = answer["metadata"].get("resourceVersion") != before
         step.msg = "updated" if step.changed else "nothing to change"
@@ -263,13 +298,18 @@ class _Execution:
             self._give_back(step, answer)
 
     def _recreate(self, step: Step) -> None:
-        if step.live is None:
-            # Deleted already, by an attempt whose answer was lost after that.
-            self._create(step)
-            step.msg = "recreated"
+        if step.identity in self.deleted:
+            # By an attempt whose answer was lost after that.
+            self._create_again(step)
             return
-        uid = str(step.live["metadata"]["uid"])
-        self.cluster.delete(step.path, uid=uid, propagation="Orphan" if step.orphans else "Background")
+        uid = str((step.live or {})["metadata"]["uid"])
+        current = self.cluster.find(step.path)
+        if current is not None and current["metadata"]["uid"] == uid:
+            # Once more: the plan may be old, and what is deleted here is not there any more.
+            existing.ask_to_create(self.cluster, step, self._links(step))
+            self.cluster.delete(step.path, uid=uid, propagation="Orphan" if step.orphans else "Background")
+        # From here on something has happened, be it by an attempt whose answer was lost.
+        step.changed, step.msg = True, "deleted"
         self._wait(
             step.path,
             lambda current: current is None or current["metadata"]["uid"] != uid,
@@ -277,29 +317,62 @@ class _Execution:
             what=f"the end of {step.identity}",
             interval=0.5,
         )
+        self.deleted.add(step.identity)
         step.live = None
-        self._create(step)
+        self._create_again(step)
+
+    def _create_again(self, step: Step) -> None:
+        """Create what was deleted for that; a quota or a port may take a moment to get free."""
+        for pause in (*_AGAIN, None):
+            try:
+                answer = self._made(step)
+                break
+            except ApiError as error:
+                if pause is None:
+                    raise Incomplete(
+                        "recreate",
+                        str(step.identity),
+                        f"deleted, and could not be created again: {error.reason}",
+                        "Mend that and run the same again, which creates it from the point.",
+                    ) from None
+                time.sleep(pause)
+        if answer is not None:
+            self._complete(step, answer)
         step.msg = "recreated"
 
     def _relink(self, step: Step) -> None:
         live = self.cluster.get(step.path)
-        links = self._links(step)
-        known = {link["uid"] for link in links}
-        names = {(link.get("kind"), link.get("name")) for link in links}
-        # Links of the same name to an older uid point to nothing any more.
-        others = [
-            link
-            for link in objects.owners(live)
-            if link["uid"] not in known and (link.get("kind"), link.get("name")) not in names
-        ]
-        metadata = {"ownerReferences": [*others, *links], "resourceVersion": live["metadata"]["resourceVersion"]}
-        answer = self.cluster.patch(step.path, {"metadata": metadata})
-        step.changed, step.msg = True, "linked to its owner"
+        answer = self._linked_to(step, live)
+        linked = answer["metadata"].get("resourceVersion") != live["metadata"].get("resourceVersion")
+        step.changed = linked or step.only_owners
+        step.msg = "linked to its owner" if linked else "there is no owner to link it to"
         if step.only_status:
             self._status(step, answer)
             return
         self._born(step, answer)
         self._give_back(step, answer)
+
+    def _linked_to(self, step: Step, live: JSON) -> JSON:
+        """Link an object that is there to its owners, as far as they are, and return how it is then."""
+        links = self._links(step)
+        known = {link["uid"] for link in links}
+        names = {(link.get("kind"), link.get("name")) for link in links}
+        for attempt in range(_ATTEMPTS):
+            held = objects.owners(live)
+            if known <= {link["uid"] for link in held}:
+                return live
+            # Links of the same name to an older uid point to nothing any more.
+            others = [
+                link for link in held if link["uid"] not in known and (link.get("kind"), link.get("name")) not in names
+            ]
+            metadata = {"ownerReferences": [*others, *links], "resourceVersion": live["metadata"]["resourceVersion"]}
+            try:
+                return self.cluster.patch(step.path, {"metadata": metadata})
+            except ApiError as error:
+                if error.status != 409 or attempt + 1 == _ATTEMPTS:
+                    raise
+                live = self.cluster.get(step.path)
+        return live
 
     def _give_back(self, step: Step, live: JSON) -> None:
         """Let the fields be owned by those who owned them when the object was captured."""
@@ -437,13 +510,16 @@ def execute(
     fail_fast: bool,
     progress: Progress,
     warn: Callable[[str], None],
-) -> None:
+) -> bool:
     """Do what the plan says; every step knows afterwards what became of it.
+
+    Returns whether all was tried. With ``fail_fast`` no object is begun any more once one has failed or was refused.
 
     Raises :class:`Refused` where another restore into the same namespaces is going on, and :class:`Unavailable` when
     the API server goes away; what was done until then stays and is recognised by the next run of the same point.
     """
     place = min(plan.namespaces.values(), default="")
     with Lock(cluster, place, warn=warn) as held:
-        _Execution(cluster, plan, held, workers, fail_fast, progress).run()
+        ended = _Execution(cluster, plan, held, workers, fail_fast, progress).run()
         aftermath.note_vanished(cluster, plan.steps, workers=workers)
+    return ended

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
@@ -15,6 +15,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     bubble,
     difference,
     kinds,
+    live_pod,
     objects,
     ownership,
     statuses,
@@ -114,7 +115,7 @@ def refuse_differing(steps: Iterable[Step], wishes: Wishes) -> None:
         for step in steps
         if step.live is not None
         and step.differs
-        and not step.only_status
+        and not (step.only_status or step.only_links)
         and wishes.bubble is None
         and wishes.existing.named(step.key) is Existing.FAIL
     ]
@@ -136,6 +137,9 @@ def decide(step: Step, live: JSON, target: Target, wishes: Wishes, keep_node_por
     step.status_due = step.has_status and _status_due(step, wanted.get("status"), live, target, wishes)
     wanted = objects.essence(wanted)
     mine = strip.comparable(step.key, live, wanted, keep_node_ports=keep_node_ports)
+    if step.unserved:
+        # The target shows it in the version that it serves now.
+        mine["apiVersion"] = wanted["apiVersion"]
     same = mine == wanted
     if not same:
         step.differs = difference.words(step.key, mine, wanted)
@@ -225,27 +229,34 @@ def _namespace(step: Step, wanted: JSON, live: JSON, wishes: Wishes) -> None:
         step.decide(Action.UPDATE, f"it is there {' and '.join(words)}")
     else:
         step.decide(Action.KEEP, "it is there")
-    if step.policy is Existing.KEEP:
-        full = {field: wanted["metadata"].get(field) or {} for field in ("labels", "annotations")}
+    named = wishes.existing.named(step.key)
+    if wishes.bubble is None and (step.policy is Existing.KEEP or named is Existing.FAIL):
+        given, granted = _marks_of(wanted), _granted_marks(wanted, wishes)
         step.differs = sorted(
             f"metadata.{field}.{name}: kept as it is"
-            for field, values in full.items()
+            for field, values in given.items()
             for name, value in values.items()
-            if (live["metadata"].get(field) or {}).get(name) != value and name not in missing
+            if (live["metadata"].get(field) or {}).get(name) != value and name not in granted[field]
         )
     settle(step)
 
 
 def _wanted_marks(step: Step, wanted: JSON, wishes: Wishes) -> dict[str, dict[str, str]]:
     """The labels and annotations that a namespace which is there gets."""
-    metadata = wanted["metadata"]
-    given = {field: dict(metadata.get(field) or {}) for field in ("labels", "annotations")}
-    if step.policy is not Existing.KEEP or wishes.bubble is not None:
-        return given
+    kept = step.policy is Existing.KEEP and wishes.bubble is None
+    return _granted_marks(wanted, wishes) if kept else _marks_of(wanted)
+
+
+def _marks_of(namespace: JSON) -> dict[str, dict[str, str]]:
+    return {field: dict(namespace["metadata"].get(field) or {}) for field in ("labels", "annotations")}
+
+
+def _granted_marks(wanted: JSON, wishes: Wishes) -> dict[str, dict[str, str]]:
+    """Those of them that any namespace gets: ours, and what the user asks for."""
     asked = {"labels": wishes.namespace_labels, "annotations": wishes.namespace_annotations}
     return {
         field: {name: value for name, value in values.items() if name.startswith(marks.PREFIX) or name in asked[field]}
-        for field, values in given.items()
+        for field, values in _marks_of(wanted).items()
     }
 
 
@@ -335,6 +346,8 @@ def replacement(step: Step) -> JSON:
             body["spec"].setdefault(field, value)
     if step.key == kinds.PVS:
         volume_clashes.keep_binding(body, live)
+    if step.key == "pods":
+        live_pod.carry_over(body, live)
     if step.key == "serviceaccounts" and live.get("secrets"):
         body["secrets"] = strip.linked_secrets(body, live)
     if step.key == "secrets" and body.get("type") == "kubernetes.io/service-account-token":
@@ -351,7 +364,6 @@ def replacement(step: Step) -> JSON:
 _HELD_BY_SERVER = {
     "services": ("clusterIP", "clusterIPs", "healthCheckNodePort"),
     "jobs.batch": ("selector",),
-    "pods": ("nodeName", "priority", "preemptionPolicy", "serviceAccount"),
     kinds.PVCS: ("volumeName",),
 }
 
@@ -368,31 +380,78 @@ def write(cluster: Cluster, step: Step, body: JSON, *, dry_run: bool = False) ->
     return cluster.replace(step.path, body, dry_run=dry_run, manager=author.manager)
 
 
-def update_body(step: Step) -> JSON:
-    """What :func:`write` sends for the step."""
-    return step.body if step.merges else replacement(step)
+def update_body(step: Step, links: Sequence[JSON] = ()) -> JSON:
+    """What :func:`write` sends for the step; ``links`` are its owners, of which a merge says nothing."""
+    if step.merges:
+        return step.body
+    body = replacement(step)
+    if links:
+        body["metadata"]["ownerReferences"] = list(links)
+    return body
 
 
-def write_current(cluster: Cluster, step: Step, *, dry_run: bool = False, body: JSON | None = None) -> JSON | None:
+def write_current(cluster: Cluster, step: Step, *, dry_run: bool = False, links: Sequence[JSON] = ()) -> JSON | None:
     """:func:`write`, again with a fresh look where a controller changed the object meanwhile; ``None``: no change."""
     for attempt in range(_ATTEMPTS):
         try:
-            answer = write(cluster, step, body or update_body(step), dry_run=dry_run)
+            answer = write(cluster, step, update_body(step, links), dry_run=dry_run)
             break
         except ApiError as error:
             if error.status != 409 or attempt + 1 == _ATTEMPTS:
                 raise
-            step.live, body = cluster.get(step.path), None
+            step.live = cluster.get(step.path)
     same = objects.essence(answer) == objects.essence(step.live or {})
     return None if same else answer
 
 
+def ask_to_create(cluster: Cluster, step: Step, links: Sequence[JSON] = ()) -> None:
+    """Let the server try to create anew, without storing it, what is there.
+
+    It judges the object before it sees that the name is taken. Raises :class:`ApiError` with its words where it would
+    refuse it.
+    """
+    body = _without_own_claims(step)
+    if links:
+        body["metadata"]["ownerReferences"] = list(links)
+    try:
+        cluster.create(step.collection, body, dry_run=True, manager=step.author.manager)
+    except ApiError as error:
+        if error.cause != "AlreadyExists":
+            raise
+
+
+def _without_own_claims(step: Step) -> JSON:
+    """The wanted object without what only one may have and the live one has, so that it gets free with it."""
+    body, live = step.body, step.live or {}
+    if step.key == "priorityclasses.scheduling.k8s.io" and live.get("globalDefault"):
+        body.pop("globalDefault", None)
+    spec, held = body.get("spec"), live.get("spec") or {}
+    if step.key != "services" or not isinstance(spec, dict):
+        return body
+    if spec.get("clusterIP") != "None" and spec.get("clusterIP") == held.get("clusterIP"):
+        spec.pop("clusterIP", None)
+        spec.pop("clusterIPs", None)
+    numbers = {port.get("nodePort") for port in held.get("ports") or []} | {held.get("healthCheckNodePort")}
+    if spec.get("healthCheckNodePort") in numbers:
+        spec.pop("healthCheckNodePort", None)
+    for port in spec.get("ports") or []:
+        # Of other types the number is a fault, which shall be found.
+        if spec.get("type") in ("NodePort", "LoadBalancer") and port.get("nodePort") in numbers:
+            port.pop("nodePort", None)
+    return body
+
+
 def ask_about_updates(cluster: Cluster, steps: list[Step], target: Target, workers: int) -> None:
     """Let the server try each change without storing it: some change nothing, some are not allowed."""
+    for step in steps:
+        if step.unserved and step.action is Action.RECREATE:
+            # Nobody can be asked yet whether it must be.
+            step.decide(Action.UPDATE, step.reason)
     questions = [
         step
         for step in steps
         if step.live is not None
+        and not step.unserved
         and step.key != kinds.NAMESPACES
         and "kind" in step.live
         and (step.action in (Action.UPDATE, Action.RECREATE) or _kept_though_different(step))
@@ -410,7 +469,7 @@ def ask_about_updates(cluster: Cluster, steps: list[Step], target: Target, worke
                 settle(step)
             else:
                 step.sure = "dry_run"
-                _refused(step, error, target)
+                _refused(cluster, step, error, target)
             return
         step.sure = "dry_run"
         if answer is None:
@@ -440,7 +499,7 @@ def _ask_about_status(cluster: Cluster, step: Step, target: Target) -> None:
     try:
         answer = statuses.write(cluster, step.path, step.body["status"], manager=step.author.manager, dry_run=True)
     except ApiError as error:
-        _refused(step, error, target)
+        _refused(cluster, step, error, target)
         return
     step.differs = difference.words(step.key, {"status": live.get("status")}, {"status": answer.get("status")})
     if not step.differs:
@@ -454,7 +513,7 @@ def _kept_though_different(step: Step) -> bool:
     return bool(step.action is Action.KEEP and step.differs and step.key not in (kinds.PVCS, kinds.NAMESPACES))
 
 
-def _refused(step: Step, error: ApiError, target: Target) -> None:
+def _refused(cluster: Cluster, step: Step, error: ApiError, target: Target) -> None:
     reason = f"it differs and cannot be updated: {error.reason}"
     if step.action is Action.RECREATE and error.status == 422:
         if step.key in _NEVER_RECREATED:
@@ -463,5 +522,15 @@ def _refused(step: Step, error: ApiError, target: Target) -> None:
             step.decide(Action.BLOCKED, f"{reason} (recreating it would delete volume claims that belong to it)")
         else:
             step.reason = reason
+            _ask_before_deleting(cluster, step)
         return
     step.decide(Action.BLOCKED, reason)
+
+
+def _ask_before_deleting(cluster: Cluster, step: Step) -> None:
+    """Not only a field that cannot be changed is refused: what is wrong anywhere must not be deleted for it."""
+    try:
+        ask_to_create(cluster, step)
+    except ApiError as error:
+        words = "" if error.reason in step.reason else f": {error.reason}"
+        step.decide(Action.BLOCKED, f"{step.reason} (nor could it be created again{words})")

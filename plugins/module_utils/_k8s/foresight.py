@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
@@ -78,21 +78,19 @@ class _Foresight:
         }
         if not any(wanted.values()):
             return
-        taken: dict[int, str] = {}
+        # The server knows no protocols here, but one service may have a number for both TCP and UDP.
+        taken: dict[int, objects.Identity] = {}
         for obj in self._list("services"):
             identity = objects.identity("services", obj)
             for port in (obj.get("spec") or {}).get("ports") or []:
                 if port.get("nodePort") and identity not in wanted:
-                    taken[port["nodePort"]] = str(identity)
+                    taken[port["nodePort"]] = identity
         for step in self.steps:
             for port in wanted.get(step.identity, []):
-                if port in taken:
-                    reason = (
-                        f"node port {port} is taken by {taken[port]} (map the namespace, and it is left to the server)"
-                    )
+                holder = taken.setdefault(port, step.identity)
+                if holder != step.identity:
+                    reason = f"node port {port} is taken by {holder} (map the namespace, and it is left to the server)"
                     step.decide(Action.BLOCKED, reason, "seen")
-                else:
-                    taken[port] = str(step.identity)
 
     def _list(self, key: str, everywhere: bool = True) -> Iterator[JSON]:
         """All objects of a kind, or as far as they may be seen."""
@@ -299,8 +297,14 @@ def unmade(name: str) -> str:
 
 def consequences(steps: Iterable[Step]) -> None:
     """Block what cannot be because its namespace, definition or API is held back or failed and is not there."""
-    lacking: dict[str, str] = {}
     chosen = list(steps)
+    _block_unserved(chosen)
+    _block_lacking(chosen)
+    _leave_unlinked(chosen)
+
+
+def _block_lacking(chosen: Sequence[Step]) -> None:
+    lacking: dict[str, str] = {}
     for step in chosen:
         held = step.failed or step.action is Action.BLOCKED
         if held and step.key in (kinds.NAMESPACES, kinds.CRDS, kinds.API_SERVICES) and step.live is None:
@@ -316,6 +320,31 @@ def consequences(steps: Iterable[Step]) -> None:
         missing = next((lacking[place] for place in places if place in lacking), None)
         if missing is not None and step.action in WRITES:
             step.decide(Action.BLOCKED, unmade(missing))
+
+
+def _block_unserved(steps: Sequence[Step]) -> None:
+    """Block what is in a version that only another definition would bring than the one that the target keeps."""
+    brought = {
+        step.identity.name
+        for step in steps
+        if step.key == kinds.CRDS and step.action in WRITES and not step.only_part and not step.failed
+    }
+    for step in steps:
+        if step.unserved and step.action in WRITES and step.key not in brought:
+            step.decide(Action.BLOCKED, step.unserved, "seen")
+
+
+def _leave_unlinked(steps: Sequence[Step]) -> None:
+    """What was only to be linked to owners none of which will be there stays as it is."""
+    by_uid = {step.source_uid: step for step in steps if step.source_uid}
+    for step in steps:
+        if not step.only_links or step.action not in WRITES:
+            continue
+        above = [by_uid[uid] for owner in step.owners if (uid := str(owner.get("uid"))) in by_uid]
+        if not any(one.live is not None or (one.action in WRITES and not one.failed) for one in above):
+            step.only_links = False
+            more = step.only_status or step.only_owners
+            step.decide(Action.UPDATE if more else Action.KEEP, "it is there; its owner could not be made")
 
 
 def foresee(target: Target, steps: list[Step], *, workers: int) -> None:

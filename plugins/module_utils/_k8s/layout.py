@@ -15,8 +15,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,10 +31,11 @@ _SEPARATOR = b",\n"
 
 @dataclass(frozen=True)
 class Captured:
-    """One object of a capture and the resource it was captured as."""
+    """One object of a capture and the resource it was captured as; ``stands_for`` is the version that it is not in."""
 
     key: str
     obj: JSON
+    stands_for: str = ""
 
     @property
     def identity(self) -> objects.Identity:
@@ -174,11 +175,61 @@ def damaged(path: Path) -> Corrupt:
 
 
 def read(root: Path) -> Iterator[Captured]:
-    """Every object of a capture."""
-    for key, _namespace, path in files(root):
-        for line in read_lines(path):
-            try:
-                obj: JSON = json.loads(line)
-            except ValueError:
-                raise damaged(path) from None
+    """Every object of a capture, in the version that its server preferred."""
+    yield from Objects(root)
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects of a capture, read from their files each time they are gone through.
+
+    Of kinds in ``instead`` they come in that other version, as far as they were captured in it.
+    """
+
+    root: Path
+    instead: Mapping[str, str] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Captured]:
+        for key, namespace, path in files(self.root):
+            version = self.instead.get(key)
+            other = file_of(other_version(self.root, version), key, namespace) if version else None
+            if other is not None and other.is_file():
+                yield from _beside(key, path, other)
+            else:
+                yield from (Captured(key, obj) for obj in _objects(path))
+
+    @property
+    def versions(self) -> dict[str, list[str]]:
+        """The names of the other versions in which kinds were captured."""
+        found: dict[str, list[str]] = {}
+        for folder in sorted((self.root / "versions").glob("*")):
+            for key in sorted({key for key, _namespace, _path in files(folder)}):
+                found.setdefault(key, []).append(folder.name)
+        return found
+
+    def reading(self, instead: Mapping[str, str]) -> Objects:
+        """The same capture, with other versions of some kinds."""
+        return replace(self, instead=instead)
+
+
+def _objects(path: Path) -> Iterator[JSON]:
+    for line in read_lines(path):
+        try:
+            obj: JSON = json.loads(line)
+        except ValueError:
+            raise damaged(path) from None
+        yield obj
+
+
+def _beside(key: str, path: Path, other: Path) -> Iterator[Captured]:
+    """The objects of the first file, each as the second has it; both are sorted by name."""
+    others = _objects(other)
+    candidate = next(others, None)
+    for obj in _objects(path):
+        name = str(obj["metadata"]["name"])
+        while candidate is not None and str(candidate["metadata"]["name"]) < name:
+            candidate = next(others, None)
+        if candidate is not None and candidate["metadata"]["name"] == name:
+            yield Captured(key, candidate, str(obj.get("apiVersion")))
+        else:
             yield Captured(key, obj)

@@ -32,10 +32,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     transform,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, ApiError, Cluster, Resource
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.layout import Captured
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.layout import Captured, Objects
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.policy import Existing, Policies
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import WRITES, Action, Step
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.target import Target
+
+# Policies by which what is there becomes as it was captured.
+_UPDATES = (Existing.UPDATE, Existing.MERGE, Existing.RECREATE)
 
 
 @dataclass
@@ -75,11 +78,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Served:
-    """How objects of one version of a kind are written: by which resource, after what, or why they cannot be."""
+    """How objects of one version of a kind are written: by which resource, after what, or why they cannot be.
+
+    ``unserved``: why they cannot be unless their definition is updated.
+    """
 
     resource: Resource | None = None
     obstacle: str = ""
     awaits: str = ""
+    unserved: str = ""
 
 
 class _Planning:
@@ -97,11 +104,15 @@ class _Planning:
         self.coming: dict[str, list[Resource]] = {}
         self.api_services: list[Captured] = []
         self.resources: dict[tuple[str, str], _Served] = {}
+        # In which versions kinds were captured, those that are read first.
+        self.versions: dict[str, list[str]] = {}
         self.uids = self._survey()
+        if isinstance(captured, Objects):
+            self.captured = captured.reading(self._other_versions(captured))
         groups = {resource.group for resource in self.found.resources}
         groups |= {resource.group for resources in self.coming.values() for resource in resources}
         groups |= {_api_of(one.obj).rpartition("/")[0] for one in self.api_services}
-        self.transformer = transform.Transformer(wishes, captured, self._cluster_scoped, groups)
+        self.transformer = transform.Transformer(wishes, self.captured, self._cluster_scoped, groups)
         self.keep_node_ports = self.transformer.keep_node_ports
         # API versions that programs of this very restore will serve, and by which registration.
         self.apis = {
@@ -124,13 +135,35 @@ class _Planning:
             source = identity.name if one.key == kinds.NAMESPACES else identity.namespace
             if source:
                 self.sources.add(source)
+            obj = definitions.convert(one.key, one.obj) or one.obj
+            versions = self.versions.setdefault(one.key, [])
+            if obj.get("apiVersion") not in versions:
+                versions.append(str(obj.get("apiVersion")))
             if one.key == kinds.CRDS:
-                resources = discovery.of_crd(definitions.convert(one.key, one.obj) or one.obj)
+                resources = discovery.of_crd(obj)
                 if resources:
                     self.coming[resources[0].key] = resources
             elif one.key == kinds.API_SERVICES:
                 self.api_services.append(one)
         return frozenset(uids)
+
+    def _other_versions(self, captured: Objects) -> dict[str, str]:
+        """Kinds that the target has not in the version which was captured first, and one to read instead."""
+        instead: dict[str, str] = {}
+        for key, names in captured.versions.items():
+            first = self.versions.get(key)
+            if first is None:
+                continue
+            live, coming = self.found.versions(key), self.coming.get(key, [])
+            if not any(self._serves(key, version) for version in first):
+                # What a definition would bring that stays as it is comes after all that is served now.
+                ways = (*live, *coming)
+                chosen = next((one for one in ways if one.api_version in first or one.version in names), None)
+                if chosen is not None and chosen.api_version not in first:
+                    instead[key] = chosen.version
+            group = key.partition(".")[2]
+            first += [f"{group}/{name}" if group else name for name in names]
+        return instead
 
     def _cluster_scoped(self, key: str) -> dict[str, JSON]:
         """What the target has of a cluster-scoped kind, by name; nothing where it may not be looked at."""
@@ -158,8 +191,9 @@ class _Planning:
         existing.refuse_strangers(self.target, self.wishes)
         writable = [step for step in steps if step.text is not None]
         self._compare(writable)
-        self._links(writable)
         existing.ask_about_updates(self.cluster, writable, self.target, self.workers)
+        # Only now it is known which objects are equal for the server.
+        self._links(writable)
         existing.refuse_differing(writable, self.wishes)
         self._relink_after_recreation(writable)
         self._lacking(writable)
@@ -181,11 +215,18 @@ class _Planning:
             if step is not None and step.action is Action.CREATE:
                 existing.decide(step, live, self.target, self.wishes, self.keep_node_ports)
 
-        self.target.look({step.key: step.resource for step in steps if step.resource}, seen)
+        resources = {step.key: step.resource for step in steps if step.resource is not None}
+        self.target.look({key: self._listed_by(resource) for key, resource in resources.items()}, seen)
         for step in steps:
             namespace = step.identity.namespace
             if step.action is Action.CREATE and (not namespace or namespace in self.target.namespaces):
                 step.sure = "seen" if self.found.find(step.key) is not None else "assumed"
+            if step.unserved and step.action in WRITES:
+                step.sure = "assumed"
+
+    def _listed_by(self, resource: Resource) -> Resource:
+        """In another version, where the restore is to bring the object's own."""
+        return self.found.find(resource.key, resource.api_version) or self.found.find(resource.key) or resource
 
     # -- owners ---------------------------------------------------------------------------------------------------
 
@@ -193,21 +234,47 @@ class _Planning:
         """An equal object that has lost the link to its owner differs; owners that are not there are named."""
         by_uid = {step.source_uid: step for step in steps if step.source_uid}
         for step in steps:
+            stays = step.live is not None and (step.action is Action.KEEP or step.only_status or step.only_owners)
+            equal = not step.differs or step.only_status
             for owner in step.owners:
                 above = by_uid.get(str(owner.get("uid")))
                 if above is None:
                     step.transforms.append(f"owner {owner.get('kind')} {owner.get('name')} is not restored: unlinked")
                     continue
-                equal = step.action is Action.KEEP or step.only_status
-                if step.live is None or above.live is None or not equal:
-                    continue
-                uid = above.live["metadata"]["uid"]
-                if uid in {link.get("uid") for link in objects.owners(step.live)}:
+                if above.resource is not None and owner.get("apiVersion") != above.resource.api_version:
+                    self._renew(owner, above.resource)
+                if not stays or not _lacks(step, above):
                     continue
                 step.differs.append(f"metadata.ownerReferences: {owner.get('kind')} {owner.get('name')} is missing")
-                if step.policy in (Existing.UPDATE, Existing.MERGE, Existing.RECREATE) and step.key != kinds.PVCS:
-                    step.decide(Action.UPDATE, "it is there without the link to its owner")
+                if equal and self._may_link(step, above):
+                    created = above.live is None
+                    words = "its owner is created; it is linked to it"
+                    step.decide(Action.UPDATE, words if created else "it is there without the link to its owner")
                     step.only_links = True
+
+    def _renew(self, owner: JSON, resource: Resource) -> None:
+        """By a version that is not served the garbage collector finds no owner."""
+        if not self._serves(resource.key, str(owner.get("apiVersion"))):
+            owner["apiVersion"] = resource.api_version
+
+    def _serves(self, key: str, api_version: str) -> bool:
+        """Whether the target has the kind in that version, or will have it once its definition is written."""
+        live = self.found.versions(key)
+        stays = bool(live) and (self.wishes.bubble is not None or self.wishes.existing(kinds.CRDS) not in _UPDATES)
+        known = live if stays else (*live, *self.coming.get(key, []))
+        return any(resource.api_version == api_version for resource in known)
+
+    def _may_link(self, step: Step, above: Step) -> bool:
+        """Whether an equal object that is there may get a link to its owner."""
+        namespace = step.identity.namespace
+        if step.key == kinds.PVCS or (self.wishes.bubble is not None and not namespace):
+            return False
+        if step.policy in _UPDATES:
+            return True
+        # An earlier run that could not make the owner has left the object without a link. Where objects of others may
+        # be kept and the owner is there, that cannot be told from what is theirs.
+        alone = self.wishes.existing.default is Existing.FAIL and self.wishes.existing.named(step.key) is None
+        return (alone or above.live is None) and self.target.restored_before(namespace, self.wishes.point)
 
     def _relink_after_recreation(self, steps: list[Step]) -> None:
         """A recreated owner has a new uid; what belongs to it would be collected as garbage."""
@@ -220,7 +287,7 @@ class _Planning:
             with_others |= mine
             if not mine:
                 continue
-            if (step.action is Action.KEEP or step.only_status) and step.live is not None:
+            if (step.action is Action.KEEP or step.only_status or step.only_owners) and step.live is not None:
                 step.decide(Action.UPDATE, "its owner is recreated; it is linked to the new one")
                 step.only_links = True
         for step in steps:
@@ -230,7 +297,7 @@ class _Planning:
 
     def _step(self, one: Captured) -> Step:
         key, wave = one.key, order.wave_of(one.key)
-        moved = one.identity
+        moved = captured = one.identity
         if moved.namespace:
             moved = objects.Identity(self.wishes.namespaces.target(moved.namespace), key, moved.name)
         reason = self.transformer.skip_reason(key, one.obj, self.uids)
@@ -246,8 +313,11 @@ class _Planning:
             return Step(moved, Action.BLOCKED, way.obstacle, wave, sure="seen")
         metadata = obj["metadata"]
         managed = metadata.get("managedFields") or []
-        source_uid, owners = str(metadata.get("uid") or ""), objects.owners(obj)
+        source_uid, owners = str(metadata.get("uid") or ""), _owners(key, obj)
         notes = [definitions.NOTE] if converted else []
+        if one.stands_for:
+            notes.append(f"as it was captured in {obj['apiVersion']}: the target does not serve {one.stands_for}")
+            _adopt_fields(managed, one.stands_for, str(obj["apiVersion"]))
         notes += self.transformer.apply(key, obj)
         if key == kinds.NAMESPACES:
             self._namespace(obj)
@@ -262,6 +332,8 @@ class _Planning:
             text=objects.canonical(obj),
             resource=way.resource,
             awaits=way.awaits,
+            unserved=way.unserved,
+            captured_in=(captured.namespace,),
             source_uid=source_uid,
             owners=owners,
             references=references.of(key, obj),
@@ -274,19 +346,24 @@ class _Planning:
         )
 
     def _resource(self, key: str, api_version: str, kind: str, namespaced: bool) -> _Served:
-        served = self.found.versions(key) or self.coming.get(key, [])
-        for resource in served:
+        live, coming = self.found.versions(key), self.coming.get(key, [])
+        for resource in live or coming:
             if resource.api_version == api_version:
                 return _Served(resource)
-        if served:
-            versions = ", ".join(resource.api_version for resource in served)
-            return _Served(obstacle=f"it was captured as {api_version}; the target serves {versions}")
+        captured = ", ".join(self.versions.get(key) or [api_version])
+        if live or coming:
+            served = ", ".join(resource.api_version for resource in live or coming)
+            obstacle = f"it was captured as {captured}; the target serves {served}"
+            for resource in coming:
+                if resource.api_version == api_version:
+                    return _Served(resource, unserved=obstacle)
+            return _Served(obstacle=obstacle)
         if api_version in self.apis:
             group, _slash, version = api_version.rpartition("/")
             name = key.partition(".")[0]
             resource = Resource(group, version, name, kind, namespaced, frozenset({"create", "get", "list"}))
             return _Served(resource, awaits=self.apis[api_version])
-        return _Served(obstacle=f"the target does not serve {api_version} {key}")
+        return _Served(obstacle=f"the target does not serve {captured} {key}")
 
     # -- namespaces and what we put into them -------------------------------------------------------------------
 
@@ -357,6 +434,8 @@ class _Planning:
             if twin is not None:
                 step.decide(Action.SKIP, twin, "seen")
                 step.text = None
+                if other is not None:
+                    other.captured_in += step.captured_in
                 if other is not None and step.source_uid and other.source_uid:
                     stand_ins[step.source_uid] = other.source_uid
                 continue
@@ -379,7 +458,7 @@ class _Planning:
         for step in steps:
             if step.action not in WRITES or (step.action is Action.UPDATE and not step.differs):
                 continue
-            if step.only_status:
+            if step.only_part:
                 continue
             # A volume, and a claim that stays bound to one, need no class, only the name of one.
             bound = step.key == kinds.PVS or any(one.key == kinds.PVS for one in step.references)
@@ -416,6 +495,26 @@ def _bare_default(account: JSON) -> bool:
     metadata = account["metadata"]
     bare = account.keys() <= {"apiVersion", "kind", "metadata"} and metadata.keys() <= {"name", "namespace"}
     return bare and metadata["name"] == "default"
+
+
+def _adopt_fields(managed: list[JSON], old: str, new: str) -> None:
+    """The server knows no entries of a version that it does not serve; fields that the new one lacks find no owner."""
+    for entry in managed:
+        if entry.get("apiVersion") == old:
+            entry["apiVersion"] = new
+
+
+def _lacks(step: Step, above: Step) -> bool:
+    """Whether an object that is there has no link to its owner, which is there or will be created."""
+    if above.live is None:
+        return above.action is Action.CREATE
+    return above.live["metadata"]["uid"] not in {link.get("uid") for link in objects.owners(step.live or {})}
+
+
+def _owners(key: str, obj: JSON) -> list[JSON]:
+    """Whom an object follows and is linked to; a StatefulSet comes after its claims, and its controller links them."""
+    owners = objects.owners(obj)
+    return [one for one in owners if one.get("kind") != "StatefulSet"] if key == kinds.PVCS else owners
 
 
 def _api_of(registration: JSON) -> str:

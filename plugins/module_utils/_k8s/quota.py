@@ -196,4 +196,19 @@ def _outside(limit: JSON, requests: Usage, upper: Usage | None) -> str | None:
         for given in (requests, upper or {}):
             if given.get(resource, least) < least:
                 return f"{_text(given[resource])} {resource}, at least {_text(least)}"
+    # Claims have no limits, and are not asked for any.
+    return _overcommitted(limit, requests, upper) if upper is not None else None
+
+
+def _overcommitted(limit: JSON, requests: Usage, upper: Usage) -> str | None:
+    """In words, which limit is too many times its request; one of nothing counts as none."""
+    for resource, ratio in pod_resources.numbers(limit.get("maxLimitRequestRatio")).items():
+        asked, allowed = requests.get(resource), upper.get(resource)
+        times = f"at most {_text(ratio)} times the request"
+        if not asked:
+            return f"{resource} must be requested, the limit being {times}, and none is"
+        if not allowed:
+            return f"there must be a limit of {resource}, {times}, and there is none"
+        if allowed > ratio * asked:
+            return f"a limit of {_text(allowed)} {resource} for a request of {_text(asked)}, {times}"
     return None

@@ -10,7 +10,6 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
@@ -60,11 +59,11 @@ def restore(request: Request, missing_images: image_check.Missing) -> dict[str, 
     cluster.version()
     with _reading(params) as point:
         wishes = _wishes(params, point.snapshot)
-        made = plan.make(cluster, point, wishes, workers=params["workers"])
+        made = plan.make(cluster, point.objects, wishes, workers=params["workers"])
     for text in [*made.warnings, *_check_images(params, made, missing_images)]:
         request.warn(text)
-    hooks = restore_hooks.tasks(wishes.rules.hooks, made.steps, wishes.namespaces)
-    for name in restore_hooks.unused(wishes.rules.hooks, made.steps, wishes.namespaces):
+    hooks = restore_hooks.tasks(wishes.rules.hooks, made.steps)
+    for name in restore_hooks.unused(wishes.rules.hooks, made.steps):
         request.warn(f"Restore hook {name} is for none of the objects.")
     if request.check_mode:
         dry_run.ask_about_creates(cluster, made, workers=params["workers"])
@@ -75,7 +74,7 @@ def restore(request: Request, missing_images: image_check.Missing) -> dict[str, 
     records: list[JSON] = []
     failures: list[str] = []
     try:
-        execute.execute(
+        ended = execute.execute(
             cluster,
             made,
             workers=params["workers"],
@@ -83,9 +82,11 @@ def restore(request: Request, missing_images: image_check.Missing) -> dict[str, 
             progress=request.progress,
             warn=request.warn,
         )
-        if not (params["fail_fast"] and any(one.failed for one in made.steps)):
+        if ended and not (params["fail_fast"] and any(one.failed for one in made.steps)):
             secrets = hook_output.secrets_in(params)
             records, failures = restore_hooks.run(cluster, hooks, secrets=secrets, progress=request.progress)
+        else:
+            records = restore_hooks.left_out(hooks, "not run: the restore has ended at a failure (fail_fast)")
     except MusterError as error:
         error.result = {**_result(made, wishes, planned=False), "hooks": records, **shown, **error.result}
         raise
@@ -126,13 +127,10 @@ def _check_names(params: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class _Point:
-    """The captured objects, read from their files each time they are gone through, and the id of their snapshot."""
+    """The captured objects and the id of their snapshot."""
 
-    root: Path
+    objects: layout.Objects
     snapshot: str
-
-    def __iter__(self) -> Iterator[layout.Captured]:
-        return layout.read(self.root)
 
 
 @contextlib.contextmanager
@@ -156,8 +154,8 @@ def _reading(params: Mapping[str, Any]) -> Iterator[_Point]:
         target = stage / "restored"
         target.mkdir(mode=0o700)
         repository.restore(chosen.id, target)
-        point = _Point(snapshot.root_of(target), chosen.id)
-        if next(iter(point), None) is None:
+        point = _Point(layout.Objects(snapshot.root_of(target)), chosen.id)
+        if next(iter(point.objects), None) is None:
             raise InvalidInput(
                 "restore",
                 f"snapshot {chosen.id[:8]}",
@@ -229,6 +227,8 @@ def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool) -> dict[str,
 
 def _incomplete(made: plan.Plan, wishes: plan.Wishes, result: dict[str, Any], failures: list[str]) -> Incomplete:
     bad = [one for one in made.steps if one.failed or one.action is step.Action.BLOCKED]
+    # What went wrong is said first.
+    bad.sort(key=lambda one: one.reason == step.NOT_REACHED)
     reasons, hint = [], ""
     if bad:
         shown = "; ".join(f"{one.identity}: {one.msg or one.reason}" for one in bad[:_SHOWN])

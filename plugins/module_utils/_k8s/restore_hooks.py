@@ -22,7 +22,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     hook,
     hook_annotations,
     label_selector,
-    mapping,
     objects,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, Cluster, object_path
@@ -165,7 +164,7 @@ class Task:
         return {**self.record(), "ok": ok, "msg": msg}
 
 
-def tasks(hooks: RestoreHooks, steps: Sequence[Step], names: mapping.NamespaceMapping) -> list[Task]:
+def tasks(hooks: RestoreHooks, steps: Sequence[Step]) -> list[Task]:
     """The commands of all workloads that are to be written: the user's in their order, then those of annotations.
 
     Raises :class:`InvalidInput` for an annotation that is wrong.
@@ -183,7 +182,7 @@ def tasks(hooks: RestoreHooks, steps: Sequence[Step], names: mapping.NamespaceMa
         asked = [
             (number, one.name, one.waiting)
             for number, one in enumerate(hooks.hooks)
-            if one.waiting and _takes(one, step, labels, names)
+            if one.waiting and _takes(one, step, labels)
         ]
         own = hook_annotations.restore(str(step.identity), annotations) if hooks.annotations else None
         if own is not None:
@@ -194,21 +193,19 @@ def tasks(hooks: RestoreHooks, steps: Sequence[Step], names: mapping.NamespaceMa
     return [task for number in sorted(found) for task in found[number]]
 
 
-def unused(hooks: RestoreHooks, steps: Sequence[Step], names: mapping.NamespaceMapping) -> list[str]:
+def unused(hooks: RestoreHooks, steps: Sequence[Step]) -> list[str]:
     """The user's hooks that are for none of the objects."""
     left = list(hooks.hooks)
     for step in steps if left else ():
         if step.text is not None and objects.holds_pods(step.key):
             labels, _annotations = objects.pod_marks(step.key, step.body)
-            left = [one for one in left if not _takes(one, step, labels, names)]
+            left = [one for one in left if not _takes(one, step, labels)]
     return [one.name for one in left]
 
 
-def _takes(one: Hook, step: Step, labels: Mapping[str, str], names: mapping.NamespaceMapping) -> bool:
-    where = step.identity.namespace
-    # What is planned is in the target's namespaces already.
-    captured = one.namespace if one.namespace and names.target(one.namespace) == where else where
-    return one.takes(captured, labels)
+def _takes(one: Hook, step: Step, labels: Mapping[str, str]) -> bool:
+    # What is planned is in the target's namespaces already, which may have the names of other captured ones.
+    return any(one.takes(namespace, labels) for namespace in step.captured_in)
 
 
 # -- running ----------------------------------------------------------------------------------------------------------
@@ -221,7 +218,7 @@ def run(
 
     All wait from the same moment on. After a failure that matters no further command runs.
     """
-    due = [task for task in wanted if task.step.changed and not task.step.failed]
+    due = _due(wanted)
     records: list[JSON] = []
     failures: list[str] = []
     began = time.monotonic()
@@ -237,6 +234,15 @@ def run(
     if due:
         progress.update("wave", "hooks", "failed" if failures else "done", done=len(due), total=len(due))
     return records, failures
+
+
+def left_out(wanted: Sequence[Task], why: str) -> list[JSON]:
+    """The records of commands that would have run; a later restore does not, as it finds their workloads written."""
+    return [task.ended(why, None) for task in _due(wanted)]
+
+
+def _due(wanted: Sequence[Task]) -> list[Task]:
+    return [task for task in wanted if task.step.changed and not task.step.failed]
 
 
 def _run(cluster: Cluster, task: Task, began: float, secrets: Collection[str]) -> Iterator[JSON]:

@@ -32,6 +32,8 @@ class Action(str, Enum):
 
 
 WRITES = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE})
+# Why an object is held back after another one failed.
+NOT_REACHED = "not reached: fail_fast"
 
 
 @dataclass
@@ -50,7 +52,9 @@ class Step:
     to be given back, ``only_links`` those that link to owners, ``only_status`` those of objects that are equal but for
     a status that is ``status_due``. When a step that ``orphans`` is recreated, what
     belongs to it stays, because it is in the plan, too. One that ``has_status`` gets it back by a request of its own.
-    One that ``awaits`` an APIService of that name is of an API which answers only once that is there.
+    One that ``awaits`` an APIService of that name is of an API which answers only once that is there. ``captured_in``
+    are the captured namespaces that the object is from: several, where it stands for equal ones too. ``unserved`` says
+    why it cannot be, unless its definition, which is there, is updated by this restore and brings its version.
     """
 
     identity: objects.Identity
@@ -76,6 +80,8 @@ class Step:
     orphans: bool = False
     has_status: bool = False
     awaits: str = ""
+    captured_in: tuple[str, ...] = ()
+    unserved: str = ""
     status_due: bool = False
     only_status: bool = False
     sure: str = "assumed"

@@ -60,6 +60,7 @@ SERVER_ANNOTATIONS = (
     *_ANNOTATIONS,
     "batch.kubernetes.io/job-tracking",
     "batch.kubernetes.io/cronjob-scheduled-timestamp",
+    "kubernetes.io/limit-ranger",
     "kubernetes.io/service-account.uid",
     "openshift.io/sa.scc.mcs",
     "openshift.io/sa.scc.supplemental-groups",
@@ -149,6 +150,10 @@ def comparable(key: str, live: JSON, wanted: JSON, *, keep_node_ports: bool = Tr
     if key == kinds.PVS and objects.lookup(wanted, ("spec", "claimRef")) is None:
         # It was free when it was captured, and has found its claim since.
         (reduced.get("spec") or {}).pop("claimRef", None)
+    volume = objects.lookup(live, ("spec", "volumeName"))
+    if key == kinds.PVCS and volume and objects.lookup(wanted, ("spec", "volumeName")):
+        # It names a volume that is restored itself; else which one it has is the server's matter.
+        reduced["spec"]["volumeName"] = volume
     if key == "services":
         asked = {_port_key(port): port for port in (wanted.get("spec") or {}).get("ports") or []}
         for port in (reduced.get("spec") or {}).get("ports") or []:
@@ -278,13 +283,18 @@ def _pod(obj: JSON, notes: list[str]) -> None:
         notes.append(f"it waits for scheduling gate {gates}")
     for name in [name for name in objects.annotations_of(obj) if name.startswith(_POD_ANNOTATIONS)]:
         _drop(obj["metadata"], "annotations", name)
-    tokens = {volume["name"] for volume in spec.get("volumes") or [] if _TOKEN_VOLUME.match(volume["name"])}
+    tokens = {volume["name"] for volume in spec.get("volumes") or [] if is_token_volume(volume["name"])}
     if tokens:
         spec["volumes"] = [volume for volume in spec["volumes"] if volume["name"] not in tokens]
         for container in objects.containers(spec):
             container["volumeMounts"] = [
                 mount for mount in container.get("volumeMounts") or [] if mount["name"] not in tokens
             ]
+
+
+def is_token_volume(name: str) -> bool:
+    """Whether the server gave a volume of that name to a pod, for the token of its account."""
+    return bool(_TOKEN_VOLUME.match(name))
 
 
 def _definition(obj: JSON, _notes: list[str]) -> None:
@@ -346,7 +356,8 @@ def skip_reason(key: str, obj: JSON, restored: frozenset[str], keep: Keep | None
         made = "makes it again" if owner.get("uid") in restored else "which is not restored, made it"
         return f"its controller, {title}, {made}"
     owner = objects.controlled_by_built_in(obj)
-    if owner is not None and owner.get("uid") in restored:
+    # A claim that is made again is an empty one: those of StatefulSets with whenDeleted: Delete are owned by them.
+    if owner is not None and owner.get("uid") in restored and key != kinds.PVCS:
         return f"its controller, {owner.get('kind')} {owner.get('name')}, makes it again"
     if obj["metadata"].get("deletionTimestamp") and not keep.deleting:
         return "it was being deleted when it was captured"

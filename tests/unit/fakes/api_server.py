@@ -74,10 +74,12 @@ class ApiServer:
 
     ``reads`` records path and query of every GET. ``before_read`` is called with both and may change the state, or
     answer instead with a status and a reason; ``verbatim`` has the answers to GETs of some paths as they are sent.
+    ``before_write`` may change the state before a method is done to a path.
     ``unannounced`` are groups that are served and missing in ``/apis``.
     After ``die_after`` writes it takes no more; of every ``lose_every`` writes it loses the answer to one that it did.
     ``aggregated`` has kinds by the APIService that serves them; any other APIService is not available.
-    Writing an object of ``refused`` (``ledger/configmaps/a``) is forbidden, as by an admission webhook.
+    Writing an object of ``refused`` (``ledger/configmaps/a``) is forbidden, as by an admission webhook; that of one of
+    ``invalid`` fails its validation. Both come before the question whether the name is taken.
     ``history`` feeds watches (version, kind, type of change, object); versions below ``oldest`` are forgotten. ``logs``
     are what containers wrote, by namespace, pod, container and whether it is the instance before. ``execute`` is called
     with the command, the query and the headers of an exec, and gives frames (channel, bytes) of the answer; ``None``
@@ -90,11 +92,13 @@ class ApiServer:
     down: set[str] = field(default_factory=set)
     broken: dict[str, int] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    invalid: set[str] = field(default_factory=set)
     writes: list[tuple[str, str]] = field(default_factory=list)
     managers: dict[str, str] = field(default_factory=dict)
     reads: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     before_read: Callable[[str, dict[str, str]], tuple[int, str] | None] = lambda _path, _query: None
     verbatim: dict[str, JSON | str] = field(default_factory=dict)
+    before_write: Callable[[str, str], None] = lambda _method, _path: None
     unannounced: set[str] = field(default_factory=set)
     aggregated: dict[str, tuple[str, str, str, str, bool]] = field(default_factory=dict)
     die_after: int | None = None
@@ -212,6 +216,8 @@ class ApiServer:
                     return _status(*answer)
                 if path in self.verbatim:
                     return 200, self.verbatim[path]
+            elif not query.get("dryRun"):
+                self.before_write(method, path)
             for prefix, status in self.broken.items():
                 if path.startswith(prefix):
                     return _status(status, "Forbidden" if status == 403 else "InternalError")
@@ -309,6 +315,10 @@ class ApiServer:
         place = (_key(kind), namespace, body["metadata"]["name"])
         if namespace and ("namespaces", "", namespace) not in self.objects:
             return _status(404, "NotFound")
+        if _title(place) in self.refused:
+            return _status(403, "Forbidden")
+        if _title(place) in self.invalid:
+            return _status(422, "Invalid")
         if place in self.objects:
             return _status(409, "AlreadyExists")
         if body["metadata"].get("resourceVersion"):
@@ -335,6 +345,8 @@ class ApiServer:
             if uid and uid != current["metadata"]["uid"]:
                 return _status(409, "Conflict")
             self._delete(place)
+            if self.lose_every and len(self.writes) % self.lose_every == 0:
+                raise ConnectionAbortedError
             return 200, {"kind": "Status"}
         if isinstance(body, list):
             return self._patch(place, current, body, query)
@@ -343,6 +355,10 @@ class ApiServer:
             if given and given != current["metadata"]["resourceVersion"]:
                 return _status(409, "Conflict")
             if place[0] == "deployments.apps" and body["spec"].get("selector") != current["spec"].get("selector"):
+                return _status(422, "Invalid")
+            if _title(place) in self.invalid:
+                return _status(422, "Invalid")
+            if place[0] == "pods" and _fixed(body["spec"]) != _fixed(current["spec"]):
                 return _status(422, "Invalid")
             return self._write("PUT", place, body, query, 200)
         return self._write("PATCH", place, _merged(current, body), query, 200)
@@ -377,14 +393,14 @@ class ApiServer:
                 body["metadata"]["managedFields"] = entries
         if before is not None and _plain(before) == _plain(body):
             return 200, before
-        if "/".join(part for part in (place[1], place[0], place[2]) if part) in self.refused:
+        if _title(place) in self.refused:
             return _status(403, "Forbidden")
         if query.get("dryRun"):
             body["metadata"].setdefault("uid", "dry-run")
             return status, body
         if self.die_after is not None and len(self.writes) >= self.die_after:
             raise ConnectionAbortedError
-        self.writes.append((method, "/".join(part for part in (place[1], place[0], place[2]) if part)))
+        self.writes.append((method, _title(place)))
         self.managers[self.writes[-1][1]] = query.get("fieldManager", "")
         stored = self._store(place, body)
         if self.lose_every and len(self.writes) % self.lose_every == 0:
@@ -392,7 +408,7 @@ class ApiServer:
         return status, stored
 
     def _delete(self, place: tuple[str, str, str]) -> None:
-        self.writes.append(("DELETE", "/".join(part for part in (place[1], place[0], place[2]) if part)))
+        self.writes.append(("DELETE", _title(place)))
         gone = self.objects.pop(place)
         self.version += 1
         gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self.version)}}
@@ -400,6 +416,12 @@ class ApiServer:
         if place[0] == "namespaces":
             for other in [other for other in self.objects if other[1] == place[2]]:
                 del self.objects[other]
+
+
+def _title(place: tuple[str, str, str]) -> str:
+    """``ledger/configmaps/a`` of (kind, namespace, name)."""
+    key, namespace, name = place
+    return f"{namespace}/{key}/{name}" if namespace else f"{key}/{name}"
 
 
 def _key(kind: tuple[str, str, str, str, bool]) -> str:
@@ -434,6 +456,15 @@ def _plain(obj: JSON) -> JSON:
         if name not in ("uid", "resourceVersion", "creationTimestamp")
     }
     return {**obj, "metadata": metadata}
+
+
+def _fixed(spec: Any) -> Any:
+    """Of a pod's specification all that cannot be changed; what is empty is not there."""
+    if isinstance(spec, list):
+        return [_fixed(one) for one in spec]
+    if not isinstance(spec, dict):
+        return spec
+    return {name: _fixed(value) for name, value in spec.items() if name != "image" and value not in ([], {}, None)}
 
 
 def _leaves(value: Any, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

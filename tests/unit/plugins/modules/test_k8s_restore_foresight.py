@@ -423,6 +423,31 @@ def test_objects_of_an_api_whose_registration_is_refused_are_blocked(
     assert "does not serve weather.example.com/v1" in left_out["reports.weather.example.com/today"]["reason"]
 
 
+# -- node ports -------------------------------------------------------------------------------------------------------
+
+
+def dns(name: str, number: int, *protocols: str, namespace: str = "ledger") -> dict[str, Any]:
+    ports = [{"name": one.lower(), "port": 53, "protocol": one, "nodePort": number} for one in protocols]
+    return thing("Service", name, namespace=namespace, spec={"type": "NodePort", "ports": ports})
+
+
+@pytest.mark.parametrize("existing", ["keep", "update"])
+def test_a_service_may_have_one_node_port_for_two_protocols(
+    restore: Restore, source: ApiServer, target: ApiServer, existing: str
+) -> None:
+    source.add(dns("both", 30053, "TCP", "UDP"), dns("one", 30054, "UDP"))
+    target.add(thing("Namespace", "other", namespace=""), dns("theirs", 30054, "TCP", namespace="other"))
+    options = {"existing": existing, "allow_partial": True}
+    plan, done = entries(restore(check=True, **options)), entries(restore(**options))
+    for found in (plan, done):
+        assert found["services/both"]["action"] == "create"
+        assert "node port 30054 is taken by other/services/theirs" in found["services/one"]["reason"]
+    live = target.get("services", "ledger", "both")
+    assert live is not None
+    live["spec"]["selector"] = {"app": "changed"}
+    assert entries(restore(**options))["services/both"]["action"] == existing
+
+
 # -- quotas -----------------------------------------------------------------------------------------------------------
 
 

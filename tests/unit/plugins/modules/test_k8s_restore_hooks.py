@@ -140,8 +140,8 @@ def run(
         result: JSON = json.loads(capsys.readouterr().out)
         return result
 
-    def restored(check: bool = False, **options: Any) -> JSON:
-        application = {"name": "shop", "namespaces": ["shop"]}
+    def restored(check: bool = False, namespaces: Sequence[str] = ("shop",), **options: Any) -> JSON:
+        application = {"name": "shop", "namespaces": list(namespaces)}
         tree = call(k8s_snapshot, source, site="east", point="p", application=application)["snapshot"]["tree"]
         return call(k8s_restore, target.server, check, snapshot=tree, point="p", **options)
 
@@ -232,6 +232,37 @@ def test_a_command_follows_the_namespace_mapping(run: Runner, target: Target) ->
     hooks = [{**FILL, "namespace": "shop"}]
     plan = run(check=True, restore_hooks=hooks, namespace_mapping={"shop": "copy"})
     assert [one["namespace"] for one in plan["hooks"]] == ["copy"]
+
+
+@pytest.mark.parametrize(
+    ("names", "places"),
+    [
+        ({"shop": "blog", "blog": "shop"}, ["blog/deployments.apps/api"]),
+        ({"shop": "one", "blog": "one"}, ["one/deployments.apps/api"]),
+        ({"shop": "blog", "blog": "other"}, ["blog/deployments.apps/api"]),
+        ({}, ["shop/deployments.apps/api"]),
+    ],
+)
+def test_the_namespace_of_a_hook_is_the_captured_one(
+    run: Runner, source: ApiServer, names: dict[str, str], places: list[str]
+) -> None:
+    other = deployment()
+    other["metadata"] |= {"namespace": "blog", "name": "api" if names.get("blog") != "one" else "web"}
+    source.add(thing("Namespace", "blog", namespace=""), other)
+    hooks = [{**FILL, "namespace": "shop"}]
+    plan = run(check=True, namespaces=("shop", "blog"), restore_hooks=hooks, namespace_mapping=names)
+    assert [one["workload"] for one in plan["hooks"]] == places
+
+
+def test_a_hook_is_also_for_the_one_of_two_equal_objects_that_stands_for_both(run: Runner, source: ApiServer) -> None:
+    other = deployment()
+    other["metadata"]["namespace"] = "blog"
+    source.add(thing("Namespace", "blog", namespace=""), other)
+    names = {"shop": "one", "blog": "one"}
+    for namespace in names:
+        hooks = [{**FILL, "namespace": namespace}]
+        plan = run(check=True, namespaces=("shop", "blog"), restore_hooks=hooks, namespace_mapping=names)
+        assert [one["workload"] for one in plan["hooks"]] == ["one/deployments.apps/api"]
 
 
 def test_commands_in_order_those_of_annotations_last(run: Runner, source: ApiServer, target: Target) -> None:

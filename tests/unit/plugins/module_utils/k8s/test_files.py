@@ -112,3 +112,22 @@ def test_managed_fields_are_reduced_to_who_owns_what() -> None:
     obj = {"metadata": {"managedFields": entries}}
     objects.reduce_managed_fields(obj)
     assert obj["metadata"]["managedFields"] == [{"manager": "k", "operation": "Update", "fieldsV1": {"f:spec": {}}}]
+
+
+def test_objects_come_in_another_version_as_far_as_they_were_captured_in_it(tmp_path: Path) -> None:
+    def written(root: Path, version: str, *names: str) -> None:
+        lines = [line(name, apiVersion=f"example.com/{version}") for name in names]
+        for namespace in ("n", "o"):
+            layout.write(root, "things.example.com", namespace, lines)
+        layout.write(root, "configmaps", None, lines)
+
+    written(tmp_path, "v3", "a", "b", "c", "d")
+    written(layout.other_version(tmp_path, "v1"), "v1", "b", "bb", "d")
+    captured = layout.Objects(tmp_path)
+    assert captured.versions == {"configmaps": ["v1"], "things.example.com": ["v1"]}
+    assert {one.obj["apiVersion"] for one in captured} == {"example.com/v3"}
+    (layout.other_version(tmp_path, "v1") / "namespaces" / "o" / "things.example.com.json").unlink()
+    found = list(captured.reading({"things.example.com": "v1"}))
+    assert [one.identity for one in found] == [one.identity for one in captured]
+    in_other = [(one.key, one.obj["metadata"]["name"], one.stands_for) for one in found if one.stands_for]
+    assert in_other == [("things.example.com", name, "example.com/v3") for name in "bd"]

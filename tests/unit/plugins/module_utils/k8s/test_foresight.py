@@ -196,6 +196,31 @@ def test_a_limit_range_bounds_containers(resources: dict[str, Any], problem: str
     assert found == (f"container c is outside limit range r: {problem}" if problem else None)
 
 
+@pytest.mark.parametrize("kind", ["Container", "Pod"])
+@pytest.mark.parametrize(
+    ("resources", "problem"),
+    [
+        ({}, "cpu must be requested, the limit being at most 1.5 times the request, and none is"),
+        ({"requests": {"cpu": "0"}, "limits": {"cpu": "1"}}, "cpu must be requested"),
+        ({"requests": {"cpu": "1"}}, "there must be a limit of cpu, at most 1.5 times the request, and there is none"),
+        (
+            {"requests": {"cpu": "100m"}, "limits": {"cpu": "151m"}},
+            "a limit of 0.151 cpu for a request of 0.1, at most 1.5 times the request",
+        ),
+        ({"requests": {"cpu": "100m"}, "limits": {"cpu": "150m"}}, ""),
+        ({"limits": {"cpu": "1"}}, ""),
+    ],
+)
+def test_a_limit_range_bounds_the_ratio_of_limit_and_request(
+    kind: str, resources: dict[str, Any], problem: str
+) -> None:
+    ranges = limited({"type": kind, "maxLimitRequestRatio": {"cpu": "1500m"}})
+    found = quota.outside_limits("pods", pod(resources=resources), ranges)
+    what = "container c" if kind == "Container" else "the pod"
+    assert (found or "").startswith(f"{what} is outside limit range r: {problem}" if problem else "")
+    assert bool(found) is bool(problem)
+
+
 def test_limit_ranges_fill_in_and_bound_whole_pods_and_claims() -> None:
     whole = {"type": "Pod", "max": {"cpu": "1"}}
     # Seen on a real server: a maximum refuses pods that name no limit at all.
@@ -203,8 +228,10 @@ def test_limit_ranges_fill_in_and_bound_whole_pods_and_claims() -> None:
     defaults = {"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}}
     assert quota.outside_limits("pods", pod(), limited(whole, defaults)) is None
     claim = {"spec": {"resources": {"requests": {"storage": "6Gi"}}}}
-    storage = {"type": "PersistentVolumeClaim", "max": {"storage": "5Gi"}}
+    storage = {"type": "PersistentVolumeClaim", "max": {"storage": "5Gi"}, "maxLimitRequestRatio": {"storage": "1"}}
     assert "the claim is outside" in str(quota.outside_limits("persistentvolumeclaims", claim, limited(storage)))
+    claim["spec"]["resources"]["requests"]["storage"] = "1Gi"
+    assert quota.outside_limits("persistentvolumeclaims", claim, limited(storage)) is None
 
 
 def test_pod_security_levels() -> None:

@@ -37,7 +37,7 @@ description:
     server is busy, restarts of the server and short partitions are waited for.
   - The identity in use needs C(list) on what is captured; C(docs/rbac/capture.yml) in the collection is a cluster role
     with that and no more.
-  - Objects hold Secrets, so they are staged in memory (C(/dev/shm)) where 4 GiB are free there and E(TMPDIR) is not
+  - Objects hold Secrets, so they are staged in memory (C(/dev/shm)) where 1 GiB is free there and E(TMPDIR) is not
     set, else in a private folder below E(TMPDIR). It is removed whatever happens; what a killed run left is removed by
     the next one. Where no Secret may ever lie on a disk, set E(TMPDIR) to a folder that is in memory.
 extends_documentation_fragment:

@@ -24,8 +24,8 @@ from pathlib import Path
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
 
 MEMORY = Path("/dev/shm")
-# Bytes that must be free in memory. Even two captures side by side of some hundred MiB each are little beside them.
-_ROOM = 4 * 1024**3
+# Bytes that must be free in memory: a capture of 300,000 objects is some hundred MiB, and plain Secrets belong on no disk.
+_ROOM = 1024**3
 
 
 def _home(memory: Path) -> Path:

@@ -54,12 +54,12 @@ def test_status_and_versions_are_no_change(tmp_path: Path) -> None:
 
 @pytest.fixture
 def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for memory of 4 GiB, beside an empty one for all else that is temporary."""
+    """A folder that stands for memory of 1 GiB, beside an empty one for all else that is temporary."""
     for name in ("memory", "disk"):
         (tmp_path / name).mkdir()
     monkeypatch.delenv("TMPDIR", raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "disk"))
-    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=1024**2, f_frsize=4096))
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=1024**2, f_frsize=1024))
     return tmp_path / "memory"
 
 
@@ -68,7 +68,7 @@ def test_staging_is_in_memory_only_where_it_is_little_beside_it(memory: Path, mo
     with staging.folder(memory) as path:
         assert path.parent.parent == memory
         (path.parent / "objects-of-a-killed-run").mkdir()
-    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=1024**2 - 1, f_frsize=4096))
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=1024**2 - 1, f_frsize=1024))
     with staging.folder(memory) as path:
         assert path.parent.parent == disk
         # Nobody else would ever look there.

@@ -24,7 +24,7 @@ from pathlib import Path
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
 
 MEMORY = Path("/dev/shm")
-# Bytes that must be free in memory: a capture of 300,000 objects is some hundred MiB, and plain Secrets belong on no disk.
+# Bytes that must be free in memory. 300,000 objects are some hundred MiB, and plain Secrets belong on no disk.
 _ROOM = 1024**3
 
 

@@ -204,28 +204,12 @@ Runner = Callable[..., dict[str, Any]]
 @pytest.fixture
 def run(server: Server, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
     """Both modules by their real ``main()``, with a repository that is a folder."""
-    from ansible.module_utils.testing import patch_module_args
-    from fakes.folder_repository import FolderRepository
+    from fakes.k8s_modules import calling, in_folder
 
-    from ansible_collections.muster.container_dr.plugins.module_utils._k8s import restore as restore_verb
-    from ansible_collections.muster.container_dr.plugins.module_utils._k8s import snapshot as snapshot_verb
-
-    folder = FolderRepository(tmp_path / "repository")
-    for verb in (snapshot_verb, restore_verb):
-        monkeypatch.setattr(verb, "Repository", folder)
+    in_folder(tmp_path / "repository", monkeypatch)
+    main = calling(capsys)
 
     def call(module: Any, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
-        arguments = {
-            "kubeconfig": server.kubeconfig,
-            "_ansible_check_mode": check,
-            "_ansible_diff": diff,
-            "_ansible_tracebacks_for": [],
-        }
-        if "repository" in module.OPTIONS.arguments:
-            arguments["repository"] = {"url": "/r", "password": "repository-pw-1"}
-        with patch_module_args({**arguments, **options}), pytest.raises(SystemExit):
-            module.main()
-        result: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return result
+        return main(module, check, diff, **{"kubeconfig": server.kubeconfig, **options})
 
     return call

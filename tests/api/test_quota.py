@@ -122,20 +122,24 @@ def outcome(result: dict[str, Any]) -> dict[str, str]:
     return {entry["name"].partition("/")[2]: entry["action"] for entry in result["objects"]}
 
 
-def test_the_server_refuses_what_the_plan_blocks_and_nothing_else(
-    run: Any, api: Any, namespace: str, target: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    other, name = target
-    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
-    options = {
+def into(other: str, namespace: str, taken: dict[str, Any]) -> dict[str, Any]:
+    """The options of a restore of what was captured into another namespace, as far as that goes."""
+    return {
         "snapshot": taken["snapshot"]["tree"],
         "point": "p",
         "namespace_mapping": {namespace: other},
         "existing": "keep",
         "allow_partial": True,
-        # One after the other, or who comes first is chance.
-        "workers": 1,
     }
+
+
+def test_the_server_refuses_what_the_plan_blocks_and_nothing_else(
+    run: Any, api: Any, namespace: str, target: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, name = target
+    taken = run(k8s_snapshot, site="east", point="p", application={"name": "a", "namespaces": [namespace]})
+    # One after the other, or who comes first is chance.
+    options = {**into(other, namespace, taken), "workers": 1}
     # The server's informer has to see what was patched.
     time.sleep(1)
     plan = run(k8s_restore, check=True, **options)
@@ -192,13 +196,7 @@ def test_the_server_bounds_limits_by_requests_as_the_plan_says(
         limit = {"type": kind, "maxLimitRequestRatio": {"cpu": "1.5"}}
         api.apply(thing("LimitRange", "ratio", other, spec={"limits": [limit]}))
         time.sleep(1)
-        options = {
-            "snapshot": taken["snapshot"]["tree"],
-            "point": "p",
-            "namespace_mapping": {namespace: other},
-            "existing": "keep",
-            "allow_partial": True,
-        }
+        options = into(other, namespace, taken)
         plan = run(k8s_restore, check=True, **options)
         blocked = {one["name"].partition("/")[2]: one for one in plan["objects"] if one["action"] == "blocked"}
         assert sorted(blocked) == [f"pods/{name}" for name in refused]

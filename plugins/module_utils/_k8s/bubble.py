@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import discovery, kinds, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import discovery, kinds, objects, pod_security
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, ApiError, Cluster, Resource
 
 POLICY = "container-dr-bubble"
 # All pods but our own movers, which need the repository; restored pods cannot carry their label.
 _RESTORED: JSON = {"matchExpressions": [{"key": marks.ROLE, "operator": "NotIn", "values": [marks.MOVING]}]}
-
-_ENFORCED = "pod-security.kubernetes.io/enforce"
 
 # What acts on the whole cluster, or on the outside, as soon as it exists.
 _HELD_BACK = {
@@ -72,9 +70,9 @@ class Bubble:
         elif key == "cronjobs.batch" and self.suspend_cronjobs and not obj["spec"].get("suspend"):
             obj["spec"]["suspend"] = True
             notes.append("suspended in the bubble")
-        elif key == kinds.NAMESPACES and objects.labels_of(obj).get(_ENFORCED) == "restricted":
+        elif key == kinds.NAMESPACES and objects.labels_of(obj).get(pod_security.ENFORCE) == "restricted":
             # Movers that bring the data have to write files of any owner.
-            obj["metadata"]["labels"][_ENFORCED] = "baseline"
+            obj["metadata"]["labels"][pod_security.ENFORCE] = "baseline"
             notes.append("Pod Security level baseline in the bubble")
         spec = objects.pod_spec(key, obj)
         if spec is not None:

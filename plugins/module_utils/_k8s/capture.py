@@ -251,23 +251,37 @@ class _Capturing:
         self.owned_scoped = {key for key, uids in scoped.items() if uids & mine.uids}
 
     def _metadata(self, resource: Resource) -> Iterator[Page]:
-        """Of the whole cluster, or of one namespace after the other where that is less or all that is allowed."""
+        refused: dict[str, ApiError] = {}
+        yield from self._places(
+            resource, lambda path: self.cluster.pages(path, accept=METADATA_ONLY), refused, lambda: False
+        )
+        with self.lock:
+            self.capture.incomplete += self._refusals(f"owners among {resource.key}", refused)
+
+    def _places(
+        self,
+        resource: Resource,
+        read: Callable[[str], Iterator[Page]],
+        refused: dict[str, ApiError],
+        begun: Callable[[], bool],
+    ) -> Iterator[Page]:
+        """Of the whole cluster, or of one namespace after the other where that is less or all that is allowed.
+
+        ``refused`` gets the namespaces that may not be read. Once it has ``begun``, the whole cluster is not given up.
+        """
         if not resource.namespaced or self._whole():
             try:
-                yield from self.cluster.pages(resource.path(), accept=METADATA_ONLY)
+                yield from read(resource.path())
             except ApiDenied:
-                if not resource.namespaced:
+                if not resource.namespaced or begun():
                     raise
             else:
                 return
-        refused: dict[str, ApiError] = {}
         for namespace in sorted(self.namespaces):
             try:
-                yield from self.cluster.pages(resource.path(namespace), accept=METADATA_ONLY)
+                yield from read(resource.path(namespace))
             except ApiDenied as error:
                 refused[namespace] = error
-        with self.lock:
-            self.capture.incomplete += self._refusals(f"owners among {resource.key}", refused)
 
     def _whole(self) -> bool:
         return self.wide and len(self.namespaces) > FEW_NAMESPACES
@@ -462,21 +476,13 @@ class _Capturing:
                 take(kind, obj, page)
 
     def _pages(self, kind: _Kind, *, exact: bool, limit: int) -> Iterator[Page]:
-        resource = kind.resource
-        if not resource.namespaced or self._whole():
-            try:
-                yield from self._versioned(kind, resource.path(), exact=exact, limit=limit)
-            except ApiDenied:
-                # An identity may be allowed in its namespaces only. Nothing was yielded: the first page is refused.
-                if not resource.namespaced or kind.begun:
-                    raise
-            else:
-                return
-        for namespace in sorted(self.namespaces):
-            try:
-                yield from self._versioned(kind, resource.path(namespace), exact=exact, limit=limit)
-            except ApiDenied as error:
-                kind.refused[namespace] = error
+        return self._places(
+            kind.resource,
+            lambda path: self._versioned(kind, path, exact=exact, limit=limit),
+            kind.refused,
+            # What was kept of the whole cluster would come again.
+            lambda: kind.begun,
+        )
 
     def _versioned(self, kind: _Kind, path: str, *, exact: bool, limit: int) -> Iterator[Page]:
         """A list at the version that the kind was first seen at, so that all its namespaces are of one moment."""

@@ -227,10 +227,7 @@ class _Execution:
 
     def _applied(self, step: Step, body: JSON) -> JSON:
         """Create by applying just what the owner had applied; what the server adds by itself was nobody's before."""
-        mine = ownership.part(body, step.author.fields)
-        links = body["metadata"].get("ownerReferences")
-        if links:
-            mine["metadata"]["ownerReferences"] = links
+        mine = objects.link(ownership.part(body, step.author.fields), objects.owners(body))
         return self.cluster.apply(step.path, mine, manager=step.author.manager)
 
     def _filled_in(self, step: Step, answer: JSON) -> JSON:
@@ -407,11 +404,7 @@ class _Execution:
                 self.uids[step.source_uid] = str(live["metadata"]["uid"])
 
     def _linked(self, step: Step) -> JSON:
-        body = step.body
-        links = self._links(step)
-        if links:
-            body["metadata"]["ownerReferences"] = links
-        return body
+        return objects.link(step.body, self._links(step))
 
     def _links(self, step: Step) -> list[JSON]:
         """The owners by their new uids."""

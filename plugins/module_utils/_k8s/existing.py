@@ -382,12 +382,7 @@ def write(cluster: Cluster, step: Step, body: JSON, *, dry_run: bool = False) ->
 
 def update_body(step: Step, links: Sequence[JSON] = ()) -> JSON:
     """What :func:`write` sends for the step; ``links`` are its owners, of which a merge says nothing."""
-    if step.merges:
-        return step.body
-    body = replacement(step)
-    if links:
-        body["metadata"]["ownerReferences"] = list(links)
-    return body
+    return step.body if step.merges else objects.link(replacement(step), links)
 
 
 def write_current(cluster: Cluster, step: Step, *, dry_run: bool = False, links: Sequence[JSON] = ()) -> JSON | None:
@@ -410,9 +405,7 @@ def ask_to_create(cluster: Cluster, step: Step, links: Sequence[JSON] = ()) -> N
     It judges the object before it sees that the name is taken. Raises :class:`ApiError` with its words where it would
     refuse it.
     """
-    body = _without_own_claims(step)
-    if links:
-        body["metadata"]["ownerReferences"] = list(links)
+    body = objects.link(_without_own_claims(step), links)
     try:
         cluster.create(step.collection, body, dry_run=True, manager=step.author.manager)
     except ApiError as error:

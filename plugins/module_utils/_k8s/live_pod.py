@@ -25,7 +25,6 @@ _FIELDS = (
 )
 # For how long a pod stays on a node that is lost, of every pod that does not say.
 _LOST_NODE = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-LIMITED = "kubernetes.io/limit-ranger"
 
 
 def carry_over(body: JSON, live: JSON) -> None:
@@ -47,7 +46,7 @@ def carry_over(body: JSON, live: JSON) -> None:
             if other is None:
                 continue
             _insert(container, other, "volumeMounts", tokens)
-            if LIMITED in objects.annotations_of(live):
+            if strip.LIMITED in objects.annotations_of(live):
                 _fill_in(container, other.get("resources") or {})
 
 

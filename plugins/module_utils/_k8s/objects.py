@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,13 @@ def identity(key: str, obj: JSON) -> Identity:
 
 def uid_of(obj: JSON) -> str:
     return str(obj["metadata"].get("uid"))
+
+
+def link(obj: JSON, owners: Sequence[JSON]) -> JSON:
+    """The object, linked in place to these owners; without any it keeps those that it has."""
+    if owners:
+        obj["metadata"]["ownerReferences"] = list(owners)
+    return obj
 
 
 def labels_of(obj: JSON) -> dict[str, str]:

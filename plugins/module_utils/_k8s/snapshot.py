@@ -56,15 +56,14 @@ def snapshot(request: Request) -> dict[str, Any]:
         earlier = beside.submit(_parent, repository, host, chosen.application, stage / "parent", request.warn)
         captured = capturing.capture(cluster, chosen, target, workers=params["workers"], progress=request.progress)
         parent = earlier.result()
-        diff = changes.Diff() if request.diff else None
         try:
-            change = changes.compare(root_of(stage / "parent"), target, diff.note if diff else None)
+            change, diff = _compared(stage / "parent", target, request.diff)
         except Corrupt as error:
             if parent is None:
                 raise
             _without(parent, error, stage / "parent", request.warn)
-            parent, diff = None, changes.Diff() if request.diff else None
-            change = changes.compare(root_of(stage / "parent"), target, diff.note if diff else None)
+            parent = None
+            change, diff = _compared(stage / "parent", target, request.diff)
         total = change.total.as_dict()
         result: dict[str, Any] = {
             "changed": True,
@@ -154,6 +153,11 @@ def _parent(repository: Repository, host: str, name: str, folder: Path, warn: Ca
         _without(newest.id, error, folder, warn)
         return None
     return newest.id
+
+
+def _compared(before: Path, after: Path, shown: bool) -> tuple[changes.Changes, changes.Diff | None]:
+    diff = changes.Diff() if shown else None
+    return changes.compare(root_of(before), after, diff.note if diff else None), diff
 
 
 def _without(parent: str, error: MusterError, folder: Path, warn: Callable[[str], None]) -> None:

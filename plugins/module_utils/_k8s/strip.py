@@ -56,11 +56,13 @@ _ANNOTATIONS = (
 # What network plugins note on a running pod.
 _POD_ANNOTATIONS = ("cni.projectcalico.org/", "k8s.v1.cni.cncf.io/network", "k8s.ovn.org/pod-networks")
 # What controllers of the target wrote and an update leaves alone.
+# On pods that have defaults of a limit range.
+LIMITED = "kubernetes.io/limit-ranger"
 SERVER_ANNOTATIONS = (
     *_ANNOTATIONS,
     "batch.kubernetes.io/job-tracking",
     "batch.kubernetes.io/cronjob-scheduled-timestamp",
-    "kubernetes.io/limit-ranger",
+    LIMITED,
     "kubernetes.io/service-account.uid",
     "openshift.io/sa.scc.mcs",
     "openshift.io/sa.scc.supplemental-groups",

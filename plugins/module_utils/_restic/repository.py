@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import threading
@@ -25,8 +26,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
 
 MINIMUM = (0, 18)
 FORMAT = 2
-# How long a command waits for a lock of a maintenance that is under way.
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+# How long a command waits for a lock of a maintenance that is under way.
 RETRY_LOCK = "2m"
 _S3_RETRIES = "3"
 _QUICK = 180.0
@@ -144,8 +145,7 @@ class Repository:
 
     def region_name(self) -> str | None:
         """The region of the options, else that of the environment."""
-        known = self.environment()
-        return self.region or known.get("AWS_DEFAULT_REGION") or known.get("AWS_REGION") or None
+        return self.region or os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or None
 
     # -- the repository itself --------------------------------------------------------------------------------
 

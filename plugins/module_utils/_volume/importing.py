@@ -20,6 +20,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Refused,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pod_security import ENFORCE
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
@@ -237,7 +238,7 @@ class _Import:
         labels = self._request.params.get("namespace_labels") or {}
         found = self._cluster.find(object_path("v1", "namespaces", None, name))
         current = ((found or {}).get("metadata") or {}).get("labels") or (labels if found is None else {})
-        return str(current.get(namespace.LEVEL) or "privileged")
+        return str(current.get(ENFORCE) or "privileged")
 
     # -- restore ----------------------------------------------------------------------------------------------
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Conflict, NotFound, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiError, Cluster, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pod_security import ENFORCE
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.claim import SNAPSHOT_API
 
 JSON = dict[str, Any]
-LEVEL = "pod-security.kubernetes.io/enforce"
 # DAC_READ_SEARCH is not in "baseline", and nobody but us works in this namespace.
-_OURS = {LEVEL: "privileged", **naming.MANAGED_BY}
+_OURS = {ENFORCE: "privileged", **naming.MANAGED_BY}
 _IN_USE = (
     ("batch/v1", "jobs"),
     ("v1", "pods"),
@@ -60,7 +60,7 @@ def ensure_ours(cluster: Cluster, name: str) -> None:
     """Our own namespace, where movers may read files of any owner."""
     ensure(cluster, name, _OURS)
     found = cluster.get(object_path("v1", "namespaces", None, name))
-    level = (found["metadata"].get("labels") or {}).get(LEVEL)
+    level = (found["metadata"].get("labels") or {}).get(ENFORCE)
     if level not in (None, "privileged"):
         raise Conflict(
             "use",
@@ -94,4 +94,4 @@ def _holds(cluster: Cluster, path: str) -> bool:
 def level(cluster: Cluster, name: str) -> str:
     """The Pod Security level that a namespace enforces; ``privileged`` where it says nothing."""
     found = cluster.find(object_path("v1", "namespaces", None, name)) or {"metadata": {}}
-    return str((found["metadata"].get("labels") or {}).get(LEVEL) or "privileged")
+    return str((found["metadata"].get("labels") or {}).get(ENFORCE) or "privileged")

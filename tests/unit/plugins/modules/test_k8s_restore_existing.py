@@ -12,23 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from fakes.api_server import ApiServer, running
-from fakes.folder_repository import FolderRepository
+from fakes.k8s_modules import CRD, calling, in_folder, thing
 
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import restore as restore_verb
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import snapshot as snapshot_verb
 from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
 
 Restore = Callable[..., dict[str, Any]]
 STATEFUL_SETS = ("apps", "v1", "statefulsets", "StatefulSet", True)
-
-
-def thing(kind: str, name: str, api: str = "v1", namespace: str = "ledger", **more: Any) -> dict[str, Any]:
-    metadata = {"name": name, **more.pop("metadata", {})}
-    if namespace:
-        metadata["namespace"] = namespace
-    return {"apiVersion": api, "kind": kind, "metadata": metadata, **more}
 
 
 def owned(obj: dict[str, Any], owner: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -63,26 +53,13 @@ def restore(
     capsys: pytest.CaptureFixture[str],
 ) -> Restore:
     """Captures what the source has by then and restores it to the target."""
-    folder = FolderRepository(tmp_path / "repository")
-    for verb in (snapshot_verb, restore_verb):
-        monkeypatch.setattr(verb, "Repository", folder)
-
-    def run(module: Any, server: ApiServer, check: bool = False, **options: Any) -> dict[str, Any]:
-        arguments = {
-            "host": server.url,
-            "repository": {"url": "/r", "password": "repository-pw-1"},
-            "_ansible_check_mode": check,
-            "_ansible_tracebacks_for": [],
-        }
-        with patch_module_args({**arguments, **options}), pytest.raises(SystemExit):
-            module.main()
-        result: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return result
+    in_folder(tmp_path / "repository", monkeypatch)
+    run = calling(capsys)
 
     def call(check: bool = False, **options: Any) -> dict[str, Any]:
         application = {"name": "ledger", "namespaces": ["ledger"], **options.pop("application", {})}
-        taken = run(k8s_snapshot, source, site="east", point="p", application=application)
-        return run(k8s_restore, target, check, snapshot=taken["snapshot"]["tree"], point="p", **options)
+        taken = run(k8s_snapshot, host=source.url, site="east", point="p", application=application)
+        return run(k8s_restore, check, host=target.url, snapshot=taken["snapshot"]["tree"], point="p", **options)
 
     return call
 
@@ -220,17 +197,6 @@ def test_a_bare_pod_that_is_another_one_is_still_refused(
 
 # -- after a failure --------------------------------------------------------------------------------------------------
 
-CRD: dict[str, Any] = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "currencies.ledger.example.com"},
-    "spec": {
-        "group": "ledger.example.com",
-        "scope": "Namespaced",
-        "names": {"plural": "currencies", "kind": "Currency"},
-        "versions": [{"name": "v1", "served": True, "storage": True}],
-    },
-}
 NOT_REACHED = "not reached: fail_fast"
 
 
@@ -355,14 +321,20 @@ def test_what_others_made_is_not_linked_where_it_is_kept(
     assert first["changed"] and not again["changed"]
 
 
-def test_a_run_that_was_killed_before_it_linked_is_finished_by_the_next(
-    restore: Restore, source: ApiServer, target: ApiServer
-) -> None:
+def unlinked(restore: Restore, source: ApiServer, target: ApiServer) -> dict[str, Any]:
+    """A restored object, as it is in the target's state, that has lost the link to its owner since."""
     family(source)
     restore()
     live = target.get("secrets", "ledger", "key")
     assert live is not None
     del live["metadata"]["ownerReferences"]
+    return live
+
+
+def test_a_run_that_was_killed_before_it_linked_is_finished_by_the_next(
+    restore: Restore, source: ApiServer, target: ApiServer
+) -> None:
+    unlinked(restore, source, target)
     assert entries(restore())["secrets/key"]["action"] == "update"
     assert linked(target) and not restore()["changed"]
 
@@ -370,11 +342,7 @@ def test_a_run_that_was_killed_before_it_linked_is_finished_by_the_next(
 def test_a_link_is_written_although_a_controller_changes_the_object_meanwhile(
     restore: Restore, source: ApiServer, target: ApiServer
 ) -> None:
-    family(source)
-    restore()
-    live = target.get("secrets", "ledger", "key")
-    assert live is not None
-    del live["metadata"]["ownerReferences"]
+    live = unlinked(restore, source, target)
     live["data"] = {"key": "changed"}
     busy: list[str] = []
 
@@ -390,11 +358,7 @@ def test_a_link_is_written_although_a_controller_changes_the_object_meanwhile(
 
 
 def test_a_merge_links_in_the_same_run(restore: Restore, source: ApiServer, target: ApiServer) -> None:
-    family(source)
-    restore()
-    live = target.get("secrets", "ledger", "key")
-    assert live is not None
-    del live["metadata"]["ownerReferences"]
+    live = unlinked(restore, source, target)
     live["data"] = {"key": "changed", "own": "eA=="}
     assert entries(restore(existing="merge"))["secrets/key"]["action"] == "update"
     live = target.get("secrets", "ledger", "key")

@@ -6,32 +6,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from fakes.api_server import ApiServer, running
-from fakes.folder_repository import FolderRepository
+from fakes.k8s_modules import calling, in_folder, thing
 from fakes.registry import FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import execute
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import restore as restore_verb
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import snapshot as snapshot_verb
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport
 from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
 
 Restore = Callable[..., dict[str, Any]]
 GONE = f"sha256:{'0' * 64}"
-
-
-def thing(kind: str, name: str, api: str = "v1", namespace: str = "ledger", **more: Any) -> dict[str, Any]:
-    metadata = {"name": name, **more.pop("metadata", {})}
-    if namespace:
-        metadata["namespace"] = namespace
-    return {"apiVersion": api, "kind": kind, "metadata": metadata, **more}
 
 
 @pytest.fixture
@@ -56,29 +45,16 @@ def restore(
     capsys: pytest.CaptureFixture[str],
 ) -> Restore:
     """Captures what the source has by then and restores it to the target."""
-    folder = FolderRepository(tmp_path / "repository")
-    for verb in (snapshot_verb, restore_verb):
-        monkeypatch.setattr(verb, "Repository", folder)
+    in_folder(tmp_path / "repository", monkeypatch)
+    run = calling(capsys)
     for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setattr(transport, "backoff", lambda _attempt: 0.001)
 
-    def run(module: Any, server: ApiServer, check: bool = False, **options: Any) -> dict[str, Any]:
-        arguments = {
-            "host": server.url,
-            "repository": {"url": "/r", "password": "repository-pw-1"},
-            "_ansible_check_mode": check,
-            "_ansible_tracebacks_for": [],
-        }
-        with patch_module_args({**arguments, **options}), pytest.raises(SystemExit):
-            module.main()
-        result: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return result
-
     def call(check: bool = False, namespaces: tuple[str, ...] = ("ledger",), **options: Any) -> dict[str, Any]:
         application = {"name": "ledger", "namespaces": list(namespaces)}
-        taken = run(k8s_snapshot, source, site="east", point="p", application=application)
-        return run(k8s_restore, target, check, snapshot=taken["snapshot"]["tree"], point="p", **options)
+        taken = run(k8s_snapshot, host=source.url, site="east", point="p", application=application)
+        return run(k8s_restore, check, host=target.url, snapshot=taken["snapshot"]["tree"], point="p", **options)
 
     return call
 

@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from fakes.api_server import ApiServer, running
-from fakes.folder_repository import FolderRepository
+from fakes.k8s_modules import calling, in_folder
 
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import restore as restore_verb
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import restore_hooks
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import snapshot as snapshot_verb
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, ExecResult
 from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
 
@@ -128,22 +125,13 @@ def run(
     capsys: pytest.CaptureFixture[str],
 ) -> Runner:
     """Captures the source as it is by then, and restores it."""
-    folder = FolderRepository(tmp_path / "repository")
-    for verb in (snapshot_verb, restore_verb):
-        monkeypatch.setattr(verb, "Repository", folder)
-
-    def call(module: Any, server: ApiServer, check: bool = False, **options: Any) -> JSON:
-        arguments = {"host": server.url, "repository": {"url": "/r", "password": "canary-1"}}
-        tail = {"_ansible_check_mode": check, "_ansible_tracebacks_for": []}
-        with patch_module_args({**arguments, **options, **tail}), pytest.raises(SystemExit):
-            module.main()
-        result: JSON = json.loads(capsys.readouterr().out)
-        return result
+    in_folder(tmp_path / "repository", monkeypatch)
+    call = calling(capsys, password="canary-1")
 
     def restored(check: bool = False, namespaces: Sequence[str] = ("shop",), **options: Any) -> JSON:
         application = {"name": "shop", "namespaces": list(namespaces)}
-        tree = call(k8s_snapshot, source, site="east", point="p", application=application)["snapshot"]["tree"]
-        return call(k8s_restore, target.server, check, snapshot=tree, point="p", **options)
+        tree = call(k8s_snapshot, host=source.url, site="east", point="p", application=application)["snapshot"]["tree"]
+        return call(k8s_restore, check, host=target.server.url, snapshot=tree, point="p", **options)
 
     return restored
 

@@ -12,35 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
 from fakes.api_server import ApiServer, running
 from fakes.folder_repository import FolderRepository
+from fakes.k8s_modules import CRD, calling, in_folder, thing
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import execute
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import restore as restore_verb
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import snapshot as snapshot_verb
 from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
 
 CANARY = "canary-5b1e77"
 POINT = "20260131T040506Z-ledger-1"
-CRD: dict[str, Any] = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "currencies.ledger.example.com"},
-    "spec": {
-        "group": "ledger.example.com",
-        "scope": "Namespaced",
-        "names": {"plural": "currencies", "kind": "Currency"},
-        "versions": [{"name": "v1", "served": True, "storage": True}],
-    },
-}
-
-
-def thing(kind: str, name: str, api: str = "v1", namespace: str = "ledger", **more: Any) -> dict[str, Any]:
-    metadata = {"name": name, **more.pop("metadata", {})}
-    if namespace:
-        metadata["namespace"] = namespace
-    return {"apiVersion": api, "kind": kind, "metadata": metadata, **more}
 
 
 def pods(image: str) -> dict[str, Any]:
@@ -146,24 +126,15 @@ def target() -> Iterator[ApiServer]:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderRepository:
-    folder = FolderRepository(tmp_path / "repository")
-    for verb in (snapshot_verb, restore_verb):
-        monkeypatch.setattr(verb, "Repository", folder)
-    return folder
+    return in_folder(tmp_path / "repository", monkeypatch)
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Runner:
+    main = calling(capsys)
+
     def call(module: Any, server: ApiServer, check: bool = False, **options: Any) -> dict[str, Any]:
-        arguments = {
-            "host": server.url,
-            "repository": {"url": "/r", "password": "repository-pw-1"},
-            "_ansible_check_mode": check,
-            "_ansible_tracebacks_for": [],  # sent by the controller; ansible-core 2.19.0 relies on it
-        }
-        with patch_module_args({**arguments, **options}), pytest.raises(SystemExit):
-            module.main()
-        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        result = main(module, check, host=server.url, **options)
         assert CANARY not in json.dumps(result)
         return result
 

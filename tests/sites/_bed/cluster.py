@@ -155,8 +155,8 @@ def driver(bed: Bed) -> Path:
         with step("csi driver", bed.logs):
             program.parent.mkdir(parents=True, exist_ok=True)
             part = program.with_suffix(f".{os.getpid()}")
-            run([gobuild.go(bed), "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", part, "."],
-                cwd=folder, env=gobuild.environment(bed, folder))  # fmt: skip
+            words = [*gobuild.BUILD, "-ldflags", "-s -w", "-o", part, "."]
+            run([gobuild.go(bed), *words], cwd=folder, env=gobuild.environment(bed, folder))
             part.replace(program)
             cache.drop_others(program.parents[1], "csi-driver", program.parent.name)
     return program
@@ -209,7 +209,7 @@ def add(bed: Bed, engine: Engine, site: str, nodes: int, program: Path, own_node
         if not own_node:
             load_pods(bed, engine, site, nodes)
         changed = load_driver(bed, engine, site, nodes, program)
-        definitions = gobuild.folder_of(bed, "csi-sidecars") / "crd"
+        definitions = gobuild.folder_of(bed, "addons") / "crd"
         files = sorted(p for p in definitions.glob("*.yaml") if p.name != "kustomization.yaml")
         server_side = ["apply", "--server-side", "--force-conflicts", "--field-manager=muster-bed"]
         kubectl(bed, site, *server_side, *(word for file in files for word in ("-f", file)))

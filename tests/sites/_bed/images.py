@@ -27,11 +27,8 @@ PAUSE = "muster.test/pause:bed"
 POD_PROGRAMS = {
     "kubernetes": ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"],
     "etcd": ["etcd"],
-    "coredns": ["coredns"],
     "local-path": ["local-path-provisioner"],
-    "kube-router": ["kube-router"],
-    "csi-sidecars": ["csi-provisioner", "csi-snapshotter", "snapshot-controller"],
-    "csi-resizer": ["csi-resizer"],
+    "addons": ["coredns", "kube-router", "csi-provisioner", "csi-snapshotter", "snapshot-controller", "csi-resizer"],
 }
 
 

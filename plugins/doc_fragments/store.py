@@ -46,6 +46,7 @@ requirements:
 """
 
     # The same under other names. Annotated, as ansible-test's yamllint reads every plain assignment here as a literal.
+    OPTIONAL: str = DOCUMENTATION.replace("    required: true\n    suboptions:", "    suboptions:")
     WITNESS: str = DOCUMENTATION.replace(" store:", " witness:")
     SOURCE: str = DOCUMENTATION.replace(" store:", " source_store:")
     DESTINATION: str = DOCUMENTATION.replace(" store:", " destination_store:")

@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - muster.container_dr.registry.mirrors
   - muster.container_dr.registry.from
   - muster.container_dr.registry.target
+  - muster.container_dr.store.optional
   - muster.container_dr.progress
 attributes:
   check_mode:
@@ -84,6 +85,26 @@ options:
       - Whether cosign's tags and referrers travel with the images.
     type: bool
     default: true
+  platforms:
+    description:
+      - Platforms to copy and to verify, such as V(linux/amd64). V(linux/arm) takes all its variants. Empty for all.
+      - The index stays as it is, with the digest that it has. Where the target does not take an index of which parts
+        are missing, all platforms are copied and the image's C(msg) says so.
+    type: list
+    elements: str
+    default: []
+  store:
+    description:
+      - Where to keep, in C(images/PLACE.json), which images were proved whole at O(target) and when. With that an image
+        which is unchanged costs one request; without it, all that it names is looked for each time.
+      - C(muster.container_dr.backup) and C(muster.container_dr.replicate) give the store of the site.
+  recheck_after:
+    description:
+      - How long such a proof holds, such as V(12h). Then everything below the image is looked for again, what is
+        missing is sent, and signatures that were added at the source are fetched.
+      - V(0) looks each time.
+    type: str
+    default: 24h
   allow_unresolved:
     description:
       - Whether images that cannot be resolved to a digest are only reported instead of failing the task.
@@ -272,6 +293,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.options 
     Options,
     application,
     registry,
+    store,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
@@ -284,6 +306,7 @@ OPTIONS = (
     + application(required=False)
     + registry(name="from")
     + registry(name="target")
+    + store(required=False)
     + PROGRESS
     + Options(
         arguments={
@@ -292,6 +315,8 @@ OPTIONS = (
             "mirrors": _REGISTRIES,
             "verify": {"type": "bool", "default": False},
             "attachments": {"type": "bool", "default": True},
+            "platforms": {"type": "list", "elements": "str", "default": []},
+            "recheck_after": {"type": "str", "default": "24h"},
             "allow_unresolved": {"type": "bool", "default": False},
             "workers": {"type": "int", "default": 4},
             "fail_fast": {"type": "bool", "default": False},

@@ -10,7 +10,7 @@ The same walk plans and copies: with ``write`` off it asks the same questions an
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -81,10 +81,20 @@ def keep_tag(digest: str) -> str:
 class Copier:
     """Copies to one target registry; remembers in one run what lies there, so that no digest moves twice."""
 
-    def __init__(self, target: Registry, *, workers: int = 4, write: bool = True, attachments: bool = True) -> None:
+    def __init__(
+        self,
+        target: Registry,
+        *,
+        workers: int = 4,
+        write: bool = True,
+        attachments: bool = True,
+        platforms: Sequence[str] = (),
+    ) -> None:
         self._target = target
         self._write = write
         self._attachments = attachments
+        self._platforms = platforms
+        self._sparse = bool(platforms)
         self._there: dict[str, dict[str, None]] = {}
         self._turns: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -97,10 +107,11 @@ class Copier:
 
     def copy(self, route: Route, digest: str, tally: Tally) -> Manifest:
         """Make an image and what is attached to it whole at the target; returns its root manifest."""
-        root = self._tree(route, digest, tally, tag=keep_tag(digest))
+        walked: list[str] = []
+        root = self._tree(route, digest, tally, walked, tag=keep_tag(digest))
         if self._attachments:
             try:
-                for manifest in [digest, *(child.digest for child in root.children)]:
+                for manifest in walked:
                     self._attached(route, manifest, tally, {digest})
             except Unavailable as error:
                 if tally.changed:
@@ -109,13 +120,28 @@ class Copier:
                 tally.notes.append(f"its signatures and referrers could not be looked for: {error.reason}")
         return root
 
+    def holds(self, repository: str, digest: str) -> bool:
+        """Whether the image's root is there under its tag: one small request that says nothing of what lies below."""
+        return self._target.tag_digest(repository, keep_tag(digest)) == digest
+
     # -- trees ------------------------------------------------------------------------------------------------
 
-    def _tree(self, route: Route, digest: str, tally: Tally, *, tag: str | None = None, link: bool = True) -> Manifest:
+    def _tree(
+        self,
+        route: Route,
+        digest: str,
+        tally: Tally,
+        walked: list[str],
+        *,
+        tag: str | None = None,
+        link: bool = True,
+    ) -> Manifest:
         """Everything below a manifest, then the manifest itself, then its tag. What is there already is checked.
 
-        With ``link`` a manifest with a subject is listed in the subject's fallback tag where that is needed.
+        ``walked`` takes the digests of all manifests on the way. With ``link`` a manifest with a subject is listed in
+        the subject's fallback tag where that is needed.
         """
+        walked.append(digest)
         manifest = self._target.manifest(route.repository, tag) if tag else None
         tagged = manifest is not None and manifest.digest == digest
         if not tagged:
@@ -133,14 +159,28 @@ class Copier:
         waiting: list[Future[None]] = [
             self._threads.submit(self._blob, route, blob, tally) for blob in manifest.blobs if not blob.foreign
         ]
+        wanted = manifest.serving(self._platforms if self._sparse else ())
         try:
-            for child in manifest.children:
-                self._tree(route, child.digest, tally)
+            for child in wanted:
+                self._tree(route, child.digest, tally, walked)
         finally:
             _settle(waiting)
         for future in waiting:
             future.result()
-        if not (there and (tagged or tag is None)):
+        if there and (tagged or tag is None):
+            return manifest
+        try:
+            self._store(route, manifest, tally, there=there, tag=None if tagged else tag, link=link)
+        except Unavailable:
+            rest = [child for child in manifest.children if child not in wanted]
+            if not rest:
+                raise
+            self._sparse = False
+            tally.notes.append(
+                f"registry {self._target.host} takes no index of which parts are missing: all platforms were copied"
+            )
+            for child in rest:
+                self._tree(route, child.digest, tally, walked)
             self._store(route, manifest, tally, there=there, tag=None if tagged else tag, link=link)
         return manifest
 
@@ -241,7 +281,7 @@ class Copier:
 
     def _attach(self, route: Route, digest: str, tally: Tally, *, link: bool) -> Manifest:
         tally.attachments += 1
-        return self._tree(route, digest, tally, link=link)
+        return self._tree(route, digest, tally, [], link=link)
 
     def _link(
         self,
@@ -274,17 +314,17 @@ def _settle(waiting: list[Future[None]]) -> None:
         future.exception()
 
 
-def missing_below(registry: Registry, repository: str, digest: str) -> list[str]:
+def missing_below(registry: Registry, repository: str, digest: str, platforms: Sequence[str] = ()) -> list[str]:
     """What an image names and the registry does not have whole: manifests read and hashed, blobs by existence and size.
 
-    Empty where the image is complete.
+    Empty where the image is complete, for these platforms or for all.
     """
     manifest = registry.manifest(repository, digest)
     if manifest is None:
         return [f"manifest {digest}"]
     missing: list[str] = []
-    for child in manifest.children:
-        missing += missing_below(registry, repository, child.digest)
+    for child in manifest.serving(platforms):
+        missing += missing_below(registry, repository, child.digest, platforms)
     for blob in manifest.blobs:
         if blob.foreign:
             continue
@@ -296,9 +336,9 @@ def missing_below(registry: Registry, repository: str, digest: str) -> list[str]
     return missing
 
 
-def check_whole(registry: Registry, repository: str, digest: str) -> None:
+def check_whole(registry: Registry, repository: str, digest: str, platforms: Sequence[str] = ()) -> None:
     """Raise :class:`Incomplete` naming what is missing, where an image at a registry is not whole."""
-    missing = missing_below(registry, repository, digest)
+    missing = missing_below(registry, repository, digest, platforms)
     if missing:
         named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise Incomplete(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput, NotFound
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -47,6 +48,11 @@ class Descriptor:
     media_type: str
     platform: str = ""
     document: dict[str, Any] = field(default_factory=dict, compare=False, hash=False)
+
+    @property
+    def attests(self) -> str:
+        """The digest of the manifest beside it in an index that it is an attestation of, as BuildKit marks them."""
+        return str((self.document.get("annotations") or {}).get("vnd.docker.reference.digest") or "")
 
     @property
     def foreign(self) -> bool:
@@ -119,6 +125,28 @@ class Manifest:
     def platforms(self) -> list[str]:
         """What an index says it holds, without attestations: ``linux/amd64``, ``linux/arm/v7``."""
         return sorted({child.platform for child in self.children if child.platform})
+
+    def serving(self, platforms: Sequence[str]) -> tuple[Descriptor, ...]:
+        """The children for these platforms (``linux/arm`` takes every variant); all of them where none is named.
+
+        What has no platform goes along, unless it is an attestation of a child that is left out. Raises
+        :class:`NotFound` where no child serves any of the platforms.
+        """
+        if not platforms or not self.platforms:
+            return self.children
+        left_out = {child.digest for child in self.children if child.platform and not _serves(child, platforms)}
+        if len(left_out) == sum(bool(child.platform) for child in self.children):
+            raise NotFound(
+                "choose",
+                f"platforms {', '.join(platforms)} of index {self.digest}",
+                f"it serves only {', '.join(self.platforms)}",
+                "Correct platforms, or leave it empty to copy all.",
+            )
+        return tuple(child for child in self.children if child.digest not in left_out and child.attests not in left_out)
+
+
+def _serves(child: Descriptor, platforms: Sequence[str]) -> bool:
+    return any(f"{child.platform}/".startswith(f"{platform}/") for platform in platforms)
 
 
 def _descriptor(document: dict[str, Any]) -> Descriptor:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Incomplete,
     InvalidInput,
@@ -25,6 +25,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._module import
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import connections, workloads
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally, check_whole
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.records import Record, Records
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import (
     Place,
     Reference,
@@ -33,6 +34,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.resolve import Ladder, Resolved
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
 Entry = dict[str, Any]
 _PROGRESS_EVERY = 0.5
@@ -180,11 +182,14 @@ def _copy(request: Request, registries: Registries, entries: list[Entry]) -> dic
     if params.get("from"):
         origin = Place.parse(params["from"]["name"])
     mirrors = [Place.parse(str(entry["name"])) for entry in params.get("mirrors") or []]
+    platforms = tuple(params["platforms"])
+    records = _records(request, target)
     copier = Copier(
         registries.at(target.host),
         workers=params["workers"],
         write=not request.check_mode,
         attachments=params["attachments"],
+        platforms=platforms,
     )
     for entry in entries:
         if origin is None or not entry["path"]:
@@ -196,6 +201,11 @@ def _copy(request: Request, registries: Registries, entries: list[Entry]) -> dic
         place = origin.name + "/" + entry["path"] if origin else entry["repository"] or _named(entry)
         source = Reference.parse(place)
         route = Route(registries.at(source.host), source.repository, target.repository(entry["path"]))
+        known = records.find(entry["path"], entry["digest"], platforms)
+        if known is not None and copier.holds(route.repository, entry["digest"]):
+            entry["media_type"], entry["platforms"] = known.media_type, entry["platforms"] or list(known.platforms)
+            entry["msg"] = "already there"
+            return
         tally = Tally(_reporter(request, entry))
         try:
             root = copier.copy(route, entry["digest"], tally)
@@ -208,11 +218,14 @@ def _copy(request: Request, registries: Registries, entries: list[Entry]) -> dic
         entry["msg"] = verb if tally.changed else "already there"
         if tally.notes:
             entry["msg"] += "; " + "; ".join(tally.notes)
+        records.proved(entry["path"], entry["digest"], _record(entry, platforms))
 
     try:
         _each(request, entries, target, one)
     finally:
         copier.close()
+        if not request.check_mode:
+            records.save()
     return _result(request, entries, "copied")
 
 
@@ -221,12 +234,36 @@ def _verify(request: Request, registries: Registries, entries: list[Entry]) -> d
     for entry in entries:
         entry["path"] = entry["path"] or _path(Reference.parse(entry["name"]), entry["repository"], [target])
 
-    def one(entry: Entry) -> None:
-        check_whole(registries.at(target.host), target.repository(entry["path"]), entry["digest"])
-        entry["msg"] = "whole"
+    platforms = tuple(request.params["platforms"])
+    records = _records(request, target)
 
-    _each(request, entries, target, one)
+    def one(entry: Entry) -> None:
+        try:
+            check_whole(registries.at(target.host), target.repository(entry["path"]), entry["digest"], platforms)
+        except Incomplete:
+            # The next copy then looks at all of it and repairs it.
+            records.lost(entry["path"], entry["digest"])
+            raise
+        entry["msg"] = "whole"
+        if entry["media_type"]:
+            records.proved(entry["path"], entry["digest"], _record(entry, platforms))
+
+    try:
+        _each(request, entries, target, one)
+    finally:
+        if not request.check_mode:
+            records.save()
     return _result(request, entries, "verified")
+
+
+def _records(request: Request, target: Place) -> Records:
+    options = request.params.get("store")
+    age = clock.duration(request.params["recheck_after"])
+    return Records(open_store(options) if options else None, target.name, age, request.warn)
+
+
+def _record(entry: Entry, platforms: tuple[str, ...]) -> Record:
+    return Record(clock.iso(clock.now()), entry["media_type"], tuple(entry["platforms"]), platforms)
 
 
 def _named(entry: Entry) -> str:

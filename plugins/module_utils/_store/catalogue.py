@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, NotFound
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import timeline
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store, Stored
 
@@ -111,14 +111,10 @@ class Catalogue:
 
     def read(self, key: str) -> Stored | None:
         """A document with its version; ``None`` where the store is there and does not have it."""
-        try:
-            return self.store.read(key)
-        except NotFound as error:
-            # A bucket that is missing is more than a document that is not there.
-            if error.__class__ is not NotFound:
-                raise
+        stored = self.store.peek(key)
+        if stored is None:
             self.store.probe()
-            return None
+        return stored
 
     def state(self) -> tuple[timeline.State, str] | None:
         """State and its version, or ``None`` where the application never had a transition."""

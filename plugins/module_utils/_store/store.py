@@ -62,15 +62,20 @@ class Store(ABC):
         """The object's bytes."""
         return self.read(key).data
 
-    def find(self, key: str) -> bytes | None:
-        """The object's bytes, or ``None`` where there is none."""
+    def peek(self, key: str) -> Stored | None:
+        """The object with its version, or ``None`` where there is none."""
         try:
-            return self.get(key)
+            return self.read(key)
         except NotFound as error:
             # A bucket that is missing is more than an object that is not there.
             if error.__class__ is not NotFound:
                 raise
             return None
+
+    def find(self, key: str) -> bytes | None:
+        """The object's bytes, or ``None`` where there is none."""
+        stored = self.peek(key)
+        return stored.data if stored else None
 
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[Entry]:

@@ -41,6 +41,9 @@ options:
     description:
       - The application as the inventory describes it; its C(namespaces) are looked through. They are names and globs,
         of which C(exclude_namespaces) takes some away.
+      - Besides what pods and workloads run and mount, these are the images that custom resources name. Where these do
+        so is known for common operators; C(image_fields) of the application adds places, as a list of C(kinds)
+        (RESOURCE.GROUP, globs allowed) and C(path) (a JSON pointer, V(*) for every element).
       - With O(images) only the pull secrets of the namespaces are used.
     type: dict
   images:
@@ -140,6 +143,9 @@ EXAMPLES = r"""
     application:
       name: shop
       namespaces: [shop]
+      image_fields:
+        - kinds: shops.example.com
+          path: /spec/parts/*/image
   register: running
 
 - name: Copy them to the backup registry
@@ -226,6 +232,11 @@ images:
       type: list
       elements: str
       sample: ["shop/deployments/web:web"]
+    nodes:
+      description: Nodes whose pods run it.
+      type: list
+      elements: str
+      sample: [east-worker]
     target:
       description: The copy's full name.
       type: str

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.image_names import texts
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import WRITES, Step
 
 # Registry options, images of that registry, and how many requests at once: the images that it does not have, and
@@ -49,23 +50,12 @@ def _used(step: Step, place: str, mapped: Collection[str]) -> list[str]:
         return []
     if step.key in kinds.POD_SPECS:
         spec = objects.pod_spec(step.key, step.body) or {}
-        named = [str(container.get("image")) for container in objects.containers(spec)]
+        named = [str(holder[key]) for _user, holder, key in objects.images(spec)]
     elif kinds.built_in(step.key):
         return []
     else:
-        named = list(_images(step.body.get("spec")))
+        named = [text for _holder, _key, text in texts(step.body.get("spec"))]
     return sorted({image for image in named if image in mapped})
-
-
-def _images(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        if isinstance(value.get("image"), str):
-            yield value["image"]
-        for inner in value.values():
-            yield from _images(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _images(inner)
 
 
 def _shown(names: list[str]) -> str:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +50,7 @@ class ImageNames:
         return frozenset(self.targets.values()) | frozenset(self.by_user.values())
 
     def rewrite(self, key: str, obj: JSON) -> list[str]:
-        """Point the containers of one object at the target's registry, in place, and say what was done."""
+        """Point what one object runs and mounts at the target's registry, in place, and say what was done."""
         if not self.targets and self.pull_secret is None:
             return []
         spec = objects.pod_spec(key, obj)
@@ -68,37 +68,44 @@ class ImageNames:
         plain = key.partition(".")[0]
         done = 0
         left: list[str] = []
-        for container in objects.containers(spec):
-            name = str(container.get("image") or "")
-            user = f"{where.namespace}/{plain}/{where.name}:{container.get('name')} {name}"
+        for part, holder, key_there in objects.images(spec):
+            name = str(holder[key_there])
+            user = f"{where.namespace}/{plain}/{where.name}:{part} {name}"
             target = self.by_user.get(user) or self.targets.get(name)
             if target:
-                container["image"] = target
+                holder[key_there] = target
                 done += 1
             else:
                 left.append(name)
-                if name:
-                    self.unknown.add(name)
+                self.unknown.add(name)
         if self.pull_secret and done:
             # The old logins are of the old registry; they stay only for images that are still pulled from there.
             spec["imagePullSecrets"] = _first(self.pull_secret, spec.get("imagePullSecrets") if left else None)
         notes = [f"{done} images taken from the target's registry"] if done else []
         if self.targets:
             # To ask registries of the world is not for a restore.
-            names = sorted({name for name in left if name})
-            notes += [f"image {name} stays as written; that it can be pulled is assumed" for name in names]
+            notes += [f"image {name} stays as written; that it can be pulled is assumed" for name in sorted(set(left))]
         return notes
 
     def _custom(self, value: Any) -> int:
-        """In custom resources a known name under the key ``image`` is an image."""
-        if isinstance(value, dict):
-            count = sum(self._custom(inner) for inner in value.values())
-            target = self.targets.get(value["image"]) if isinstance(value.get("image"), str) else None
-            if target:
-                value["image"] = target
+        """In custom resources a known name is an image under the key ``image``, and anywhere with tag or digest."""
+        count = 0
+        for holder, key, text in list(texts(value)):
+            target = self.targets.get(text)
+            if target and (key == "image" or ":" in text):
+                holder[key] = target
                 count += 1
-            return count
-        return sum(self._custom(inner) for inner in value) if isinstance(value, list) else 0
+        return count
+
+
+def texts(value: Any) -> Iterator[tuple[Any, Any, str]]:
+    """Every text in a document: the dict or list that holds it, its key or index there, and the text."""
+    entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in entries:
+        if isinstance(inner, str):
+            yield value, key, inner
+        else:
+            yield from texts(inner)
 
 
 def _first(name: str, others: Any) -> list[JSON]:

@@ -122,6 +122,19 @@ def containers(spec: JSON) -> Iterator[JSON]:
         yield from spec.get(field) or []
 
 
+def images(spec: JSON) -> Iterator[tuple[str, JSON, str]]:
+    """Every place of a pod specification that names an image: who uses it, what holds the name, under which key.
+
+    The user is a container's name, or ``volume NAME`` for an image that is mounted.
+    """
+    for container in containers(spec):
+        if container.get("image"):
+            yield str(container.get("name")), container, "image"
+    for volume in spec.get("volumes") or []:
+        if (volume.get("image") or {}).get("reference"):
+            yield f"volume {volume.get('name')}", volume["image"], "reference"
+
+
 def reduce_managed_fields(obj: JSON) -> None:
     """Keep who owns what by which operation; drop times and everything about status, which change by themselves."""
     metadata = obj.get("metadata")

@@ -18,7 +18,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     InvalidInput,
     MusterError,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import scope
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import image_fields, scope
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.selection import Selection
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
@@ -48,6 +48,7 @@ _FRESH: Entry = {
     "repository": None,
     "path": None,
     "used_by": [],
+    "nodes": [],
     "target": None,
 }
 _OUTCOME: Entry = {
@@ -78,7 +79,8 @@ def mirror(request: Request) -> dict[str, Any]:
         if params.get("images") is None:
             cluster = Cluster.connect(params)
             namespaces = _namespaces(cluster, application)
-            found = workloads.uses(cluster, namespaces)
+            fields = image_fields.of_option(application.get("image_fields"))
+            found = workloads.uses(cluster, namespaces, fields, request.warn)
             workloads.pull_logins(cluster, namespaces, keyring, request.warn)
             entries = _resolve(request, registries, found)
         else:
@@ -112,9 +114,9 @@ def _registries(params: Mapping[str, Any], keyring: Keyring) -> Registries:
 
 def _resolve(request: Request, registries: Registries, found: Sequence[workloads.Use]) -> list[Entry]:
     """One entry per name and digest, ordered by name; what could not be resolved is marked as failed."""
-    users: dict[tuple[str, str, bool], list[str]] = {}
+    users: dict[tuple[str, str, bool], list[workloads.Use]] = {}
     for use in found:
-        users.setdefault((use.image, use.image_id, use.live), []).append(use.used_by)
+        users.setdefault((use.image, use.image_id, use.live), []).append(use)
     mirrors = [Place.parse(str(entry["name"])) for entry in request.params.get("mirrors") or []]
     ladder = Ladder(registries, mirrors)
 
@@ -138,7 +140,8 @@ def _resolve(request: Request, registries: Registries, found: Sequence[workloads
             entry = {**_FRESH, **_OUTCOME, "name": image, "resolved_by": "unresolved", "failed": True}
             entry["msg"] = str(outcome.error)
         known = entries.setdefault((image, entry["digest"]), entry)
-        known["used_by"] = sorted({*known["used_by"], *users[outcome.item]})
+        known["used_by"] = sorted({*known["used_by"], *(use.used_by for use in users[outcome.item])})
+        known["nodes"] = sorted({*known["nodes"], *(use.node for use in users[outcome.item] if use.node)})
         request.progress.update(
             "image", image, "failed" if entry["failed"] else "done", msg=entry["msg"] or entry["digest"]
         )

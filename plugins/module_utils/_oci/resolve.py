@@ -73,7 +73,7 @@ class Ladder:
                     return self._described(image, written, found, "config_digest")
             if live or written.digest is not None:
                 raise self._unresolved(image, written, wanted, problems)
-        return self._by_tag(image, written, wanted, problems)
+        return self._by_tag(image, written, wanted, problems, live=live)
 
     def _places(self, written: Reference, running: Reference | None) -> Iterator[tuple[str, Reference]]:
         """Where the digest may be, nearest to what the user wrote first."""
@@ -127,7 +127,9 @@ class Ladder:
                 return tagged
         return None
 
-    def _by_tag(self, image: str, written: Reference, wanted: str | None, problems: list[MusterError]) -> Resolved:
+    def _by_tag(
+        self, image: str, written: Reference, wanted: str | None, problems: list[MusterError], *, live: bool
+    ) -> Resolved:
         tagged = self._look(written, written.tag or "latest", problems)
         if tagged is None:
             if problems:
@@ -142,7 +144,7 @@ class Ladder:
         if wanted is not None:
             result.msg = f"does not run now; what ran last ({wanted}) is in no registry any more, so the tag was taken"
         else:
-            result.msg = "does not run now; the tag was taken"
+            result.msg = f"{'the node does not say what it runs' if live else 'does not run now'}; the tag was taken"
         return result
 
     def _unresolved(self, image: str, written: Reference, wanted: str, problems: Sequence[MusterError]) -> MusterError:

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import image_fields, objects
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
     ApiError,
     Cluster,
     object_path,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.image_fields import ImageField
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
 
 _TEMPLATES = {
@@ -45,24 +47,35 @@ _ENDED = ("Succeeded", "Failed")
 
 @dataclass(frozen=True)
 class Use:
-    """One container that names an image. ``image_id`` is empty for what has not run; ``live`` is what runs now."""
+    """One container that names an image, and the node that it was placed on.
+
+    ``image_id`` is empty for what has not run; ``live`` is what runs now.
+    """
 
     image: str
     image_id: str
     used_by: str
+    node: str = ""
     live: bool = True
 
 
-def uses(cluster: Cluster, namespaces: Sequence[str]) -> list[Use]:
+def uses(
+    cluster: Cluster, namespaces: Sequence[str], fields: Sequence[ImageField], warn: Callable[[str], None]
+) -> list[Use]:
     """Every use of an image in the namespaces, ordered.
 
     What runs counts. A workload's template is added where no pod of it runs that image: scaled to zero, suspended,
-    between two runs of a CronJob. For these the newest pod that has ended tells what last ran.
+    between two runs of a CronJob. For these the newest pod that has ended tells what last ran. An image that a custom
+    resource names (``fields`` add to the known ones) is added where no container of the namespace has it.
     """
     found: list[Use] = []
     for namespace in namespaces:
         found += _namespace(cluster, namespace)
-    return sorted(set(found), key=lambda use: (use.image, use.used_by, use.image_id))
+    known = {(use.used_by.partition("/")[0], use.image) for use in found}
+    for namespace, user, image in image_fields.named(cluster, namespaces, fields, warn):
+        if (namespace, image) not in known:
+            found.append(Use(image, "", f"{namespace}/{user}", live=False))
+    return sorted(set(found), key=lambda use: (use.image, use.used_by, use.image_id, use.node))
 
 
 def _namespace(cluster: Cluster, namespace: str) -> list[Use]:
@@ -94,13 +107,15 @@ def _combine(
                 ended[key] = max(ended.get(key, ("", "")), (stamp, image_id))
             else:
                 running.add(key)
-                yield Use(image, image_id, f"{namespace}/{kind}/{name}:{container}")
+                node = str(pod["spec"].get("nodeName") or "")
+                yield Use(image, image_id, f"{namespace}/{kind}/{name}:{container}", node)
     for plural in _TEMPLATES:
         for item in listed[plural]:
             if _controller(item) is not None:
                 continue
             name = item["metadata"]["name"]
-            for container, image in _template_images(_template(plural, item)):
+            for container, holder, field in objects.images(_template(plural, item)):
+                image = str(holder[field])
                 key = (plural, name, container, image)
                 if key not in running:
                     yield Use(
@@ -126,11 +141,6 @@ def _workload(pod: JSON, owners: Mapping[tuple[str, str], tuple[str, str] | None
     return owners.get(owner) or owner
 
 
-def _containers(spec: JSON) -> Iterator[JSON]:
-    for field in ("containers", "initContainers", "ephemeralContainers"):
-        yield from spec.get(field) or []
-
-
 def _pod_images(pod: JSON) -> Iterator[tuple[str, str, str]]:
     """``(container, image as written, image id)``; the id of a container that never started is empty."""
     status = pod.get("status") or {}
@@ -139,11 +149,8 @@ def _pod_images(pod: JSON) -> Iterator[tuple[str, str, str]]:
         for field in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses")
         for entry in status.get(field) or []
     }
-    for container in _containers(pod["spec"]):
-        if container.get("image"):
-            yield container["name"], container["image"], ids.get(container["name"], "")
-    for name, image in _image_volumes(pod["spec"]):
-        yield name, image, ""
+    for user, holder, key in objects.images(pod["spec"]):
+        yield user, holder[key], ids.get(user, "")
 
 
 def _template(plural: str, item: JSON) -> JSON:
@@ -152,20 +159,6 @@ def _template(plural: str, item: JSON) -> JSON:
         spec = (spec.get("jobTemplate") or {}).get("spec") or {}
     template: JSON = (spec.get("template") or {}).get("spec") or {}
     return template
-
-
-def _template_images(spec: JSON) -> Iterator[tuple[str, str]]:
-    for container in _containers(spec):
-        if container.get("image"):
-            yield container["name"], container["image"]
-    yield from _image_volumes(spec)
-
-
-def _image_volumes(spec: JSON) -> Iterator[tuple[str, str]]:
-    for volume in spec.get("volumes") or []:
-        reference = (volume.get("image") or {}).get("reference")
-        if reference:
-            yield f"volume {volume['name']}", str(reference)
 
 
 def pull_logins(cluster: Cluster, namespaces: Iterable[str], keyring: Keyring, warn: Callable[[str], None]) -> None:

@@ -41,6 +41,7 @@ _KEYS = (
     "restore_hooks",
     "volumes",
     "checks",
+    "image_fields",
     *SELECTION_KEYS,
 )
 _HOOK_KEYS = ("name", "namespace", "selector", "container", "pre", "post", "timeout", "on_error", "output")

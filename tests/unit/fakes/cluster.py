@@ -18,7 +18,7 @@ class FakeCluster:
     def __init__(self, collections: dict[str, list[dict[str, Any]]] | None = None) -> None:
         self.collections = collections or {}
         self.commands: dict[str, ExecResult] = {}
-        self.answers: dict[str, Any] = {}
+        self.answers: dict[str, Any] = {"/api": {}, "/api/v1": {"resources": []}, "/apis": {"groups": []}}
         self.writes: list[tuple[str, str]] = []
         self.on_create: Callable[[str, dict[str, Any]], None] = lambda path, body: None
 
@@ -33,8 +33,10 @@ class FakeCluster:
         collection, name = path.rsplit("/", 1)
         return next((item for item in self.collections.get(collection, []) if item["metadata"]["name"] == name), None)
 
-    def get(self, path: str, query: dict[str, Any] | None = None, *, action: str = "read") -> dict[str, Any]:
-        found = self.find(path)
+    def get(
+        self, path: str, query: dict[str, Any] | None = None, *, action: str = "read", **_options: Any
+    ) -> dict[str, Any]:
+        found = self.answers[path] if path in self.answers else self.find(path)
         if found is None:
             raise ApiNotFound(action, path, 404, {"message": "not found"})
         return found

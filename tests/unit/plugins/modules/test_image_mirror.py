@@ -16,6 +16,7 @@ from ansible.module_utils.testing import patch_module_args
 from fakes.cluster import FakeCluster
 from fakes.registry import FakeRegistry
 
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiDenied
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import mirror as mirror_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
 from ansible_collections.muster.container_dr.plugins.modules import image_mirror
@@ -90,7 +91,7 @@ def pod(cluster: FakeCluster, name: str, image: str, image_id: str, *, phase: st
     cluster.collections.setdefault("/api/v1/namespaces/shop/pods", []).append(
         {
             "metadata": {"name": name, **more},
-            "spec": {"containers": [{"name": "web", "image": image}]},
+            "spec": {"nodeName": "node-1", "containers": [{"name": "web", "image": image}]},
             "status": {"phase": phase, "containerStatuses": [{"name": "web", "imageID": image_id}]},
         }
     )
@@ -126,7 +127,7 @@ def test_the_whole_way(cluster: FakeCluster, east: FakeRegistry, west: FakeRegis
     assert entry["digest"] == image["digest"]
     assert entry["resolved_by"] == "image_id"
     assert entry["platforms"] == ["linux/amd64"]
-    assert entry["used_by"] == ["shop/pods/web-1:web"]
+    assert (entry["used_by"], entry["nodes"]) == (["shop/pods/web-1:web"], ["node-1"])
     assert entry["size"] > image["size"]
     target = {"name": f"{west.host}/backup", "plain_http": True}
     planned = run(application=APPLICATION, images=resolved["images"], target=target, check=True)
@@ -219,6 +220,73 @@ def test_what_does_not_run(cluster: FakeCluster, east: FakeRegistry, run: Run) -
     assert web["used_by"] == ["shop/deployments/idle:web"]
     assert (job["digest"], job["resolved_by"]) == (last["digest"], "image_id")
     assert job["used_by"] == ["shop/cronjobs/nightly:web"]
+
+
+def custom(cluster: FakeCluster, key: str, *specs: dict[str, Any]) -> None:
+    """Custom resources ``c0``, ``c1``, … of a kind that the cluster then serves."""
+    resource, _dot, group = key.partition(".")
+    version = {"groupVersion": f"{group}/v1", "version": "v1"}
+    cluster.answers["/apis"]["groups"].append({"name": group, "versions": [version], "preferredVersion": version})
+    kind = {"name": resource, "kind": "Any", "namespaced": True, "verbs": ["get", "list", "create"]}
+    cluster.answers[f"/apis/{group}/v1"] = {"resources": [kind]}
+    cluster.collections[f"/apis/{group}/v1/namespaces/shop/{resource}"] = [
+        {"metadata": {"name": f"c{number}"}, "spec": spec} for number, spec in enumerate(specs)
+    ]
+
+
+def test_images_that_custom_resources_name(cluster: FakeCluster, east: FakeRegistry, run: Run) -> None:
+    name = f"{east.host}/shop"
+    for repository in ("postgres", "web", "own", "unknown"):
+        east.image(f"shop/{repository}", "1")
+    running = east.image("shop/postgres", "2", layers=(b"two",))
+    pod(cluster, "db-1", f"{name}/postgres:2", f"{name}/postgres@{running['digest']}")
+    custom(
+        cluster, "clusters.postgresql.cnpg.io", {"imageName": f"{name}/postgres:2"}, {"imageName": f"{name}/postgres:1"}
+    )
+    container = {"name": "web", "image": f"{name}/web:1"}
+    custom(cluster, "rollouts.argoproj.io", {"template": {"spec": {"containers": [container]}}}, {"replicas": 0})
+    custom(cluster, "shops.example.com", {"parts": [{"runs": f"{name}/own:1", "image": f"{name}/unknown:1"}]})
+    fields = [{"kinds": "*.example.com", "path": "/spec/parts/*/runs"}]
+    found = run(application={**APPLICATION, "image_fields": fields})["images"]
+    assert {entry["name"].removeprefix(name): (entry["resolved_by"], entry["used_by"]) for entry in found} == {
+        "/postgres:2": ("image_id", ["shop/pods/db-1:web"]),
+        "/postgres:1": ("tag", ["shop/clusters/c1:/spec/imageName"]),
+        "/web:1": ("tag", ["shop/rollouts/c0:/spec/template/spec/containers/0/image"]),
+        "/own:1": ("tag", ["shop/shops/c0:/spec/parts/0/runs"]),
+    }
+    assert len(run(application=APPLICATION)["images"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ("shops", "it is no list"),
+        ([{"kinds": "shops.example.com"}], "entry 1 of image_fields"),
+        ([{"kinds": "a.b", "path": "/spec/image"}, {"kinds": "a.b", "path": "spec.image"}], "entry 2 of image_fields"),
+        ([{"kinds": [], "path": "/spec/image"}], "kinds is []"),
+        ([{"kinds": "a.b", "path": ""}], "path is empty"),
+    ],
+)
+def test_image_fields_that_cannot_be_used(cluster: FakeCluster, run: Run, fields: Any, reason: str) -> None:
+    result = run(application={**APPLICATION, "image_fields": fields})
+    assert result["failed"] and reason in result["msg"]
+
+
+def test_custom_resources_that_may_not_be_listed_are_named(
+    cluster: FakeCluster, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    custom(cluster, "clusters.postgresql.cnpg.io", {"imageName": "a/b:1"})
+    listed = cluster.list
+
+    def denied(path: str, query: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        if "postgresql" in path:
+            raise ApiDenied("list", path, 403, {"message": "not for you"})
+        return listed(path, query)
+
+    monkeypatch.setattr(cluster, "list", denied)
+    result = run(application=APPLICATION)
+    assert not result.get("failed")
+    assert any("clusters.postgresql.cnpg.io in namespace shop" in str(warning) for warning in result["warnings"])
 
 
 def test_copies_of_ours_keep_their_path(cluster: FakeCluster, west: FakeRegistry, run: Run) -> None:

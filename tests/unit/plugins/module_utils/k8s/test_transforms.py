@@ -168,6 +168,24 @@ def test_the_user_of_a_moved_tag_decides_which_digest_it_gets() -> None:
     assert names.unknown == {"r/lost:1"}
 
 
+def test_images_that_are_mounted_and_that_custom_resources_name() -> None:
+    images = [
+        {"name": "r/model:1", "digest": "sha256:m", "path": "r/model", "used_by": ["a/pods/x:volume model"]},
+        {"name": "postgres:16", "digest": "sha256:p", "path": "docker.io/library/postgres"},
+        {"name": "redis", "digest": "sha256:r", "path": "docker.io/library/redis"},
+    ]
+    names = ImageNames.of({"name": "west:5000"}, images, login=False)
+    pod = thing(spec={"containers": [], "volumes": [{"name": "model", "image": {"reference": "r/model:1"}}]})
+    assert names.rewrite("pods", pod) == ["1 images taken from the target's registry"]
+    assert pod["spec"]["volumes"][0]["image"]["reference"] == "west:5000/r/model@sha256:m"
+    # A bare word may be anything; with a tag, or under the key image, it is one.
+    custom = thing(spec={"imageName": "postgres:16", "engine": "redis", "parts": [{"image": "redis"}, "postgres:16"]})
+    names.rewrite("clusters.postgresql.cnpg.io", custom)
+    postgres = "west:5000/docker.io/library/postgres@sha256:p"
+    redis = "west:5000/docker.io/library/redis@sha256:r"
+    assert custom["spec"] == {"imageName": postgres, "engine": "redis", "parts": [{"image": redis}, postgres]}
+
+
 BUBBLE = bubble.Bubble("run-1", "ledger")
 
 

@@ -68,6 +68,10 @@ options:
       - Another store. Beside the newest O(limit) points look at all that this store does not hold.
     type: dict
     required: false
+  compare_to:
+    description:
+      - Id of another point. RV(image_changes) then says which containers of the picked point use other images.
+    type: str
   site:
     description:
       - Name of the site to compute the RPO for. A point made elsewhere counts from the time of its first V(copied) fact
@@ -115,6 +119,28 @@ EXAMPLES = r"""
       allowed_signers: /etc/muster/allowed-signers
     required: true
   register: found
+
+- name: Look for what ran on Monday, and what has changed since
+  muster.container_dr.recovery_point_info:
+    application:
+      name: ledger
+    store: "{{ muster_store }}"
+    signing:
+      allowed_signers: /etc/muster/allowed-signers
+    before: '2026-11-16T23:59:59Z'
+    compare_to: "{{ found.point.id }}"
+    required: true
+  register: monday
+
+- name: Go back to these workloads and images, with the data as it is
+  muster.container_dr.k8s_restore:
+    repository: "{{ muster_site.repository }}"
+    snapshot: "{{ monday.point.document.objects.snapshot.id }}"
+    point: "{{ monday.point.id }}"
+    images: "{{ monday.point.document.images }}"
+    registry: "{{ muster_site.registry }}"
+    include_kinds: [deployments.apps, statefulsets.apps, daemonsets.apps, cronjobs.batch]
+    existing: update
 
 - name: Show what it would lose
   ansible.builtin.debug:
@@ -185,6 +211,35 @@ point:
   description: The picked entry of RV(points), or null.
   returned: success
   type: dict
+image_versions:
+  description:
+    - What each container used from when to when, as far as the listed points tell. Points of orphan timelines and those
+      that nobody vouches for are left out.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    used_by:
+      description: Namespace, workload and container.
+      type: str
+      sample: ledger/deployments/api:api
+    runs:
+      description:
+        - The newest first. Each has C(images) (C(name) and C(digest); several where a rollout was under way), the
+          C(first) and the C(last) point with them, and their times C(since) and C(until).
+      type: list
+      elements: dict
+image_changes:
+  description:
+    - Containers that use other images in the picked point than in O(compare_to), with C(used_by), C(before) and
+      C(after). Null where nothing was compared.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - used_by: ledger/deployments/api:api
+      before: [{name: 'registry.example.com/ledger/api:1.4', digest: 'sha256:7cc4b5ae…'}]
+      after: [{name: 'registry.example.com/ledger/api:1.5', digest: 'sha256:1f0a91d2…'}]
 rpo:
   description:
     - What is lost in a disaster C(at) that moment - C(seconds) of writes (null where everything is), from which
@@ -215,6 +270,7 @@ OPTIONS = (
             "allow_orphan": {"type": "bool", "default": False},
             "verify_signatures": {"type": "bool", "default": True},
             "limit": {"type": "int"},
+            "compare_to": {"type": "str"},
             "site": {"type": "str"},
             "at": {"type": "str"},
             "witness_unreachable": {"type": "str", "choices": ["unusable", "ignore"], "default": "unusable"},

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import c
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Corrupt,
     InvalidInput,
+    NotFound,
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing, Verdict
@@ -23,6 +24,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._plan import (
     recovery_point,
     selection,
     timeline,
+    versions,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import Catalogue, PointFiles
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_repository, open_store
@@ -35,6 +37,11 @@ class _Point:
     candidate: selection.Candidate
     document: dict[str, Any] | None
     verdict: Verdict | None
+
+    @property
+    def vouched(self) -> bool:
+        """Whether its document can be believed; signatures that were not to be checked count as good."""
+        return self.document is not None and (self.verdict is None or self.verdict.valid)
 
 
 def recovery_point_info_verb(request: Request) -> dict[str, Any]:
@@ -71,6 +78,7 @@ def recovery_point_info_verb(request: Request) -> dict[str, Any]:
         return _judge(one, name, signing if params.get("verify_signatures") else None, place_on, snapshots)
 
     points = [outcome.value or _fail(outcome.error) for outcome in pool.each(files, judge, workers=_WORKERS)]
+    other = _compared(catalogue, ids, params["compare_to"], judge) if params.get("compare_to") else None
     facts = catalogue.facts(chosen)
     picked = selection.pick([point.candidate for point in points], wish) if params.get("pick") != "none" else None
     listed = [_entry(point, wish, facts[point.candidate.id]) for point in reversed(points)]
@@ -80,13 +88,35 @@ def recovery_point_info_verb(request: Request) -> dict[str, Any]:
         "points": listed,
         "points_total": total,
         "point": next((entry for entry in listed if picked and entry["id"] == picked.id), None),
+        "image_versions": versions.ledger(
+            (point.candidate.id, str(document["consistency"]["point"]), document["images"])
+            for point in points
+            if point.vouched and point.candidate.timeline != "orphan"
+            for document in [point.document or {}]
+        ),
+        "image_changes": None,
         "rpo": _rpo(points, wish, facts, params),
     }
+    if other and result["point"]:
+        result["image_changes"] = versions.changes(other["images"], result["point"]["document"]["images"])
     if picked is None and params.get("required"):
         error = selection.none_usable(name, catalogue.store.place, [point.candidate for point in points], wish)
         error.result = result
         raise error
     return result
+
+
+def _compared(
+    catalogue: Catalogue, ids: Sequence[str], point: str, judge: Callable[[PointFiles], _Point]
+) -> dict[str, Any]:
+    """The document of the point to compare with. Raises where it is not there or nobody vouches for it."""
+    action, target = "compare with", f"recovery point {point} in {catalogue.store.place}"
+    if point not in ids:
+        raise NotFound(action, target, "there is no such point", "Take its id from a listing.")
+    found = judge(catalogue.read_points([point])[0])
+    if found.document is None or not found.vouched:
+        raise Corrupt(action, target, "; ".join(found.candidate.reasons), "Compare with another point.")
+    return found.document
 
 
 def _timelines(request: Request, name: str) -> Callable[[str, int], tuple[str, str]]:

@@ -275,3 +275,69 @@ def test_a_witness_that_does_not_answer(run: Runner, places: dict[str, Any], poi
     info = {"store": places["east"], "witness": places["witness"]}
     run(recovery_point_info, fails="timeline unknown", required=True, **info)
     assert run(recovery_point_info, witness_unreachable="ignore", **info)["point"]["id"] == point["id"]
+
+
+def test_which_image_ran_when(run: Runner, places: dict[str, Any]) -> None:
+    def seal(**images: tuple[str, ...]) -> str:
+        """A point whose containers use these images (``tag/digest``); returns its id."""
+        begun = run(recovery_point, state="begun", store=places["east"], site="east")
+        more = content(begun, put_repository_object(places, "snapshots", begun["id"].encode()))
+        users: dict[str, list[str]] = {}
+        for user, used in images.items():
+            for image in used:
+                users.setdefault(image, []).append(f"shop/deployments/{user}:main")
+        more["images"] = [
+            {
+                "name": f"shop:{image.partition('/')[0]}",
+                "digest": f"sha256:{image.partition('/')[2]}",
+                "resolved_by": "image_id",
+                "path": "shop",
+                "used_by": used_by,
+            }
+            for image, used_by in users.items()
+        ]
+        run(recovery_point, store=places["east"], **more)
+        return str(begun["id"])
+
+    ids = [
+        seal(web=("1/a",), cache=("1/c",)),
+        seal(web=("1/a",)),
+        seal(web=("1/a", "2/b"), cache=("1/c",)),
+        seal(web=("2/b",), cache=("1/c",)),
+        seal(web=("1/a",), cache=("1/d",)),
+    ]
+    info = run(recovery_point_info, store=places["east"], compare_to=ids[3])
+    listed = {
+        entry["used_by"].partition("/")[2]: [
+            (",".join(image["digest"][-1] for image in one["images"]), ids.index(one["first"]), ids.index(one["last"]))
+            for one in entry["runs"]
+        ]
+        for entry in info["image_versions"]
+    }
+    assert listed == {
+        "deployments/web:main": [("a", 4, 4), ("b", 3, 3), ("a,b", 2, 2), ("a", 0, 1)],
+        "deployments/cache:main": [("d", 4, 4), ("c", 2, 3), ("c", 0, 0)],
+    }
+    newest = info["image_versions"][0]["runs"][0]
+    assert newest["since"] == newest["until"] == info["point"]["consistency"]["point"]
+    assert [(one["used_by"], one["before"], one["after"]) for one in info["image_changes"]] == [
+        (
+            f"shop/deployments/{user}:main",
+            [{"name": f"shop:{tag_before}", "digest": f"sha256:{before}"}],
+            [{"name": f"shop:{tag}", "digest": f"sha256:{after}"}],
+        )
+        for user, tag_before, before, tag, after in (("cache", "1", "c", "1", "d"), ("web", "2", "b", "1", "a"))
+    ]
+    back = run(recovery_point_info, store=places["east"], id=ids[1], compare_to=ids[0])
+    assert [(one["before"] != [], one["after"]) for one in back["image_changes"]] == [(True, [])]
+    assert run(recovery_point_info, store=places["east"])["image_changes"] is None
+    run(
+        recovery_point_info,
+        fails="there is no such point",
+        store=places["east"],
+        compare_to="20200101T000000Z-x-00000000",
+    )
+    key = places["root"] / "east/applications/ledger/points" / f"{ids[0]}.json"
+    key.write_bytes(key.read_bytes().replace(b"sha256:a", b"sha256:e"))
+    run(recovery_point_info, fails="signature not valid", store=places["east"], compare_to=ids[0])
+    assert "sha256:e" not in json.dumps(run(recovery_point_info, store=places["east"])["image_versions"])

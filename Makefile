@@ -42,6 +42,10 @@ drill: venv sites ## Watch the main job: back up, replicate, lose a site, prove 
 bench-objects: venv sites ## Time capture and restore of objects against bare loops (some 20 minutes; nothing else should run)
 	@$(RUN) tests/bench/objects/bench $(BENCH)
 
+.PHONY: bench-images
+bench-images: venv ## Time the copying of images against crane, regsync and skopeo (some 20 minutes; nothing else should run)
+	@$(RUN) tests/bench/images/bench $(BENCH)
+
 .PHONY: test
 test: ## Run lint, the unit tests, those against a real API server, and the Molecule scenarios
 	@tools/steps lint unit api molecule

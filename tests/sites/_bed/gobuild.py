@@ -58,9 +58,12 @@ GROUPS = {
     "versitygw": Group({"github.com/versity/versitygw/cmd/versitygw": "versitygw"}),
     "crane": Group({"github.com/google/go-containerregistry/cmd/crane": "crane"}),
     "restic": Group({"github.com/restic/restic/cmd/restic": "restic"}),
+    "regclient": Group({"github.com/regclient/regclient/cmd/regctl": "regctl",
+                        "github.com/regclient/regclient/cmd/regsync": "regsync"}),
+    "cosign": Group({"github.com/sigstore/cosign/v3/cmd/cosign": "cosign"}),
 }  # fmt: skip
-# Not needed by a running bed: built when asked for, by csi/sanity-check.
-ON_DEMAND = {"csi-sanity"}
+# Not needed by a running bed: built when asked for, by csi/sanity-check, the tests of images and their bench.
+ON_DEMAND = {"csi-sanity", "regclient", "cosign"}
 # Nobody debugs what the bed runs: without the tables for it, compiling takes a tenth less.
 BUILD = ("build", "-trimpath", "-buildvcs=false", "-gcflags", "all=-dwarf=false")
 

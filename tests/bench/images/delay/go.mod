@@ -1,0 +1,3 @@
+module muster/bench/delay
+
+go 1.24.0

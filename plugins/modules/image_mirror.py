@@ -268,7 +268,7 @@ images:
             - V(verified) where enough keys signed it.
             - V(unsigned) where no signature is attached to it.
             - V(invalid) where those that are there are by other keys, of another image (replayed), broken or too few.
-            - V(not_verified) where they cannot be verified here: because of their kind, for want of keys, or as the
+            - V(not_verified) where they cannot be verified here, because of their kind, for want of keys, or as the
               registry did not answer.
             - V(off) where no rule asks for signatures.
           type: str

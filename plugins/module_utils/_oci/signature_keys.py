@@ -19,6 +19,7 @@ from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, NotFound
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import ed25519ph
 
 try:
     from cryptography import x509
@@ -100,6 +101,7 @@ def _checks(public: PublicKey, signature: bytes, message: bytes) -> Iterator[Cal
     """The schemes that are in use with such a key: nothing beside a signature says which of them it is."""
     if isinstance(public, ed25519.Ed25519PublicKey):
         yield partial(public.verify, signature, message)
+        yield partial(_check_prehashed, public, signature, message)
     elif isinstance(public, rsa.RSAPublicKey):
         pss = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.AUTO)
         yield partial(public.verify, signature, message, padding.PKCS1v15(), hashes.SHA256())
@@ -108,6 +110,11 @@ def _checks(public: PublicKey, signature: bytes, message: bytes) -> Iterator[Cal
         # cosign hashed with SHA-256 whatever the curve, newer versions hash by the curve's size.
         for algorithm in (hashes.SHA256(), hashes.SHA384(), hashes.SHA512()):
             yield partial(public.verify, signature, message, ec.ECDSA(algorithm))
+
+
+def _check_prehashed(public: ed25519.Ed25519PublicKey, signature: bytes, message: bytes) -> None:
+    if not ed25519ph.verifies(public.public_bytes_raw(), signature, message):
+        raise InvalidSignature
 
 
 def _fits(check: Callable[[], None]) -> bool:

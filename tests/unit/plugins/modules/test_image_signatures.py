@@ -28,7 +28,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._plan import r
 from ansible_collections.muster.container_dr.plugins.modules import image_mirror
 
 Run = Callable[..., dict[str, Any]]
-KINDS = ["p256", "p384", "p384-sha256", "p521", "rsa", "rsa-pss", "ed25519"]
+KINDS = ["p256", "p384", "p384-sha256", "p521", "rsa", "rsa-pss", "ed25519", "ed25519ph"]
 OTHER = "sha256:" + "5" * 64
 
 

@@ -108,6 +108,47 @@ options:
       - V(0) looks each time.
     type: str
     default: 24h
+  signatures:
+    description:
+      - Whose signatures images must have. The first rule whose pattern matches an image decides; what none matches is
+        not looked at.
+      - cosign's signatures by keys are verified, in both layouts, tags C(sha256-<hex>.sig) and sigstore bundles as
+        referrers. That needs neither cosign nor any service. Signatures by identity (with a certificate, keyless) and
+        of Notation are reported as present and not verified.
+      - They are looked for where the images are read. That is O(target) with O(verify=true), else O(from) or the
+        original registry. Without O(target) they are verified, too.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      pattern:
+        description:
+          - Glob of V(HOST/REPOSITORY) as the workload names the image, without tag and digest, for example
+            V(registry.example.com/shop/*). A C(*) stands for any text, slashes too.
+          - Images of Docker Hub have their full name, such as V(docker.io/library/nginx).
+        type: str
+        required: true
+      policy:
+        description:
+          - V(off) does not look at signatures.
+          - V(report) puts the verdict into the result and warns of images that are not verified.
+          - V(require) fails every image that is not verified, before anything of it is copied.
+        type: str
+        required: true
+        choices: ["off", report, require]
+      keys:
+        description:
+          - Public keys that may sign, or certificates that hold one, each as PEM text or as the name of a file.
+            Of a certificate the key is used and nothing else, not its dates, names or issuer.
+          - ECDSA (P-256, P-384, P-521), RSA of 2048 bits or more (PKCS#1 v1.5 and PSS) and Ed25519.
+        type: list
+        elements: str
+        default: []
+      threshold:
+        description:
+          - How many of the keys must have signed.
+        type: int
+        default: 1
   allow_unresolved:
     description:
       - Whether images that cannot be resolved to a digest are only reported instead of failing the task.
@@ -132,6 +173,10 @@ notes:
     V(tag).
   - A tag that has moved since the pods started is reported in RV(images[].tag_digest); the image that runs is used.
     Where no registry has that image any more, the task fails.
+  - A signature is one of the digest that runs. That of an index covers the images of its platforms, as the index names
+    them by digest; that of one platform's image does not cover the index.
+requirements:
+  - cryptography >= 42.0.0, where O(signatures) has keys
 seealso:
   - module: muster.container_dr.recovery_point
 """
@@ -174,13 +219,20 @@ EXAMPLES = r"""
       username: muster
       password: "{{ registry_password }}"
 
-- name: Verify that the other site has all of them
+- name: Verify that the other site has all of them, and that our own are signed by both teams
   muster.container_dr.image_mirror:
     images: "{{ copied.images }}"
     target:
       name: registry.west.example.com
       auth_file: ~/.config/containers/auth.json
     verify: true
+    signatures:
+      - pattern: registry.east.example.com/*
+        policy: require
+        keys: [/etc/muster/build.pub, /etc/muster/release.pub]
+        threshold: 2
+      - pattern: "*"
+        policy: report
 """
 
 RETURN = r"""
@@ -237,6 +289,37 @@ images:
       type: list
       elements: str
       sample: [east-worker]
+    signatures:
+      description:
+        - The verdict on its signatures; empty where O(signatures) was not set. With O(images) the verdict that was
+          given is returned where there is no new one.
+      type: dict
+      contains:
+        verdict:
+          description:
+            - V(verified) where enough keys signed it.
+            - V(unsigned) where no signature is attached to it.
+            - V(invalid) where those that are there are by other keys, of another image (replayed), broken or too few.
+            - V(not_verified) where they cannot be verified here, because of their kind, for want of keys, or as the
+              registry did not answer.
+            - V(off) where no rule asks for signatures.
+          type: str
+          sample: verified
+        policy:
+          description: Policy of the rule that decided.
+          type: str
+          sample: require
+        signed_by:
+          description:
+            - Fingerprints of the keys that signed (SHA-256 of the public key's DER form), no more than
+              O(signatures[].threshold) asks for.
+          type: list
+          elements: str
+          sample: ["sha256:3f8a4b0e9a2d5c7716c8b7ff0a9d51c0b5f1d7d0be6c1f1a5c9e2f7d4b6a8091"]
+        reason:
+          description: Why it is not verified.
+          type: str
+          sample: ""
     target:
       description: The copy's full name.
       type: str
@@ -301,6 +384,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.options 
     CLUSTER,
     PROGRESS,
     REGISTRY_ARGUMENTS,
+    SIGNATURE_ARGUMENTS,
     Options,
     application,
     registry,
@@ -328,6 +412,7 @@ OPTIONS = (
             "attachments": {"type": "bool", "default": True},
             "platforms": {"type": "list", "elements": "str", "default": []},
             "recheck_after": {"type": "str", "default": "24h"},
+            "signatures": {"type": "list", "elements": "dict", "default": [], "options": SIGNATURE_ARGUMENTS},
             "allow_unresolved": {"type": "bool", "default": False},
             "workers": {"type": "int", "default": 4},
             "fail_fast": {"type": "bool", "default": False},

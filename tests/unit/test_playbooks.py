@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from fakes.registry import FakeRegistry
+from fakes.signer import Signatures, Signer
 
 ROOT = Path(__file__).resolve().parents[2]
 ATTESTED = {"failover_attested_by": "Kim", "failover_attested_reason": "a test"}
@@ -130,3 +132,37 @@ def test_the_names_of_bubbles_fit_and_differ(play, tmp_path: Path) -> None:
     assert list(bubbles) == names and len(set(bubbles.values())) == len(names)
     assert bubbles["shop"] == "shop-drill-20260131t040000z-k3v9"
     assert all(len(name) <= 63 and name.endswith("-drill-20260131t040000z-k3v9") for name in bubbles.values())
+
+
+def test_a_restore_begins_only_with_images_that_are_signed_as_required(play, tmp_path: Path) -> None:
+    key, forger = Signer(), Signer()
+    with FakeRegistry() as registry:
+        digest = registry.image("backup/shop/web")["digest"]
+        attached = Signatures(registry, "backup/shop/web")
+        attached.sign_tag(digest, forger)
+        images = [{"name": "registry.example.com/shop/web:1", "digest": digest, "path": "shop/web"}]
+        rule = {"pattern": "registry.example.com/*", "policy": "require", "keys": [key.pem]}
+        restore = {
+            "restore_application": {"name": "shop", "namespaces": ["shop"], "image_signatures": [rule]},
+            "restore_site": {
+                "name": "west",
+                "kubeconfig": str(tmp_path / "nowhere"),
+                "repository": {"url": "/nowhere", "password": "p"},
+                "store": {"url": f"file://{tmp_path}/store"},
+                "registry": {"name": f"{registry.host}/backup", "plain_http": True},
+            },
+            "restore_point": {"id": "x", "images": images, "objects": {"snapshot": {"tree": "t"}}, "epoch": 1},
+            "restore_run": "run",
+        }
+        role = {"name": "muster.container_dr.restore"}
+        task = {"name": "Restore", "ansible.builtin.include_role": role, "vars": restore}
+        (tmp_path / "restore.yml").write_text(
+            yaml.safe_dump([{"hosts": "west", "gather_facts": False, "tasks": [task]}]), encoding="utf-8"
+        )
+        code, said = play(tmp_path / "restore.yml")
+        assert code == 2 and "its verdict is invalid" in said and "none of the trusted keys made it" in said, said
+        assert "Put to sleep" not in said
+        attached.sign_tag(digest, key)
+        code, said = play(tmp_path / "restore.yml")
+    # There is no cluster: what comes next fails.
+    assert code == 2 and "its verdict" not in said and "Put to sleep" in said, said

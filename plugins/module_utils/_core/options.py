@@ -106,6 +106,14 @@ REGISTRY_ARGUMENTS: Spec = {
     "plain_http": {"type": "bool", "default": False},
 }
 
+# One rule about the signatures of images. Public keys are no secrets, and a path to one should be readable in errors.
+SIGNATURE_ARGUMENTS: Spec = {
+    "pattern": {"type": "str", "required": True},
+    "policy": {"type": "str", "required": True, "choices": ["off", "report", "require"]},
+    "keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "threshold": {"type": "int", "default": 1},
+}
+
 SIGNING_ARGUMENTS: Spec = {
     "key": {"type": "path", "no_log": False},
     "allowed_signers": {"type": "path"},

@@ -17,6 +17,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Incomplete,
     InvalidInput,
     MusterError,
+    Refused,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import image_fields, scope
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
@@ -34,10 +35,14 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.resolve import Ladder, Resolved
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.signature_formats import Signed
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.signatures import Trust
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
 Entry = dict[str, Any]
 _PROGRESS_EVERY = 0.5
+_NAMED = 3
+_NOT_BEGUN = "not begun, because another image failed"
 _FRESH: Entry = {
     "digest": None,
     "media_type": None,
@@ -49,6 +54,7 @@ _FRESH: Entry = {
     "path": None,
     "used_by": [],
     "nodes": [],
+    "signatures": None,
     "target": None,
 }
 _OUTCOME: Entry = {
@@ -72,6 +78,7 @@ def mirror(request: Request) -> dict[str, Any]:
             raise InvalidInput(
                 "mirror", "images", f"{option} is set without target", "Say in target where the copies are."
             )
+    trust = Trust(params.get("signatures") or [])
     keyring = Keyring()
     registries = _registries(params, keyring)
     try:
@@ -89,10 +96,11 @@ def mirror(request: Request) -> dict[str, Any]:
                 cluster = Cluster.connect(params)
                 workloads.pull_logins(cluster, _namespaces(cluster, application), keyring, request.warn)
         if not params.get("target"):
+            _judge(request, registries, entries, trust, _original)
             return _result(request, entries, "resolved", changed=False)
         if params.get("verify"):
-            return _verify(request, registries, entries)
-        return _copy(request, registries, entries)
+            return _verify(request, registries, entries, trust)
+        return _copy(request, registries, entries, trust)
     finally:
         registries.close()
 
@@ -176,10 +184,54 @@ def _given(entry: Any) -> Entry:
     return result
 
 
+# -- signatures -----------------------------------------------------------------------------------------------
+
+
+def _judge(
+    request: Request, registries: Registries, entries: list[Entry], trust: Trust, place: Callable[[Entry], Reference]
+) -> None:
+    """Put the verdict on its signatures at a place into every entry, and fail those that a policy refuses.
+
+    Each entry by itself: names that share one digest may fall under different rules.
+    """
+
+    def one(entry: Entry) -> None:
+        at = place(entry)
+        verdict = trust.verdict(entry["name"], Signed(registries.at(at.host), at.repository, entry["digest"]))
+        entry["signatures"] = {**asdict(verdict), "signed_by": list(verdict.signed_by)}
+        if verdict.refused:
+            raise Refused(
+                "trust",
+                f"image {entry['name']} at {at.at(entry['digest'])}",
+                f"signatures are required, and its verdict is {verdict.verdict}: {verdict.reason}",
+                "Have it signed with the keys of its rule, or correct the rule in signatures.",
+            )
+
+    judged = [entry for entry in entries if entry["digest"] is not None] if trust else []
+    for outcome in pool.each(judged, one, workers=request.params["workers"]):
+        if isinstance(outcome.error, MusterError):
+            outcome.item.update(failed=True, msg=str(outcome.error))
+            request.progress.update("image", outcome.item["name"], "failed", msg=outcome.item["msg"])
+        elif outcome.error is not None:
+            raise outcome.error
+    doubtful = [
+        f"{entry['name']} is {entry['signatures']['verdict']}, as {entry['signatures']['reason']}"
+        for entry in judged
+        if not entry["failed"] and entry["signatures"]["verdict"] not in ("verified", "off")
+    ]
+    if doubtful:
+        more = f"; and {len(doubtful) - _NAMED} more" if len(doubtful) > _NAMED else ""
+        request.warn(f"Images without a verified signature: {'; '.join(doubtful[:_NAMED])}{more}.")
+
+
+def _original(entry: Entry) -> Reference:
+    return Reference.parse(entry["repository"] or entry["name"])
+
+
 # -- copy and verify ------------------------------------------------------------------------------------------
 
 
-def _copy(request: Request, registries: Registries, entries: list[Entry]) -> dict[str, Any]:
+def _copy(request: Request, registries: Registries, entries: list[Entry], trust: Trust) -> dict[str, Any]:
     params = request.params
     target, origin = Place.parse(params["target"]["name"]), None
     if params.get("from"):
@@ -200,11 +252,15 @@ def _copy(request: Request, registries: Registries, entries: list[Entry]) -> dic
             fresh = _path(Reference.parse(entry["name"]), entry["repository"], places)
             entry["path"] = fresh if origin is None else entry["path"] or fresh
 
+    def origin_of(entry: Entry) -> Reference:
+        return Reference(origin.host, origin.repository(entry["path"])) if origin else _original(entry)
+
     def one(entry: Entry) -> None:
-        place = origin.name + "/" + entry["path"] if origin else entry["repository"] or _named(entry)
-        source = Reference.parse(place)
+        source = origin_of(entry)
         route = Route(registries.at(source.host), source.repository, target.repository(entry["path"]))
-        known = records.find(entry["path"], entry["digest"], platforms)
+        # Where signatures matter, one may have been added since; it has to be at the target when that is asked.
+        judged = (entry["signatures"] or {}).get("policy", "off") != "off"
+        known = None if judged else records.find(entry["path"], entry["digest"], platforms)
         if known is not None and copier.holds(route.repository, entry["digest"]):
             entry["media_type"], entry["platforms"] = known.media_type, entry["platforms"] or list(known.platforms)
             entry["msg"] = "already there"
@@ -224,6 +280,7 @@ def _copy(request: Request, registries: Registries, entries: list[Entry]) -> dic
         records.proved(entry["path"], entry["digest"], _record(entry, platforms))
 
     try:
+        _judge(request, registries, entries, trust, origin_of)
         _each(request, entries, target, one)
     finally:
         copier.close()
@@ -232,7 +289,7 @@ def _copy(request: Request, registries: Registries, entries: list[Entry]) -> dic
     return _result(request, entries, "copied")
 
 
-def _verify(request: Request, registries: Registries, entries: list[Entry]) -> dict[str, Any]:
+def _verify(request: Request, registries: Registries, entries: list[Entry], trust: Trust) -> dict[str, Any]:
     target = Place.parse(request.params["target"]["name"])
     for entry in entries:
         entry["path"] = entry["path"] or _path(Reference.parse(entry["name"]), entry["repository"], [target])
@@ -240,9 +297,12 @@ def _verify(request: Request, registries: Registries, entries: list[Entry]) -> d
     platforms = tuple(request.params["platforms"])
     records = _records(request, target)
 
+    def place(entry: Entry) -> Reference:
+        return Reference(target.host, target.repository(entry["path"]))
+
     def one(entry: Entry) -> None:
         try:
-            check_whole(registries.at(target.host), target.repository(entry["path"]), entry["digest"], platforms)
+            check_whole(registries.at(target.host), place(entry).repository, entry["digest"], platforms)
         except Incomplete:
             # The next copy then looks at all of it and repairs it.
             records.lost(entry["path"], entry["digest"])
@@ -252,6 +312,7 @@ def _verify(request: Request, registries: Registries, entries: list[Entry]) -> d
             records.proved(entry["path"], entry["digest"], _record(entry, platforms))
 
     try:
+        _judge(request, registries, entries, trust, place)
         _each(request, entries, target, one)
     finally:
         if not request.check_mode:
@@ -269,16 +330,13 @@ def _record(entry: Entry, platforms: tuple[str, ...]) -> Record:
     return Record(clock.iso(clock.now()), entry["media_type"], tuple(entry["platforms"]), platforms)
 
 
-def _named(entry: Entry) -> str:
-    return Reference.parse(entry["name"]).name
-
-
 def _each(request: Request, entries: list[Entry], target: Place, work: Callable[[Entry], None]) -> None:
     """Call ``work`` once per distinct image; equal entries share what came of it."""
     distinct: dict[tuple[str, str], Entry] = {}
     for entry in entries:
         if entry["digest"] is not None:
             entry["target"] = f"{target.name}/{entry['path']}@{entry['digest']}"
+        if not entry["failed"]:
             distinct.setdefault((entry["path"], entry["digest"]), entry)
 
     def one(entry: Entry) -> None:
@@ -300,14 +358,18 @@ def _each(request: Request, entries: list[Entry], target: Place, work: Callable[
         )
 
     params = request.params
-    for outcome in pool.each(distinct.values(), one, workers=params["workers"], fail_fast=params["fail_fast"]):
+    if params["fail_fast"] and any(entry["failed"] for entry in entries if entry["digest"]):
+        for entry in distinct.values():
+            entry.update(failed=True, msg=_NOT_BEGUN)
+    batch = [entry for entry in distinct.values() if not entry["failed"]]
+    for outcome in pool.each(batch, one, workers=params["workers"], fail_fast=params["fail_fast"]):
         if outcome.error is not None and not isinstance(outcome.error, MusterError):
             raise outcome.error
         if not outcome.started:
-            outcome.item.update(failed=True, msg="not begun, because another image failed")
+            outcome.item.update(failed=True, msg=_NOT_BEGUN)
     for entry in entries:
         first = distinct.get((entry["path"], entry["digest"]))
-        if first is not None and first is not entry:
+        if first is not None and first is not entry and not entry["failed"]:
             entry.update({key: first[key] for key in ("media_type", "platforms", "failed", "msg")})
 
 

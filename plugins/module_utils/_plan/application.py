@@ -42,6 +42,7 @@ _KEYS = (
     "volumes",
     "checks",
     "image_fields",
+    "image_signatures",
     *SELECTION_KEYS,
 )
 _HOOK_KEYS = ("name", "namespace", "selector", "container", "pre", "post", "timeout", "on_error", "output")
@@ -128,6 +129,8 @@ def parse(value: Mapping[str, Any]) -> Application:
         _text(f"{where}, checks[{index}]", check, "name")
         _text(f"{where}, checks[{index}]", check, "kind")
     _unique(f"{where}, checks", [str(check["name"]) for check in checks])
+    # image_mirror checks what is in them.
+    _dicts(f"{where}, image_signatures", value.get("image_signatures"))
     volumes = _dict(f"{where}, volumes", value.get("volumes"))
     _known(f"{where}, volumes", volumes, ("exclude",))
     return Application(

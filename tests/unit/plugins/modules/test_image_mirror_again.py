@@ -56,7 +56,10 @@ def mirror(
     main = calling(capsys)
 
     def call(*images: dict[str, Any], check: bool = False, **options: Any) -> dict[str, Any]:
-        named = [{"name": f"{east.host}/app", "digest": image["digest"]} for image in images]
+        named = [
+            {"name": f"{east.host}/app", "digest": image["digest"], "signatures": image.get("signatures")}
+            for image in images
+        ]
         places = {
             "sources": [{"name": east.host, "plain_http": True}],
             "target": {"name": f"{west.host}/backup", "plain_http": True},
@@ -136,6 +139,20 @@ def test_verify_finds_what_was_collected_and_the_next_copy_repairs_it(
     assert mirror(image, verify=True)["failed"]
     assert mirror(image)["blobs_copied"] == 1
     assert not mirror(image, verify=True).get("failed")
+
+
+def test_a_signature_that_was_added_since_travels_where_signatures_matter(
+    mirror: Mirror, east: FakeRegistry, west: FakeRegistry
+) -> None:
+    image = east.image("app", "1")
+    mirror(image)
+    tag = image["digest"].replace(":", "-") + ".sig"
+    east.image("app", tag, layers=(b"signature",))
+    assert not mirror(image)["changed"]
+    rules = [{"pattern": "*", "policy": "report"}]
+    judged = mirror(image, signatures=rules, check=True)["images"][0]["signatures"]
+    # So it is with the images of a recovery point, which say that they were judged.
+    assert mirror({**image, "signatures": judged})["changed"] and tag in copies(west).tags
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"format": "muster/images/v1", "place": "other", "copies": {}}'])

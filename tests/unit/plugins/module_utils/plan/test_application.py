@@ -26,6 +26,7 @@ GOOD: dict[str, Any] = {
     ],
     "volumes": {"exclude": [{"namespace": "ledger", "name": "cache", "reason": "can be made again"}]},
     "checks": [{"name": "api", "kind": "http"}],
+    "image_signatures": [{"pattern": "*", "policy": "report"}],
 }
 
 
@@ -70,6 +71,7 @@ def test_reads_an_application() -> None:
         ({"restore_hooks": [RESTORE, INIT]}, "'x' is there twice"),
         ({"volumes": {"exclude": [{"namespace": "a", "name": "b"}]}}, "'reason' is None"),
         ({"checks": [{"name": "a"}]}, "'kind' is None"),
+        ({"image_signatures": {"pattern": "*"}}, "image_signatures: it is not a list of dictionaries"),
     ],
 )
 def test_says_what_is_wrong(change: dict[str, Any], text: str) -> None:

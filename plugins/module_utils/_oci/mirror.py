@@ -283,7 +283,7 @@ def _verify(request: Request, registries: Registries, entries: list[Entry], trus
         check_whole(registries.at(target.host), place(entry).repository, entry["digest"])
         entry["msg"] = "whole"
 
-    _judge(request, registries, entries, trust, lambda entry: Reference(target.host, target.repository(entry["path"])))
+    _judge(request, registries, entries, trust, place)
     _each(request, entries, target, one)
     return _result(request, entries, "verified")
 

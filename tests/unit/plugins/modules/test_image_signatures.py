@@ -347,7 +347,10 @@ def test_attestations_are_no_signatures(attached: Signatures, image: str, verdic
         attached.refer(image, attached.bundle({"dsseEnvelope": envelope}), predicate=annotation)
         assert verdict(ALICE)["verdict"] == "unsigned"
     attached.refer(image, b"text", "text/plain")
-    assert verdict(ALICE)["verdict"] == "unsigned"
+    with attached.registry.watched() as seen:
+        assert verdict(ALICE)["verdict"] == "unsigned"
+    # Of the three only that one is read of which nothing tells that it is an attestation.
+    assert len({line for line in seen if "manifests/sha256:" in line}) == 1
 
 
 def by_certificate(attached: Signatures, image: str) -> None:
@@ -393,6 +396,17 @@ def test_a_registry_that_does_not_answer_is_no_unsigned_image(
     found = verdict(ALICE)
     assert found["verdict"] == "not_verified"
     assert found["reason"].startswith("not all signatures could be looked at: ")
+
+
+def test_what_could_not_be_looked_at_may_have_been_valid(
+    east: FakeRegistry, attached: Signatures, image: str, verdict: Verdict
+) -> None:
+    attached.sign_tag(image, MALLORY)
+    east.fault("/referrers/", times=1000, status=503)
+    found = verdict(ALICE)
+    assert found["verdict"] == "not_verified" and "none of the trusted keys made it" in found["reason"]
+    attached.sign_tag(image, ALICE)
+    assert verdict(ALICE)["verdict"] == "verified"
 
 
 # -- the verbs ------------------------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ def test_every_kind_of_key_in_every_layout(
     getattr(attached, layout)(image, signer(kind))
     found = verdict(signer(kind))
     assert (found["verdict"], found["signed_by"], found["reason"]) == ("verified", [signer(kind).fingerprint], "")
-    wrong = verdict(MALLORY)
+    wrong = verdict(MALLORY, *(signer(other) for other in KINDS if other != kind))
     assert (wrong["verdict"], wrong["signed_by"]) == ("invalid", [])
     assert wrong["reason"].endswith(": none of the trusted keys made it")
 
@@ -507,6 +507,10 @@ def test_the_first_rule_that_matches_decides(east: FakeRegistry, attached: Signa
     assert said(sure, unsure) == "verified"
     assert said(unsure, sure) == "invalid"
     assert said({**unsure, "pattern": "web"}, {**unsure, "pattern": "*/other"}) == "off"
+    spelt = run(
+        images=[{"name": "LocalHost:5000/shop/web", "digest": image}], signatures=[{**unsure, "pattern": "localhost*"}]
+    )
+    assert spelt["failed"] and spelt["images"][0]["signatures"]["policy"] == "require"
     with east.watched() as seen:
         # YAML takes a bare off for false.
         assert said({"pattern": "*", "policy": False}, unsure) == "off"

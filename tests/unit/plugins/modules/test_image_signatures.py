@@ -21,6 +21,7 @@ from fakes.registry import FakeRegistry, digest_of
 from fakes.signer import IN_TOTO, SIGN, Signatures, Signer, encoded
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob as blob_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import mirror as mirror_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import signature_keys
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
@@ -43,7 +44,8 @@ ALICE, BOB, MALLORY = (signer("p256", number) for number in range(3))
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(transport_module, "backoff", lambda _attempt: 0.001)
+    for module in (transport_module, blob_module):
+        monkeypatch.setattr(module, "backoff", lambda _attempt: 0.001)
     for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
@@ -302,7 +304,7 @@ BROKEN: dict[Callable[[Signatures, str], None], str] = {
     not_base64: "it is malformed (Error: ",
     without_signature: "it has no annotation dev.cosignproject.cosign/signature",
     payload_gone: "answered 404",
-    payload_exchanged: "its bytes have another digest",
+    payload_exchanged: "bytes have digest sha256:",
     huge: "bytes are more than a signature has",
     tag_of_something_else: ".sig: it is no image manifest",
     bundle_replayed: f"by key {ALICE.fingerprint}: it was made for another image, {OTHER}",
@@ -396,6 +398,14 @@ def test_a_registry_that_does_not_answer_is_no_unsigned_image(
     found = verdict(ALICE)
     assert found["verdict"] == "not_verified"
     assert found["reason"].startswith("not all signatures could be looked at: ")
+
+
+def test_a_connection_that_breaks(east: FakeRegistry, attached: Signatures, image: str, verdict: Verdict) -> None:
+    attached.sign_tag(image, ALICE)
+    east.fault("GET .*/blobs/", times=3, cut=10)
+    assert verdict(ALICE)["verdict"] == "verified"
+    east.fault("GET .*/blobs/", times=1000, cut=0)
+    assert verdict(ALICE)["verdict"] == "not_verified"
 
 
 def test_what_could_not_be_looked_at_may_have_been_valid(

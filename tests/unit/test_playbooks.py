@@ -166,3 +166,11 @@ def test_a_restore_begins_only_with_images_that_are_signed_as_required(play, tmp
         code, said = play(tmp_path / "restore.yml")
     # There is no cluster: what comes next fails.
     assert code == 2 and "its verdict" not in said and "Put to sleep" in said, said
+
+
+def test_a_backup_verifies_signatures_before_it_freezes_anything() -> None:
+    tasks = yaml.safe_load((ROOT / "roles" / "backup" / "tasks" / "main.yml").read_text(encoding="utf-8"))
+    images = [task.get("muster.container_dr.image_mirror", {}) for task in tasks]
+    (judged,) = [place for place, options in enumerate(images) if "backup_application.image_signatures" in str(options)]
+    (frozen,) = [place for place, task in enumerate(tasks) if "muster.container_dr.volume_export" in str(task)]
+    assert judged < frozen

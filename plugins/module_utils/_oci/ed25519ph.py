@@ -24,18 +24,17 @@ Point = tuple[int, int, int, int]
 
 def verifies(public: bytes, signature: bytes, message: bytes) -> bool:
     """Whether the 64 bytes of a signature over the message were made with the key of these 32 bytes."""
-    try:
-        key, commitment = _point(public), _point(signature[:32])
-    except ValueError:
-        return False
-    response = int.from_bytes(signature[32:], "little")
+    commitment, response = signature[:32], int.from_bytes(signature[32:], "little")
     if len(signature) != 64 or response >= _ORDER:
         return False
+    try:
+        x, y, one, product = _point(public)
+    except ValueError:
+        return False
     hashed = hashlib.sha512(message).digest()
-    challenge = hashlib.sha512(_DOMAIN + signature[:32] + public + hashed).digest()
-    left = times(response, BASE)
-    right = _add(commitment, times(int.from_bytes(challenge, "little") % _ORDER, key))
-    return all((left[axis] * right[2] - right[axis] * left[2]) % _FIELD == 0 for axis in (0, 1))
+    challenge = int.from_bytes(hashlib.sha512(_DOMAIN + commitment + public + hashed).digest(), "little") % _ORDER
+    # Bytes are compared, not points: of each commitment one form is accepted.
+    return encode(_add(times(response, BASE), times(challenge, (-x, y, one, -product)))) == commitment
 
 
 def times(number: int, point: Point) -> Point:
@@ -58,14 +57,21 @@ def _add(one: Point, two: Point) -> Point:
     return x * low % _FIELD, y * high % _FIELD, low * high % _FIELD, x * y % _FIELD
 
 
+def encode(point: Point) -> bytes:
+    """A point in 32 bytes: y, and the lowest bit of x on top."""
+    shrink = pow(point[2], -1, _FIELD)
+    x, y = point[0] * shrink % _FIELD, point[1] * shrink % _FIELD
+    return (y | (x & 1) << 255).to_bytes(32, "little")
+
+
 def _point(encoded: bytes) -> Point:
-    """The point of its 32 bytes (y, and the lowest bit of x on top); :class:`ValueError` where there is none."""
+    """The point of its 32 bytes; :class:`ValueError` where there is none."""
     odd, y = divmod(int.from_bytes(encoded, "little"), 2**255)
     square = (y * y - 1) * pow(_CURVE * y * y + 1, -1, _FIELD) % _FIELD
     x = pow(square, (_FIELD + 3) // 8, _FIELD)
     if x * x % _FIELD != square:
         x = x * _ROOT_OF_MINUS_ONE % _FIELD
-    if len(encoded) != 32 or y >= _FIELD or x * x % _FIELD != square or (x == 0 and odd):
+    if x * x % _FIELD != square:
         raise ValueError("not on the curve")
     if x % 2 != odd:
         x = _FIELD - x

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput, NotFound
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import Descriptor, Manifest, digest_of
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.blob import Download
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import Descriptor, Manifest
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registry
 
 _PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -152,13 +153,10 @@ class Signed:
         return manifest
 
     def _blob(self, layer: Mapping[str, Any]) -> bytes:
-        digest = str(layer["digest"])
-        if int(layer["size"]) > _LARGEST:
-            raise Corrupt("read", f"blob {digest}", f"its {layer['size']} bytes are more than a signature has")
-        data = self.registry.read_blob(self.repository, digest)
-        if digest_of(data, digest) != digest:
-            raise Corrupt("read", f"blob {digest}", "its bytes have another digest")
-        return data
+        blob = Descriptor(str(layer["digest"]), int(layer["size"]), str(layer.get("mediaType")))
+        if blob.size > _LARGEST:
+            raise Corrupt("read", f"blob {blob.digest}", f"its {blob.size} bytes are more than a signature has")
+        return b"".join(Download(self.registry, self.repository, blob).chunks())
 
 
 def _readable(where: str, signatures: Iterator[Signature]) -> Iterator[Signature]:

@@ -78,8 +78,9 @@ class Trust:
 
     def verdict(self, name: str, signed: Signed) -> Verdict:
         """The verdict on what is called ``name`` in the workload."""
-        written = Reference.parse(name).name
-        rule = next((rule for rule in self._rules if fnmatchcase(written, rule.pattern)), None)
+        # Hosts are the same in any case, so no spelling leads around a rule.
+        written = Reference.parse(name).name.lower()
+        rule = next((rule for rule in self._rules if fnmatchcase(written, rule.pattern.lower())), None)
         return judge(signed, rule) if rule and rule.policy != "off" else Verdict("off", "off")
 
 
@@ -92,7 +93,7 @@ def judge(signed: Signed, rule: Rule) -> Verdict:
     try:
         for signature in signed.signatures():
             key = next((key for key in rule.keys if key.made(signature.signature, signature.message)), None)
-            text = f"{signature.where}" + (f" by key {key.fingerprint}" if key else "")
+            text = signature.where + (f" by key {key.fingerprint}" if key else "")
             if signature.problem:
                 invalid.append(f"{text}: {signature.problem}")
             elif key:

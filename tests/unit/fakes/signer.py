@@ -42,9 +42,7 @@ def prehashed(key: ed25519.Ed25519PrivateKey, message: bytes) -> bytes:
     expanded = hashlib.sha512(key.private_bytes_raw()).digest()
     secret = int.from_bytes(expanded[:32], "little") & (2**254 - 8) | 2**254
     nonce = number(domain, expanded[32:], hashed) % order
-    x, y, scale, _product = ed25519ph.times(nonce, ed25519ph.BASE)
-    x, y = (value * pow(scale, -1, 2**255 - 19) % (2**255 - 19) for value in (x, y))
-    commitment = (y | (x & 1) << 255).to_bytes(32, "little")
+    commitment = ed25519ph.encode(ed25519ph.times(nonce, ed25519ph.BASE))
     challenge = number(domain, commitment, key.public_key().public_bytes_raw(), hashed)
     return commitment + ((nonce + challenge * secret) % order).to_bytes(32, "little")
 

@@ -21,6 +21,7 @@ from fakes.registry import FakeRegistry, digest_of
 from fakes.signer import IN_TOTO, SIGN, Signatures, Signer, encoded
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob as blob_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import mirror as mirror_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import signature_keys
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
@@ -43,7 +44,8 @@ ALICE, BOB, MALLORY = (signer("p256", number) for number in range(3))
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(transport_module, "backoff", lambda _attempt: 0.001)
+    for module in (transport_module, blob_module):
+        monkeypatch.setattr(module, "backoff", lambda _attempt: 0.001)
     for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
@@ -124,7 +126,7 @@ def test_every_kind_of_key_in_every_layout(
     getattr(attached, layout)(image, signer(kind))
     found = verdict(signer(kind))
     assert (found["verdict"], found["signed_by"], found["reason"]) == ("verified", [signer(kind).fingerprint], "")
-    wrong = verdict(MALLORY)
+    wrong = verdict(MALLORY, *(signer(other) for other in KINDS if other != kind))
     assert (wrong["verdict"], wrong["signed_by"]) == ("invalid", [])
     assert wrong["reason"].endswith(": none of the trusted keys made it")
 
@@ -302,7 +304,7 @@ BROKEN: dict[Callable[[Signatures, str], None], str] = {
     not_base64: "it is malformed (Error: ",
     without_signature: "it has no annotation dev.cosignproject.cosign/signature",
     payload_gone: "answered 404",
-    payload_exchanged: "its bytes have another digest",
+    payload_exchanged: "bytes have digest sha256:",
     huge: "bytes are more than a signature has",
     tag_of_something_else: ".sig: it is no image manifest",
     bundle_replayed: f"by key {ALICE.fingerprint}: it was made for another image, {OTHER}",
@@ -347,7 +349,10 @@ def test_attestations_are_no_signatures(attached: Signatures, image: str, verdic
         attached.refer(image, attached.bundle({"dsseEnvelope": envelope}), predicate=annotation)
         assert verdict(ALICE)["verdict"] == "unsigned"
     attached.refer(image, b"text", "text/plain")
-    assert verdict(ALICE)["verdict"] == "unsigned"
+    with attached.registry.watched() as seen:
+        assert verdict(ALICE)["verdict"] == "unsigned"
+    # Of the three only that one is read of which nothing tells that it is an attestation.
+    assert len({line for line in seen if "manifests/sha256:" in line}) == 1
 
 
 def by_certificate(attached: Signatures, image: str) -> None:
@@ -393,6 +398,25 @@ def test_a_registry_that_does_not_answer_is_no_unsigned_image(
     found = verdict(ALICE)
     assert found["verdict"] == "not_verified"
     assert found["reason"].startswith("not all signatures could be looked at: ")
+
+
+def test_a_connection_that_breaks(east: FakeRegistry, attached: Signatures, image: str, verdict: Verdict) -> None:
+    attached.sign_tag(image, ALICE)
+    east.fault("GET .*/blobs/", times=3, cut=10)
+    assert verdict(ALICE)["verdict"] == "verified"
+    east.fault("GET .*/blobs/", times=1000, cut=0)
+    assert verdict(ALICE)["verdict"] == "not_verified"
+
+
+def test_what_could_not_be_looked_at_may_have_been_valid(
+    east: FakeRegistry, attached: Signatures, image: str, verdict: Verdict
+) -> None:
+    attached.sign_tag(image, MALLORY)
+    east.fault("/referrers/", times=1000, status=503)
+    found = verdict(ALICE)
+    assert found["verdict"] == "not_verified" and "none of the trusted keys made it" in found["reason"]
+    attached.sign_tag(image, ALICE)
+    assert verdict(ALICE)["verdict"] == "verified"
 
 
 # -- the verbs ------------------------------------------------------------------------------------------------
@@ -493,6 +517,10 @@ def test_the_first_rule_that_matches_decides(east: FakeRegistry, attached: Signa
     assert said(sure, unsure) == "verified"
     assert said(unsure, sure) == "invalid"
     assert said({**unsure, "pattern": "web"}, {**unsure, "pattern": "*/other"}) == "off"
+    spelt = run(
+        images=[{"name": "LocalHost:5000/shop/web", "digest": image}], signatures=[{**unsure, "pattern": "localhost*"}]
+    )
+    assert spelt["failed"] and spelt["images"][0]["signatures"]["policy"] == "require"
     with east.watched() as seen:
         # YAML takes a bare off for false.
         assert said({"pattern": "*", "policy": False}, unsure) == "off"

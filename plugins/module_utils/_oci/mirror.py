@@ -85,10 +85,14 @@ def mirror(request: Request) -> dict[str, Any]:
                 cluster = Cluster.connect(params)
                 workloads.pull_logins(cluster, _namespaces(cluster, application), keyring, request.warn)
         if not params.get("target"):
-            return _result(request, entries, "resolved", changed=False)
-        if params.get("verify"):
-            return _verify(request, registries, entries)
-        return _copy(request, registries, entries)
+            result = _result(request, entries, "resolved", changed=False)
+        else:
+            result = (_verify if params.get("verify") else _copy)(request, registries, entries)
+        return {**result, "logins": registries.logins()}
+    except MusterError as error:
+        if error.result:
+            error.result["logins"] = registries.logins()
+        raise
     finally:
         registries.close()
 

@@ -33,7 +33,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
 
 @pytest.fixture
 def east() -> Iterator[FakeRegistry]:
-    with FakeRegistry(auth="bearer") as registry:
+    with FakeRegistry(auth="bearer", users={"muster": "canary-word"}) as registry:
         yield registry
 
 
@@ -45,7 +45,7 @@ def west() -> Iterator[FakeRegistry]:
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch, east: FakeRegistry) -> FakeCluster:
-    secret = json.dumps({"auths": {east.host: {"auth": base64.b64encode(b"muster:secret").decode()}}})
+    secret = json.dumps({"auths": {east.host: {"auth": base64.b64encode(b"muster:canary-word").decode()}}})
     fake = FakeCluster(
         {
             "/api/v1/namespaces": [{"metadata": {"name": "shop"}}],
@@ -76,7 +76,7 @@ def run(capsys: pytest.CaptureFixture[str], east: FakeRegistry, west: FakeRegist
         with patch_module_args(arguments), pytest.raises(SystemExit):
             image_mirror.main()
         captured = capsys.readouterr()
-        assert "secret" not in captured.out
+        assert "canary" not in captured.out
         result: dict[str, Any] = json.loads(captured.out)
         return result
 

@@ -355,7 +355,7 @@ def test_a_token_that_expired_is_replaced(source: FakeRegistry) -> None:
         for layer in (b"one", b"two", b"three"):
             root = source.image("app", layers=(layer,))
             copier.copy(Route(origin, "app", "backup/app"), root["digest"], Tally())
-            target.tokens.clear()
+            target.gate.tokens.clear()
         copier.close()
         registries.close()
         same(source, target)

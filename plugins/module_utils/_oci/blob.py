@@ -174,4 +174,7 @@ def transfer(
             reached = target.probe(target_repository, location)
             if reached is None and target.blob_size(target_repository, blob.digest) == blob.size:
                 return sent  # only the answer was lost
+            before = start
             location, start = reached if reached and reached[1] <= blob.size else (None, 0)
+            if start > before:
+                breaks = 0

@@ -119,7 +119,7 @@ class Copier:
         With ``link`` a manifest with a subject is listed in the subject's fallback tag where that is needed.
         """
         manifest = self._target.manifest(route.repository, tag) if tag else None
-        tagged = manifest is not None and manifest.digest == digest
+        tagged = manifest is not None and manifest.is_named(digest)
         if not tagged:
             manifest = self._target.manifest(route.repository, digest)
         there = manifest is not None

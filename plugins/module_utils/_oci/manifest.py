@@ -116,6 +116,10 @@ class Manifest:
     def is_index(self) -> bool:
         return self.media_type in _INDEXES
 
+    def is_named(self, digest: str) -> bool:
+        """Whether that is its digest, by whatever algorithm; a tag's answer has it by the registry's own."""
+        return digest_of(self.data, digest) == digest
+
     def as_referrer(self) -> dict[str, Any]:
         """The descriptor by which a list of referrers names this manifest."""
         document = json.loads(self.data)

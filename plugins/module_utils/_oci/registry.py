@@ -67,6 +67,12 @@ class Registry:
 
     def manifest(self, repository: str, reference: str) -> Manifest | None:
         """A manifest by tag or digest with its bytes checked; ``None`` where the registry does not have it."""
+        try:
+            return self._manifest(repository, reference)
+        except Corrupt:
+            return self._manifest(repository, reference)  # its bytes may have been hurt on the way
+
+    def _manifest(self, repository: str, reference: str) -> Manifest | None:
         where = self._name(repository, reference)
         task = Task("read", f"manifest {where}")
         if self._pulls_left is not None and self._pulls_left <= habits.PULLS_RESERVED:

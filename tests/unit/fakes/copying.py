@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fakes.registry import FakeRegistry
-
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import Endpoint, Transport
+from fakes.registry import FakeRegistry
 
 
 def connect(*fakes: FakeRegistry, keyring: Keyring | None = None, **reach: Any) -> Registries:

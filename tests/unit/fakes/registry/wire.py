@@ -249,7 +249,11 @@ class Handler(BaseHTTPRequestHandler):
         if fault.flip and body:
             body = bytes([body[0] ^ 1]) + body[1:]
         self.send_response(status)
-        sent: dict[str, Any] = {"Content-Length": len(body) + fault.length, **self.registry.marks, **(headers or {})}
+        sent: dict[str, Any] = {
+            "Content-Length": max(0, len(body) + fault.length),
+            **self.registry.marks,
+            **(headers or {}),
+        }
         for key, value in {**sent, **fault.headers}.items():
             if value is not None and (status != 204 or key != "Content-Length"):
                 self.send_header(key, str(value))

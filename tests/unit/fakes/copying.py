@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries, Registry
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import Endpoint, Transport
 from fakes.registry import FakeRegistry
 
@@ -19,6 +21,16 @@ def connect(*fakes: FakeRegistry, keyring: Keyring | None = None, **reach: Any) 
     """Clients of the fakes, all reached as ``reach`` says."""
     endpoints = [Endpoint(fake.host, **{"plain_http": True, **reach}) for fake in fakes]
     return Registries(Transport(endpoints), keyring or Keyring())
+
+
+@contextmanager
+def client(fake: FakeRegistry, keyring: Keyring | None = None, **reach: Any) -> Iterator[Registry]:
+    """The engine's client of one fake."""
+    registries = connect(fake, keyring=keyring, **reach)
+    try:
+        yield registries.at(fake.host)
+    finally:
+        registries.close()
 
 
 def copy(

@@ -106,13 +106,16 @@ class Handler(BaseHTTPRequestHandler):
         else:
             getattr(self, f"_{kind.replace('/', '_')}")(name, rest)
 
+    def _there(self, name: str) -> Repository:
+        return self.registry.repositories.get(name, Repository())
+
     # -- manifests --------------------------------------------------------------------------------------------
 
     def _manifests(self, name: str, reference: str) -> None:
-        repository = self.registry.repository(name)
         if self.command == "PUT":
-            self._put_manifest(repository, reference)
+            self._put_manifest(self.registry.repository(name), reference)
             return
+        repository = self._there(name)
         digest = reference if ":" in reference else repository.tags.get(reference, "")
         if digest not in repository.manifests:
             self._fail(404, "MANIFEST_UNKNOWN")
@@ -146,7 +149,7 @@ class Handler(BaseHTTPRequestHandler):
             self._fail(404, "NOT_FOUND")
             return
         found = []
-        for own, (data, media_type) in self.registry.repository(name).manifests.items():
+        for own, (data, media_type) in self._there(name).manifests.items():
             if (json.loads(data).get("subject") or {}).get("digest") == digest:
                 found.append({"mediaType": media_type, "digest": own, "size": len(data)})
         headers = {"Content-Type": INDEX}
@@ -159,7 +162,7 @@ class Handler(BaseHTTPRequestHandler):
     # -- blobs ------------------------------------------------------------------------------------------------
 
     def _blobs(self, name: str, digest: str) -> None:
-        data = self.registry.repository(name).blobs.get(digest)
+        data = self._there(name).blobs.get(digest)
         elsewhere = self.registry.redirect_blobs_to
         if data is None:
             self._fail(404, "BLOB_UNKNOWN")
@@ -209,7 +212,7 @@ class Handler(BaseHTTPRequestHandler):
     def _begin(self, name: str) -> None:
         registry = self.registry
         self._drain()
-        origin = registry.repositories.get(self.query.get("from", ""), Repository())
+        origin = self._there(self.query.get("from", ""))
         wanted = self.query.get("mount", "")
         if wanted and registry.mounts is True and wanted in origin.blobs:
             registry.repository(name).blobs[wanted] = origin.blobs[wanted]

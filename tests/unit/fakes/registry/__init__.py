@@ -41,7 +41,8 @@ class FakeRegistry(Content, Script):
     ``referrers``: has the API, in pages of ``page`` entries. ``ranges``: serves parts of blobs. ``mounts``: 201, else
     202 or this status. ``redirect_blobs_to``: host or URL at which blobs are. ``locations``: what stands before the
     paths of upload sessions. ``creates``: a push makes its repository. ``parts``: keeps more than the first part of an
-    upload. ``if_match``: honours the header. ``marks``: headers in every answer.
+    upload. ``if_match``: honours the header. ``marks``: headers in every answer. ``busiest`` is the largest number of
+    requests that waited for an answer at the same time.
     """
 
     def __init__(
@@ -79,7 +80,8 @@ class FakeRegistry(Content, Script):
         self.requests: list[str] = []
         self.headers: list[Message] = []
         self.uploaded_bytes = 0
-        self.busy = self.busiest = 0
+        self.busy: set[Handler] = set()
+        self.busiest = 0
         self.lock = threading.RLock()
         self.server = _Server(("127.0.0.1", 0), type("Handler", (Handler,), {"registry": self}))
         self.scheme = "http"

@@ -40,8 +40,8 @@ class Handler(BaseHTTPRequestHandler):
         with registry.lock:
             registry.requests.append(line)
             registry.headers.append(self.headers)
-            registry.busy += 1
-            registry.busiest = max(registry.busiest, registry.busy)
+            registry.busy.add(self)
+            registry.busiest = max(registry.busiest, len(registry.busy))
         self.fault = registry.take_fault(line)
         try:
             self._serve()
@@ -51,10 +51,13 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
         finally:
-            with registry.lock:
-                registry.busy -= 1
+            self._leave()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _handle
+
+    def _leave(self) -> None:
+        with self.registry.lock:
+            self.registry.busy.discard(self)
 
     def handle_one_request(self) -> None:
         try:
@@ -246,6 +249,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         fault = self.fault
+        # Before the first byte: who has read the last one may already ask again.
+        self._leave()
         if fault.lost:
             raise _Hangup
         body = body if fault.content is None else fault.content

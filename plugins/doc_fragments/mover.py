@@ -55,6 +55,21 @@ options:
             description: Not used for movers.
             type: bool
             default: false
+          client_cert:
+            description: Not used for movers.
+            type: path
+          client_key:
+            description: Not used for movers.
+            type: path
+          connections:
+            description: Not used for movers.
+            type: int
+          requests_per_second:
+            description: Not used for movers.
+            type: float
+          bytes_per_second:
+            description: Not used for movers.
+            type: int
       timeout:
         description:
           - How long one volume may take, as seconds or as V(4h).

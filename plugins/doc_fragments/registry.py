@@ -46,6 +46,27 @@ options:
           - Whether to talk to the registry without TLS.
         type: bool
         default: false
+      client_cert:
+        description:
+          - File with the certificate (PEM) by which we are known to the registry, where it wants one.
+        type: path
+      client_key:
+        description:
+          - File with the key of that certificate (PEM, without a password), where it is not in the same file.
+        type: path
+      connections:
+        description:
+          - The most workers that talk to this registry at the same time. No limit of its own by default.
+        type: int
+      requests_per_second:
+        description:
+          - The most requests that this registry gets in a second, from all workers together. No limit by default.
+        type: float
+      bytes_per_second:
+        description:
+          - The most bytes that go to and come from this registry in a second, for all workers together. No limit by
+            default.
+        type: int
 """
 
     # The same under other names. Annotated, as ansible-test's yamllint reads every plain assignment here as a literal.

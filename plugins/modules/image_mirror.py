@@ -373,6 +373,15 @@ unchanged:
   type: int
   returned: always
   sample: 3
+logins:
+  description:
+    - Which login each registry that was asked has accepted, by user and by where the login comes from, or V(anonymous).
+    - Never a password or a token.
+  type: dict
+  returned: always
+  sample:
+    registry.east.example.com: user muster from the options of registry registry.east.example.com/backup
+    docker.io: anonymous
 failures:
   description: Number of images that failed.
   type: int

@@ -126,6 +126,21 @@ options:
             description: Not used for the probe.
             type: bool
             default: false
+          client_cert:
+            description: Not used for the probe.
+            type: path
+          client_key:
+            description: Not used for the probe.
+            type: path
+          connections:
+            description: Not used for the probe.
+            type: int
+          requests_per_second:
+            description: Not used for the probe.
+            type: float
+          bytes_per_second:
+            description: Not used for the probe.
+            type: int
   timeout:
     description:
       - How long to wait until the application is healthy, as seconds or as V(10m).

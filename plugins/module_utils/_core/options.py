@@ -104,6 +104,11 @@ REGISTRY_ARGUMENTS: Spec = {
     "ca_cert": {"type": "path"},
     "validate_certs": {"type": "bool", "default": True},
     "plain_http": {"type": "bool", "default": False},
+    "client_cert": {"type": "path"},
+    "client_key": {"type": "path", "no_log": False},
+    "connections": {"type": "int"},
+    "requests_per_second": {"type": "float"},
+    "bytes_per_second": {"type": "int"},
 }
 
 # One rule about the signatures of images. Public keys are no secrets, and a path to one should be readable in errors.

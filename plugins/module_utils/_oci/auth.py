@@ -23,9 +23,16 @@ from urllib.parse import urlencode
 from ansible_collections.muster.container_dr.plugins.module_utils._core import process
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Denied, InvalidInput, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import DOCKER_HUB
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import Answer, Task, Transport
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import (
+    Answer,
+    Task,
+    Transport,
+    server_words,
+)
 
 _HELPER_TIMEOUT = 30
+# Seconds that a token holds where its service does not say, as the specification has it.
+_LIFETIME = 60
 _HUB_KEYS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 
 
@@ -100,11 +107,14 @@ class Keyring:
                 continue
             if not isinstance(document, dict):
                 continue
+            # As docker does: a helper for this registry, what the file holds, the helper for all the rest.
+            helpers = document.get("credHelpers") or {}
+            names = [host, *(sorted(_HUB_KEYS) if host == DOCKER_HUB else ())]
+            own = next((helpers[name] for name in names if helpers.get(name)), None)
+            yield from _ask_helper(own, host)
             yield from _entries(document, str(path))
-            helper = (document.get("credHelpers") or {}).get(host) or document.get("credsStore")
-            login = _ask_helper(str(helper), host) if helper else None
-            if login:
-                yield host, "", login
+            if own is None:
+                yield from _ask_helper(document.get("credsStore"), host)
 
 
 def _matching(entries: Sequence[tuple[str, str, Login]], host: str, repository: str) -> list[tuple[str, Login]]:
@@ -124,14 +134,21 @@ def _unique(logins: Sequence[Login]) -> list[Login]:
 
 
 def _usual_files() -> list[Path]:
-    home = Path.home()
+    """The files of podman and docker that are there, in the order in which podman reads them."""
+    home, named = Path.home(), os.environ.get("REGISTRY_AUTH_FILE")
     candidates = [
-        Path(os.environ["REGISTRY_AUTH_FILE"]) if os.environ.get("REGISTRY_AUTH_FILE") else None,
-        Path(os.environ["XDG_RUNTIME_DIR"]) / "containers/auth.json" if os.environ.get("XDG_RUNTIME_DIR") else None,
+        *([Path(named)] if named else []),
+        _runtime_directory() / "auth.json",
         Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers/auth.json",
         Path(os.environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json",
+        home / ".dockercfg",
     ]
-    return [path for path in candidates if path is not None and path.is_file()]
+    return [path for path in candidates if path.is_file()]
+
+
+def _runtime_directory() -> Path:
+    directory = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(directory) / "containers" if directory else Path(f"/run/containers/{os.getuid()}")
 
 
 def _entries(document: Any, source: str) -> list[tuple[str, str, Login]]:
@@ -156,20 +173,20 @@ def _entries(document: Any, source: str) -> list[tuple[str, str, Login]]:
     return result
 
 
-def _ask_helper(name: str, host: str) -> Login | None:
+def _ask_helper(name: Any, host: str) -> Iterator[tuple[str, str, Login]]:
+    """The login that a credential helper has for a host, if there is a helper and it has one."""
     key = "https://index.docker.io/v1/" if host == DOCKER_HUB else host
     program = f"docker-credential-{name}"
+    if not name:
+        return
     try:
         answer = process.run([program, "get"], data=key.encode(), timeout=_HELPER_TIMEOUT)
-        if answer.code != 0:
-            return None
-        document = json.loads(answer.out)
+        document = json.loads(answer.out) if answer.code == 0 else {}
         username, secret = str(document["Username"]), str(document["Secret"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if username == "<token>":
-        return Login("", "", secret, program)
-    return Login(username, secret, "", program)
+        return
+    token = username == "<token>"
+    yield host, "", Login("", "", secret, program) if token else Login(username, secret, "", program)
 
 
 @dataclass(frozen=True)
@@ -177,6 +194,16 @@ class _Challenge:
     scheme: str
     realm: str = ""
     service: str = ""
+    scopes: tuple[str, ...] = ()
+
+
+def _rights(scopes: Sequence[str]) -> set[tuple[str, str]]:
+    parts = [scope.rpartition(":") for scope in scopes]
+    return {(what, action) for what, _colon, actions in parts for action in actions.split(",")}
+
+
+_Key = tuple[int, tuple[str, ...]]
+"""A login's turn, and the repository with the scopes that were asked for it."""
 
 
 class Authorizer:
@@ -186,79 +213,104 @@ class Authorizer:
     repository; when none is left, :class:`Denied` names registry and users.
     """
 
-    def __init__(self, transport: Transport, host: str, keyring: Keyring) -> None:
+    def __init__(self, transport: Transport, host: str, base: str, keyring: Keyring) -> None:
         self._transport = transport
         self._host = host
+        self._base = base
         self._keyring = keyring
         self._challenge: _Challenge | None = None
         self._turn: dict[str, int] = {}
-        self._tokens: dict[tuple[int, tuple[str, ...]], tuple[str, float]] = {}
+        self._tokens: dict[_Key, tuple[str, float]] = {}
+        self._wider: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._renewed: set[tuple[str, ...]] = set()
-        self._lock = threading.RLock()
+        self._used: dict[str, None] = {}
+        self._lock = threading.Lock()
+        self._fetching: dict[_Key, threading.Lock] = {}
+
+    @property
+    def used(self) -> list[str]:
+        """The logins that the registry has accepted, as user and source."""
+        return list(self._used)
 
     def header(self, repository: str, scopes: Sequence[str], task: Task) -> str | None:
         """The header's value for a request to ``repository``; ``None`` to ask without."""
-        with self._lock:
-            while True:
-                challenge = self._challenge
-                if challenge is None:
-                    return None
-                login = self._login(repository)
-                if challenge.scheme == "basic":
-                    if login is None:
-                        raise self._denied(repository, task, "it wants a login and none is known for it")
+        while True:
+            with self._lock:
+                challenge, login = self._challenge, self._login(repository)
+                key = (self._turn.get(repository, 0), (repository, *scopes))
+                fetching = self._fetching.setdefault(key, threading.Lock())
+            if challenge is None:
+                return None
+            if challenge.scheme == "basic":
+                if login is None:
+                    raise self._denied(repository, task, "no login suits it")
+                if login.password or not login.identity_token:
                     return login.basic
-                token = self._token(challenge, repository, tuple(scopes), login, task)
+            else:
+                # Tokens for different repositories are fetched side by side, the same one only once.
+                with fetching:
+                    token = self._token(challenge, key, login, task)
                 if token is not None:
                     return f"Bearer {token}"
-                self._advance(repository, task, "the login was refused")
+            with self._lock:
+                if self._turn.get(repository, 0) == key[0]:
+                    self._advance(repository, task, "the login was refused")
 
     def refused(self, answer: Answer, repository: str, sent: str | None, task: Task) -> None:
         """Take a 401 or 403 in; returns where another attempt makes sense, else raises :class:`Denied`."""
+        challenge = self._parse(answer, task)
         with self._lock:
-            challenge = _parse(answer.headers.get_all("WWW-Authenticate") or [])
-            if sent is None and answer.status == 401 and challenge is not None:
-                self._challenge = challenge
-                return
+            first = sent is None and answer.status == 401 and challenge is not None
             if challenge is not None:
                 self._challenge = challenge
-            if sent is None:
-                self._advance(repository, task, "it wants a login and none is known for it")
+            if first:
                 return
+            reason = "the login was refused" if answer.status == 401 else "its rights do not suffice"
+            words = " ".join(filter(None, server_words(answer)))
             current = {f"Bearer {token}": key for key, (token, _end) in self._tokens.items()}
             login = self._login(repository)
-            if sent not in current and not (login and sent == login.basic):
-                return  # another worker has replaced it meanwhile
-            if sent in current:
+            if sent is None:
+                self._advance(repository, task, reason, words)
+            elif sent in current:
                 key = current[sent]
                 del self._tokens[key]
-                if answer.status == 401 and key[1] not in self._renewed:
-                    self._renewed.add(key[1])
-                    return  # it may just have expired
-            self._advance(
-                repository, task, "the login was refused" if answer.status == 401 else "its rights do not suffice"
-            )
+                asked = self._wider.get(key[1], key[1][1:])
+                wanted = challenge.scopes if challenge else ()
+                if _rights(wanted) - _rights(asked):
+                    # The registry wants other rights than the usual ones; what it names is asked for as well.
+                    self._wider[key[1]] = (*asked, *wanted)
+                elif answer.status == 401 and key[1] not in self._renewed:
+                    self._renewed.add(key[1])  # it may just have expired
+                else:
+                    self._advance(repository, task, reason, words)
+            elif login and sent == login.basic:
+                self._advance(repository, task, reason, words)
+            # Else another worker has replaced it meanwhile.
 
-    def accepted(self, repository: str, scopes: Sequence[str]) -> None:
+    def accepted(self, repository: str, scopes: Sequence[str], sent: str | None) -> None:
         """A request went through: the next refusal of such a token counts as expiry again."""
         self._renewed.discard((repository, *scopes))
+        login = self._login(repository) if sent else None
+        self._used[str(login) if login else "anonymous"] = None
 
     def _login(self, repository: str) -> Login | None:
         logins = self._keyring.candidates(self._host, repository)
         turn = self._turn.get(repository, 0)
         return logins[turn] if turn < len(logins) else None
 
-    def _advance(self, repository: str, task: Task, reason: str) -> None:
-        turn = self._turn.get(repository, 0) + 1
+    def _advance(self, repository: str, task: Task, reason: str, words: str = "") -> None:
+        turn = self._turn.pop(repository, 0) + 1
         if turn >= len(self._keyring.candidates(self._host, repository)):
-            raise self._denied(repository, task, reason)
+            # The next request begins with the first login again: not every refusal is one of the login.
+            raise self._denied(repository, task, reason, words)
         self._turn[repository] = turn
 
-    def _denied(self, repository: str, task: Task, reason: str) -> Denied:
+    def _denied(self, repository: str, task: Task, reason: str, words: str = "") -> Denied:
         logins = self._keyring.candidates(self._host, repository)
-        tried = "; tried " + ", ".join(str(login) for login in logins) if logins else ""
         if not logins:
             reason = "it wants a login and none is known for it"
+        reason += f" ({words})" if words else ""
+        tried = "; tried " + ", ".join(str(login) for login in logins) if logins else ""
         return Denied(
             task.action,
             task.target,
@@ -266,55 +318,59 @@ class Authorizer:
             "Set username and password (or auth_file) of this registry, or check the pull secret and its rights.",
         )
 
-    def _token(
-        self, challenge: _Challenge, repository: str, scopes: tuple[str, ...], login: Login | None, task: Task
-    ) -> str | None:
+    def _token(self, challenge: _Challenge, key: _Key, login: Login | None, task: Task) -> str | None:
         """A bearer token, from the cache or from the token service; ``None`` where it refuses the login."""
-        key = (self._turn.get(repository, 0), (repository, *scopes))
         cached = self._tokens.get(key)
         if cached and cached[1] > time.monotonic():
             return cached[0]
-        query = [("service", challenge.service)] if challenge.service else []
-        query += [("scope", scope) for scope in scopes]
+        repository, *asked = key[1]
+        scopes = self._wider.get(key[1], tuple(asked))
+        service = [("service", challenge.service)] if challenge.service else []
         what = Task("log in for", f"{repository} at registry {self._host}")
         if login and login.identity_token:
             form = [("grant_type", "refresh_token"), ("refresh_token", login.identity_token), ("client_id", "muster")]
-            form += [(name, value) for name, value in query if name != "scope"] + [("scope", " ".join(scopes))]
             answer = self._transport.request(
                 "POST",
                 challenge.realm,
                 what,
                 headers={"Content-Type": "application/x-www-form-urlencoded"},
-                body=urlencode(form).encode(),
+                body=urlencode([*form, *service, ("scope", " ".join(scopes))]).encode(),
             )
         else:
-            headers = {"Authorization": login.basic} if login else {}
+            query = urlencode([*service, *(("scope", scope) for scope in scopes)])
             separator = "&" if "?" in challenge.realm else "?"
             answer = self._transport.request(
-                "GET", f"{challenge.realm}{separator}{urlencode(query)}", what, headers=headers
+                "GET",
+                f"{challenge.realm}{separator}{query}",
+                what,
+                headers={"Authorization": login.basic} if login else {},
             )
         if answer.status in (400, 401, 403):
             return None
         try:
             document = json.loads(answer.body) if answer.status == 200 else {}
             token = str(document.get("token") or document.get("access_token") or "")
-            lifetime = float(document.get("expires_in") or 60)
+            lifetime = float(document.get("expires_in") or _LIFETIME)
         except (ValueError, AttributeError, TypeError):
             token, lifetime = "", 0.0
         if not token:
+            said = " ".join(filter(None, (str(answer.status), *server_words(answer)))) if answer.status != 200 else ""
             raise Unavailable(
-                task.action, task.target, f"the token service of registry {self._host} answered {answer.status}"
+                task.action,
+                task.target,
+                f"the token service of registry {self._host} answered {said or 'without a token'}",
             )
-        self._tokens[key] = (token, time.monotonic() + max(lifetime - 10, lifetime / 2))
+        with self._lock:
+            self._tokens[key] = (token, time.monotonic() + max(lifetime - 10, lifetime / 2))
         return token
 
-
-def _parse(values: Sequence[str]) -> _Challenge | None:
-    """The challenge to follow: Bearer where it is offered, else Basic."""
-    text = ", ".join(values)
-    bearer = re.search(r"\bBearer\s+(.*)", text, re.IGNORECASE)
-    if bearer:
-        parts = dict(re.findall(r'(\w+)="([^"]*)"', bearer.group(1)))
-        if parts.get("realm", "").startswith(("https://", "http://")):
-            return _Challenge("bearer", parts["realm"], parts.get("service", ""))
-    return _Challenge("basic") if re.search(r"\bBasic\b", text, re.IGNORECASE) else None
+    def _parse(self, answer: Answer, task: Task) -> _Challenge | None:
+        """The challenge to follow: Bearer where it is offered, else Basic."""
+        text = ", ".join(answer.headers.get_all("WWW-Authenticate") or [])
+        bearer = re.search(r"\bBearer\s+(.*)", text, re.IGNORECASE)
+        if bearer:
+            parts = {name.lower(): value for name, value in re.findall(r'(\w+)\s*=\s*"([^"]*)"', bearer.group(1))}
+            if parts.get("realm"):
+                realm = self._transport.follow(self._base, parts["realm"], task)
+                return _Challenge("bearer", realm, parts.get("service", ""), tuple(parts.get("scope", "").split()))
+        return _Challenge("basic") if re.search(r"\bBasic\b", text, re.IGNORECASE) else None

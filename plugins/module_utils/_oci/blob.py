@@ -40,6 +40,10 @@ class Download:
 
     def chunks(self, start: int = 0) -> Iterator[bytes]:
         """The bytes from ``start`` to the end. Raises :class:`Corrupt` or :class:`Unavailable`."""
+        embedded = self._blob.embedded
+        if embedded is not None:
+            yield embedded[start:]
+            return
         offset, saved = max((mark for mark in self._marks if mark[0] <= start), key=lambda mark: mark[0])
         state = saved.copy()
         size = self._blob.size
@@ -77,6 +81,7 @@ class _Source:
         self._repository = repository
         self._blob = blob
         self._answer: Answer | None = None
+        self._ranges = True
         self._breaks = 0
 
     def read(self, offset: int) -> bytes:
@@ -109,7 +114,7 @@ class _Source:
             self._answer = None
 
     def _open(self, offset: int) -> Answer:
-        answer = self._registry.open_blob(self._repository, self._blob.digest, offset)
+        answer = self._registry.open_blob(self._repository, self._blob.digest, offset if self._ranges else 0)
         if not offset:
             return answer
         skip = offset
@@ -117,6 +122,7 @@ class _Source:
             span = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
             if span is None or int(span.group(1)) != offset:
                 answer.close()
+                self._ranges = False
                 raise ConnectionError("the registry answered with another range than was asked for")
             return answer
         while skip:
@@ -166,4 +172,9 @@ def transfer(
                 ) from None
             time.sleep(backoff(breaks))
             reached = target.probe(target_repository, location)
+            if reached is None and target.blob_size(target_repository, blob.digest) == blob.size:
+                return sent  # only the answer was lost
+            before = start
             location, start = reached if reached and reached[1] <= blob.size else (None, 0)
+            if start > before:
+                breaks = 0

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import without_empty
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import habits
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring, Login
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Place
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import ATTEMPTS, Endpoint, Transport
+
+_BUDGETS = ("connections", "requests_per_second", "bytes_per_second")
+_REACH = ("ca_cert", "validate_certs", "plain_http", "client_cert", "client_key", *_BUDGETS)
 
 
 def of_options(named: Iterable[Mapping[str, Any] | None], keyring: Keyring, *, attempts: int = ATTEMPTS) -> Registries:
@@ -21,14 +26,13 @@ def of_options(named: Iterable[Mapping[str, Any] | None], keyring: Keyring, *, a
     endpoints: dict[str, Endpoint] = {}
     for options in [without_empty(entry) for entry in named if entry]:
         place = Place.parse(str(options["name"]))
-        endpoint = Endpoint(
-            place.host,
-            options.get("ca_cert"),
-            bool(options.get("validate_certs", True)),
-            bool(options.get("plain_http", False)),
-        )
-        if endpoints.get(place.host, Endpoint(place.host)) == Endpoint(place.host):
-            endpoints[place.host] = endpoint
+        host = habits.network_name(place.host)
+        reach = {key: options[key] for key in _REACH if key in options}
+        for key in _BUDGETS:
+            if reach.get(key, 1) <= 0:
+                raise InvalidInput("use", f"{key} of registry {place.name}", f"{reach[key]} is no limit", "Raise it.")
+        if endpoints.get(host, Endpoint(host)) == Endpoint(host):
+            endpoints[host] = Endpoint(host, **reach)
         if options.get("username"):
             label = f"the options of registry {place.name}"
             keyring.add(

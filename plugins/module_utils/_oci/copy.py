@@ -12,10 +12,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Conflict,
     Corrupt,
     Incomplete,
     NotFound,
@@ -32,6 +33,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry 
 
 COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
 _MOUNT_CANDIDATES = 3
+_LINK_ATTEMPTS = 5
 
 
 @dataclass
@@ -143,7 +145,7 @@ class Copier:
         """
         walked.append(digest)
         manifest = self._target.manifest(route.repository, tag) if tag else None
-        tagged = manifest is not None and manifest.digest == digest
+        tagged = manifest is not None and manifest.is_named(digest)
         if not tagged:
             manifest = self._target.manifest(route.repository, digest)
         there = manifest is not None
@@ -298,14 +300,26 @@ class Copier:
             self._target.referrers(repository, subject)
             if self._target.has_referrers_api(repository):
                 return
-            present = self._target.manifest(repository, tag)
-            listed = [child.document for child in present.children] if present else []
-            if any(item.get("digest") == manifest.digest for item in listed):
-                return
-            if self._write:
+            for attempt in range(_LINK_ATTEMPTS):
+                present = self._target.manifest(repository, tag)
+                listed = [child.document for child in present.children] if present else []
+                if any(item.get("digest") == manifest.digest for item in listed):
+                    return
+                if not attempt:
+                    tally.add(tags=1)
+                if not self._write:
+                    return
                 data = index([*listed, descriptor.document if descriptor else manifest.as_referrer()])
-                self._target.put_manifest(repository, tag, Manifest.parse(data, OCI_INDEX, f"tag {tag}"))
-            tally.add(tags=1)
+                fresh = Manifest.parse(data, OCI_INDEX, f"tag {tag}")
+                # Others may write the list between our reading and our writing: it is read again until we are in it.
+                with suppress(Conflict):
+                    self._target.put_manifest(repository, tag, fresh, replaces=present)
+            raise Conflict(
+                "list",
+                f"referrer {manifest.digest} in tag {tag} of {self._target.host}/{repository}",
+                "others write that tag all the time",
+                "Try again when nothing else signs or copies this image.",
+            )
 
 
 def _settle(waiting: list[Future[None]]) -> None:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import json
 from collections.abc import Sequence
@@ -59,6 +61,15 @@ class Descriptor:
         """A layer that is not to be distributed; registries need not have it."""
         return "nondistributable" in self.media_type or "foreign" in self.media_type
 
+    @property
+    def embedded(self) -> bytes | None:
+        """The content where the descriptor carries it itself and it is right."""
+        try:
+            data = base64.b64decode(self.document.get("data") or "", validate=True)
+        except (binascii.Error, TypeError, ValueError):
+            return None
+        return data if data and len(data) == self.size and digest_of(data, self.digest) == self.digest else None
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -79,6 +90,9 @@ class Manifest:
         Raises :class:`Corrupt` for other bytes than the digest says or for what is no manifest, :class:`InvalidInput`
         for the retired schema 1.
         """
+        if content_type.startswith(_SCHEMA1):
+            # Its digest leaves its signatures out, so it cannot be compared.
+            raise _schema1(where)
         computed = digest_of(data, digest or "sha256:")
         if digest and computed != digest:
             raise Corrupt(
@@ -90,12 +104,7 @@ class Manifest:
                 raise ValueError("no object")
             media_type = str(document.get("mediaType") or content_type.partition(";")[0].strip())
             if media_type.startswith(_SCHEMA1) or document.get("schemaVersion") == 1:
-                raise InvalidInput(
-                    "read",
-                    where,
-                    "it is a schema 1 manifest, which is retired",
-                    "Push the image again with a current tool.",
-                )
+                raise _schema1(where)
             if media_type not in _INDEXES and "manifests" in document and "config" not in document:
                 media_type = OCI_INDEX
             elif "config" in document and "/" not in media_type:
@@ -112,6 +121,10 @@ class Manifest:
     @property
     def is_index(self) -> bool:
         return self.media_type in _INDEXES
+
+    def is_named(self, digest: str) -> bool:
+        """Whether that is its digest, by whatever algorithm; a tag's answer has it by the registry's own."""
+        return digest_of(self.data, digest) == digest
 
     def as_referrer(self) -> dict[str, Any]:
         """The descriptor by which a list of referrers names this manifest."""
@@ -147,6 +160,12 @@ class Manifest:
 
 def _serves(child: Descriptor, platforms: Sequence[str]) -> bool:
     return any(f"{child.platform}/".startswith(f"{platform}/") for platform in platforms)
+
+
+def _schema1(where: str) -> InvalidInput:
+    return InvalidInput(
+        "read", where, "it is a schema 1 manifest, which is retired", "Push the image again with a current tool."
+    )
 
 
 def _descriptor(document: dict[str, Any]) -> Descriptor:

@@ -97,10 +97,14 @@ def mirror(request: Request) -> dict[str, Any]:
                 workloads.pull_logins(cluster, _namespaces(cluster, application), keyring, request.warn)
         if not params.get("target"):
             _judge(request, registries, entries, trust, _original)
-            return _result(request, entries, "resolved", changed=False)
-        if params.get("verify"):
-            return _verify(request, registries, entries, trust)
-        return _copy(request, registries, entries, trust)
+            result = _result(request, entries, "resolved", changed=False)
+        else:
+            result = (_verify if params.get("verify") else _copy)(request, registries, entries, trust)
+        return {**result, "logins": registries.logins()}
+    except MusterError as error:
+        if error.result:
+            error.result["logins"] = registries.logins()
+        raise
     finally:
         registries.close()
 

@@ -9,23 +9,25 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterable, Mapping
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Conflict,
     Corrupt,
     Denied,
     MusterError,
     NotFound,
     Unavailable,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import habits
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Authorizer, Keyring
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import (
     ACCEPT,
     OCI_INDEX,
     Descriptor,
     Manifest,
+    digest_of,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import DOCKER_HUB
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import (
     BROKEN,
     RETRY_STATUS,
@@ -49,22 +51,41 @@ class Registry:
     def __init__(self, host: str, transport: Transport, keyring: Keyring) -> None:
         self.host = host
         self._transport = transport
-        self._auth = Authorizer(transport, host, keyring)
-        network = "registry-1.docker.io" if host == DOCKER_HUB else host
-        self._base = f"{transport.scheme(host)}://{network}/v2/"
+        network = habits.network_name(host)
+        self._base = f"{transport.scheme(network)}://{network}/v2/"
+        self._auth = Authorizer(transport, host, self._base, keyring)
+        self._pulls_left: int | None = None
         self._without_referrers: set[str] = set()
         self._lock = threading.Lock()
+
+    @property
+    def logins(self) -> list[str]:
+        """The logins that it has accepted, as user and source, and ``anonymous`` where it wanted none."""
+        return self._auth.used
 
     # -- manifests --------------------------------------------------------------------------------------------
 
     def manifest(self, repository: str, reference: str) -> Manifest | None:
         """A manifest by tag or digest with its bytes checked; ``None`` where the registry does not have it."""
+        try:
+            return self._manifest(repository, reference)
+        except Corrupt:
+            return self._manifest(repository, reference)  # its bytes may have been hurt on the way
+
+    def _manifest(self, repository: str, reference: str) -> Manifest | None:
         where = self._name(repository, reference)
         task = Task("read", f"manifest {where}")
-        answer = self._call("GET", repository, f"manifests/{reference}", task, headers={"Accept": ACCEPT})
-        if answer.status == 404:
+        if self._pulls_left is not None and self._pulls_left <= habits.PULLS_RESERVED:
+            raise Unavailable(
+                task.action,
+                task.target,
+                f"registry {self.host} allows only {self._pulls_left} more pulls for now, which are left to others",
+                "Go on when its limit has been renewed, log in with an account that has a higher one, or name a "
+                "registry in mirrors that holds these images.",
+            )
+        answer = self._manifest_answer("GET", repository, reference, task)
+        if answer is None:
             return None
-        self._expect(answer, task, 200)
         wanted = reference if ":" in reference else None
         said = answer.headers.get("Docker-Content-Digest") if wanted is None else None
         return Manifest.parse(
@@ -74,10 +95,9 @@ class Registry:
     def tag_digest(self, repository: str, tag: str) -> str | None:
         """The digest that a tag names now; ``None`` where there is no such tag."""
         task = Task("read", f"manifest {self._name(repository, tag)}")
-        answer = self._call("HEAD", repository, f"manifests/{tag}", task, headers={"Accept": ACCEPT})
-        if answer.status == 404:
+        answer = self._manifest_answer("HEAD", repository, tag, task)
+        if answer is None:
             return None
-        self._expect(answer, task, 200)
         digest = answer.headers.get("Docker-Content-Digest")
         if digest:
             return digest
@@ -87,25 +107,36 @@ class Registry:
     def has_manifest(self, repository: str, digest: str) -> bool:
         """Whether the repository holds the manifest of that digest, its blobs aside."""
         task = Task("look for", f"manifest {self._name(repository, digest)}")
-        answer = self._call("HEAD", repository, f"manifests/{digest}", task, headers={"Accept": ACCEPT})
-        if answer.status == 404:
-            return False
-        self._expect(answer, task, 200)
-        return True
+        return self._manifest_answer("HEAD", repository, digest, task) is not None
 
-    def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> bool:
-        """Store a manifest's bytes under a tag or its digest; true where the registry indexed it as a referrer."""
+    def _manifest_answer(self, method: str, repository: str, reference: str, task: Task) -> Answer | None:
+        answer = self._call(method, repository, f"manifests/{reference}", task, headers={"Accept": ACCEPT})
+        left = habits.pulls_left(self.host, answer.headers)
+        self._pulls_left = self._pulls_left if left is None else left
+        return None if self._absent(answer) else self._expect(answer, task, 200)
+
+    def put_manifest(
+        self, repository: str, reference: str, manifest: Manifest, *, replaces: Manifest | None = None
+    ) -> bool:
+        """Store a manifest's bytes under a tag or its digest; true where the registry indexed it as a referrer.
+
+        With ``replaces`` only where the tag still names that; :class:`Conflict` where the registry sees that it does
+        not (most do not look).
+        """
         task = Task("write", f"manifest {self._name(repository, reference)}")
+        condition = {"If-Match": f'"{replaces.digest}"'} if replaces else {}
         answer = self._call(
             "PUT",
             repository,
             f"manifests/{reference}",
             task,
             push=True,
-            headers={"Content-Type": manifest.media_type},
+            headers={"Content-Type": manifest.media_type, **condition},
             body=manifest.data,
         )
-        self._expect(answer, task, 201, 200, 202)
+        if answer.status == 412:
+            raise Conflict(task.action, task.target, "somebody else has changed it meanwhile", "Try again.")
+        self._expect(answer, task, 201, 200, 202, push=True)
         said = answer.headers.get("Docker-Content-Digest")
         if said and said.partition(":")[0] == manifest.digest.partition(":")[0] and said != manifest.digest:
             raise Corrupt(task.action, task.target, f"the registry stored it as {said}", "It alters what it is given.")
@@ -128,24 +159,35 @@ class Registry:
 
     def _referrers_api(self, repository: str, digest: str) -> list[Descriptor] | None:
         task = Task("read", f"referrers of {self._name(repository, digest)}")
-        path: str | None = f"referrers/{digest}"
+        path = f"referrers/{digest}"
         found: list[Descriptor] = []
-        for _page in range(_PAGES):
-            if path is None:
-                break
-            answer = self._call("GET", repository, path, task, headers={"Accept": OCI_INDEX}, denied_is_answer=True)
+        for page in range(_PAGES):
+            # A redirect leads to a page for people here.
+            answer = self._call(
+                "GET",
+                repository,
+                path,
+                task,
+                headers={"Accept": OCI_INDEX},
+                denied_is_answer=not page,
+                redirects=bool(page),
+            )
             kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
-            if answer.status in RETRY_STATUS:
+            if page or answer.status in RETRY_STATUS:
                 self._expect(answer, task, 200)
             if answer.status != 200 or kind not in (OCI_INDEX, "application/json"):
                 return None
             try:
                 found += Manifest.parse(answer.body, OCI_INDEX, task.target).children
             except Corrupt:
+                if page:
+                    raise
                 return None
             following = re.search(r'<([^>]+)>\s*;\s*rel="?next', answer.headers.get("Link", ""))
-            path = urljoin(self._url(repository, path), following.group(1)) if following else None
-        return found
+            if not following:
+                return found
+            path = self._transport.follow(answer.url, following.group(1), task)
+        raise Unavailable(task.action, task.target, f"registry {self.host} lists them on more than {_PAGES} pages")
 
     # -- blobs ------------------------------------------------------------------------------------------------
 
@@ -153,7 +195,7 @@ class Registry:
         """Size of a blob in bytes (-1: not said); ``None`` where the repository does not have it."""
         task = Task("look for", f"blob {self._name(repository, digest)}")
         answer = self._call("HEAD", repository, f"blobs/{digest}", task)
-        if answer.status == 404:
+        if self._absent(answer):
             return None
         self._expect(answer, task, 200)
         return -1 if answer.length is None else answer.length
@@ -170,10 +212,13 @@ class Registry:
         return answer
 
     def read_blob(self, repository: str, digest: str) -> bytes:
-        """A small blob as a whole, such as a configuration."""
-        with self.open_blob(repository, digest) as answer:
-            answer.load()
-            return answer.body
+        """A small blob as a whole, such as a configuration; its bytes are checked."""
+        task = Task("read", f"blob {self._name(repository, digest)}")
+        data = self._expect(self._call("GET", repository, f"blobs/{digest}", task), task, 200).body
+        found = digest_of(data, digest)
+        if found != digest:
+            raise Corrupt(task.action, task.target, f"its bytes have digest {found}", "The copy there is damaged.")
+        return data
 
     def mount(self, repository: str, digest: str, origin: str) -> tuple[bool, str | None]:
         """Make a blob of another repository here visible in this one.
@@ -188,15 +233,15 @@ class Registry:
         if answer.status == 201:
             return True, None
         if answer.status == 202:
-            return False, self._location(repository, answer)
+            return False, self._location(repository, answer, task)
         return False, None
 
     def begin_upload(self, repository: str) -> str:
         """Open an upload session and return its place."""
         task = Task("begin an upload to", f"{repository} at registry {self.host}")
         answer = self._call("POST", repository, "blobs/uploads/", task, push=True)
-        self._expect(answer, task, 202)
-        location = self._location(repository, answer)
+        self._expect(answer, task, 202, push=True)
+        location = self._location(repository, answer, task)
         if location is None:
             raise Unavailable(task.action, task.target, "the answer has no Location")
         return location
@@ -211,9 +256,9 @@ class Registry:
         if 0 < start < size:
             headers = {"Content-Range": f"{start}-{size - 1}", "Content-Length": str(length)}
             answer = self._send(repository, "PATCH", location, headers, body, task)
-            if answer.status != 202:
+            if answer.status not in (201, 202):
                 self._lost(answer, task)
-            location = self._location(repository, answer) or location
+            location = self._location(repository, answer, task) or location
         if start:
             body, length = [], 0
         separator = "&" if "?" in location else "?"
@@ -223,7 +268,9 @@ class Registry:
             self._lost(answer, task)
 
     def probe(self, repository: str, location: str) -> tuple[str, int] | None:
-        """How far a session came: its place and the number of bytes it holds; ``None`` where it is gone."""
+        """How far a session came: its place and the number of bytes it holds; ``None`` where it cannot go on."""
+        if not habits.of(self.host).resumes:
+            return None
         task = Task("continue", f"an upload to {repository} at registry {self.host}")
         try:
             answer = self._call("GET", repository, location, task, push=True)
@@ -234,7 +281,7 @@ class Registry:
             return None
         # A session that holds nothing and one that holds a single byte both say 0-0.
         end = int(span.group(1))
-        return (self._location(repository, answer) or location, end + 1) if end else None
+        return (self._location(repository, answer, task) or location, end + 1) if end else None
 
     def _send(
         self, repository: str, method: str, url: str, headers: Mapping[str, str], body: Iterable[bytes], task: Task
@@ -244,7 +291,7 @@ class Registry:
         if authorization and urlsplit(url).netloc == urlsplit(self._base).netloc:
             signed["Authorization"] = authorization
         try:
-            answer = self._transport.send(method, url, signed, body)
+            answer = self._transport.send(method, url, task, signed, body)
             answer.load()
         except BROKEN as error:
             raise SessionLost(str(error) or type(error).__name__) from None
@@ -257,7 +304,7 @@ class Registry:
         if answer.status in RETRY_STATUS or answer.status in (400, 404, 416):
             code, message = server_words(answer)
             raise SessionLost(f"registry {self.host} answered {answer.status} {code} {message}".strip())
-        self._expect(answer, task, 201)
+        self._expect(answer, task, 201, push=True)
 
     # -- requests ---------------------------------------------------------------------------------------------
 
@@ -274,6 +321,7 @@ class Registry:
         body: bytes | None = None,
         stream: bool = False,
         denied_is_answer: bool = False,
+        redirects: bool = True,
     ) -> Answer:
         scopes = _scopes(repository, push=push, origin=origin)
         url = self._url(repository, path)
@@ -284,47 +332,49 @@ class Registry:
                 signed["Authorization"] = authorization
             if method in ("POST", "PUT") and body is None:
                 signed["Content-Length"] = "0"
-            answer = self._transport.request(method, url, task, headers=signed, body=body, stream=stream)
-            if answer.status not in (401, 403) or attempt == _AUTH_ATTEMPTS:
+            answer = self._transport.request(
+                method, url, task, headers=signed, body=body, stream=stream, redirects=redirects
+            )
+            # Where a redirect led, other logins count than ours.
+            refused = answer.status in (401, 403) and urlsplit(answer.url).netloc == urlsplit(url).netloc
+            if not refused:
+                self._auth.accepted(repository, scopes, authorization)
+            if not refused or attempt == _AUTH_ATTEMPTS or (denied_is_answer and answer.status == 403):
                 break
             try:
                 self._auth.refused(answer, repository, authorization, task)
             except Denied:
-                if denied_is_answer:
+                if denied_is_answer or self._absent(answer):
                     break
                 raise
-        if answer.status not in (401, 403):
-            self._auth.accepted(repository, scopes)
         return answer
+
+    def _absent(self, answer: Answer) -> bool:
+        return answer.status == 404 or (answer.status == 403 and habits.of(self.host, answer.headers).denies_missing)
 
     def _url(self, repository: str, path: str) -> str:
         return path if path.startswith(("https://", "http://")) else f"{self._base}{repository}/{path}"
 
-    def _location(self, repository: str, answer: Answer) -> str | None:
+    def _location(self, repository: str, answer: Answer, task: Task) -> str | None:
         location = answer.headers.get("Location")
-        if not location:
-            return None
-        url = urljoin(self._url(repository, "blobs/uploads/"), location)
-        base = urlsplit(self._base)
-        if urlsplit(url).scheme == "http" and base.scheme == "https":
-            # Registries behind a proxy that ends TLS do not know that they are reached by it.
-            url = "https" + url.removeprefix("http")
-        return url
+        return self._transport.follow(self._url(repository, "blobs/uploads/"), location, task) if location else None
 
     def _name(self, repository: str, reference: str) -> str:
         separator = "@" if ":" in reference else ":"
         return f"{self.host}/{repository}{separator}{reference}"
 
-    def _expect(self, answer: Answer, task: Task, *good: int) -> None:
+    def _expect(self, answer: Answer, task: Task, *good: int, push: bool = False) -> Answer:
         if answer.status in good:
-            return
+            return answer
         code, message = server_words(answer)
-        reason = f"registry {self.host} answered {answer.status}" + (f" {code}" if code else "")
+        led = urlsplit(answer.url).netloc
+        who = f"registry {self.host}" + (f" (by {led})" if led != urlsplit(self._base).netloc else "")
+        reason = f"{who} answered {answer.status}" + (f" {code}" if code else "")
         reason += f": {message}" if message else ""
         if answer.status == 404:
-            raise NotFound(
-                task.action, task.target, reason, "Check the registry's name and that the repository exists."
-            )
+            create = habits.of(self.host, answer.headers).create
+            hint = create if push else "Check the registry's name and that the repository exists."
+            raise NotFound(task.action, task.target, reason, hint)
         if answer.status in (401, 403):
             raise Denied(task.action, task.target, reason, "Check the login of this registry and its rights.")
         if answer.status == 405 or code == "UNSUPPORTED":
@@ -355,6 +405,11 @@ class Registries:
             if host not in self._clients:
                 self._clients[host] = Registry(host, self._transport, self._keyring)
             return self._clients[host]
+
+    def logins(self) -> dict[str, str]:
+        """Which logins each registry that was asked has accepted: user and source, never a secret."""
+        used = {host: ", ".join(client.logins) for host, client in sorted(self._clients.items())}
+        return {host: logins for host, logins in used.items() if logins}
 
     def close(self) -> None:
         """Close idle connections."""

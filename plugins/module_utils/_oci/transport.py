@@ -2,27 +2,33 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""HTTP for registries on ``http.client``: kept connections, back-off shared by all workers of a host, clear errors.
+"""HTTP for registries on ``http.client``: kept connections, back-off and budgets shared by all workers of a host.
 
 Safe to call from many threads. Nothing here knows about registries' paths or logins.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import email.utils
 import http.client
+import ipaddress
 import json
 import random
+import re
+import socket
 import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     InvalidInput,
@@ -39,16 +45,27 @@ RETRY_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 BROKEN = (OSError, http.client.HTTPException)
 _AGENT = "muster.container_dr"
 _REDIRECTS = 5
+_REDIRECT_STATUS = frozenset({301, 302, 303, 307, 308})
+# What came within this time is handed on, however little it is: a slow source must not let a target wait too long.
+_PATIENCE = 1.0
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """How to reach one host: who may vouch for it, or no TLS at all."""
+    """How to reach one host: who vouches for it and for us, or no TLS at all; and what all workers may ask of it.
+
+    ``connections`` counts workers that talk to it at the same time. Without a number there is no limit.
+    """
 
     host: str
     ca_cert: str | None = None
     validate_certs: bool = True
     plain_http: bool = False
+    client_cert: str | None = None
+    client_key: str | None = None
+    connections: int | None = None
+    requests_per_second: float | None = None
+    bytes_per_second: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,41 +80,67 @@ class Answer:
     """A response. Its connection goes back for reuse once the body was read to the end."""
 
     def __init__(
-        self, method: str, response: http.client.HTTPResponse, connection: http.client.HTTPConnection, host: _Host
+        self,
+        method: str,
+        url: str,
+        response: http.client.HTTPResponse,
+        connection: http.client.HTTPConnection,
+        host: _Host,
     ) -> None:
+        self.url = url
         self.status = response.status
         self.headers = response.headers
         self.body = b""
         self._response = response
         self._connection = connection
         self._host = host
+        self._worker = threading.get_ident()
         length = response.headers.get("Content-Length", "")
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         self.length = int(length) if length.isdigit() and not chunked else None
         self._expected = None if method == "HEAD" or response.status in (204, 304) else self.length
         self._received = 0
         self._ended = False
+        self._broken: BaseException | None = None
         if response.isclosed():
             self._end()
 
     def chunk(self, size: int) -> bytes:
-        """The next bytes, empty at the end. Raises one of ``BROKEN`` where the connection ended too early."""
+        """The next bytes, empty at the end. Raises one of ``BROKEN`` where the connection ended too early.
+
+        What came before a break is handed out first, so that a connection that always breaks still makes progress.
+        """
+        if self._broken is not None:
+            raise self._broken
         if self._ended:
             return b""
+        size = self._host.piece(size)
+        if self._expected is not None:
+            size = min(size, self._expected - self._received)
+        parts: list[bytes] = []
+        total, until = 0, time.monotonic() + _PATIENCE
         try:
-            data = self._response.read(size)
+            while total < size and time.monotonic() < until:
+                data = self._response.read1(size - total)
+                if not data:
+                    break
+                parts.append(data)
+                total += len(data)
+            self._received += total
+            if not total and self._expected is not None and self._received < self._expected:
+                raise ConnectionError(f"the connection ended after {self._received} of {self._expected} bytes")
+        except BROKEN as error:
+            self._broken = error
+            self.close()
+            if not parts:
+                raise
         except BaseException:
             self.close()
             raise
-        self._received += len(data)
-        if not data:
-            if self._expected is not None and self._received < self._expected:
-                self.close()
-                raise ConnectionError(f"the connection ended after {self._received} of {self._expected} bytes")
+        if not total or self._received == self._expected:
             self._end()
-        elif self._response.isclosed():
-            self._end()
-        return data
+        self._host.spend(total)
+        return b"".join(parts)
 
     def load(self) -> None:
         """Read the whole body into ``body``."""
@@ -117,14 +160,18 @@ class Answer:
             self._ended = True
             self._response.close()
             self._connection.close()
+            self._host.leave(self._worker)
 
     def _end(self) -> None:
         if not self._ended:
             self._ended = True
-            if self._response.will_close:
-                self._connection.close()
-            else:
+            reusable = not self._response.will_close
+            self._response.close()
+            if reusable:
                 self._host.keep(self._connection)
+            else:
+                self._connection.close()
+            self._host.leave(self._worker)
 
     def __enter__(self) -> Answer:
         return self
@@ -135,13 +182,38 @@ class Answer:
         self.close()
 
 
-class _Host:
-    """Idle connections to one host, and the moment before which nobody may ask it again."""
+class _Pace:
+    """So many units a second for all threads together; each waits for its turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: float | None) -> None:
+        self.rate = rate
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def take(self, units: float) -> None:
+        if not self.rate:
+            return
+        with self._lock:
+            now = time.monotonic()
+            turn = max(self._next, now)
+            self._next = turn + units / self.rate
+        time.sleep(turn - now)
+
+
+class _Host:
+    """One host as all workers share it: the way to it, idle connections, budgets, and when it may be asked again."""
+
+    def __init__(self, url: SplitResult, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.proxy = _Proxy.of(url)
+        self.name = f"{url.netloc} through proxy {self.proxy.address}" if self.proxy else url.netloc
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
         self._not_before = 0.0
+        self._requests = _Pace(endpoint.requests_per_second)
+        self._bytes = _Pace(endpoint.bytes_per_second)
+        self._workers: Counter[int] = Counter()
+        self._left = threading.Condition(self._lock)
 
     def take(self) -> http.client.HTTPConnection | None:
         with self._lock:
@@ -151,21 +223,102 @@ class _Host:
         with self._lock:
             self._idle.append(connection)
 
+    def enter(self) -> None:
+        """Wait until this worker may send a request: for a free place, the end of a cool-down, the pace of requests.
+
+        Who copies within one host reads and writes there at the same time. The second of the two does not wait for
+        a place: workers that all hold one and all want another would wait for ever.
+        """
+        worker, limit = threading.get_ident(), self.endpoint.connections
+        with self._left:
+            self._left.wait_for(lambda: not limit or worker in self._workers or len(self._workers) < limit)
+            self._workers[worker] += 1
+        self._requests.take(1)
+        while (pause := self._not_before - time.monotonic()) > 0:
+            time.sleep(pause)
+
+    def leave(self, worker: int) -> None:
+        with self._left:
+            self._workers[worker] -= 1
+            if not self._workers[worker]:
+                del self._workers[worker]
+            self._left.notify()
+
     def cool(self, seconds: float) -> None:
         with self._lock:
             self._not_before = max(self._not_before, time.monotonic() + seconds)
 
-    def wait(self) -> None:
-        with self._lock:
-            pause = self._not_before - time.monotonic()
-        if pause > 0:
-            time.sleep(pause)
+    def spend(self, count: int) -> None:
+        """Wait until the budget of bytes allows so many more."""
+        self._bytes.take(count)
+
+    def piece(self, size: int) -> int:
+        """The most bytes to move at once: with a budget, what a second allows."""
+        return min(size, max(1, int(self._bytes.rate))) if self._bytes.rate else size
+
+    def paced(self, body: Iterable[bytes]) -> Iterator[bytes]:
+        """The body's chunks as the budget allows them."""
+        for chunk in body:
+            step = self.piece(len(chunk)) or 1
+            for start in range(0, len(chunk), step):
+                part = chunk if step == len(chunk) else chunk[start : start + step]
+                self.spend(len(part))
+                yield part
 
     def close(self) -> None:
         with self._lock:
             for connection in self._idle:
                 connection.close()
             self._idle.clear()
+
+
+@dataclass(frozen=True)
+class _Proxy:
+    """A proxy of the environment (``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY``); its login is in ``headers`` alone."""
+
+    host: str
+    port: int
+    headers: Mapping[str, str]
+
+    @property
+    def address(self) -> str:
+        return f"{self.host}:{self.port}"
+
+    @classmethod
+    def of(cls, url: SplitResult) -> _Proxy | None:
+        """The proxy to a host; :class:`InvalidInput` for one that cannot be used."""
+        value = urllib.request.getproxies().get(url.scheme)
+        if not value or _bypassed(url):
+            return None
+        parts = urlsplit(value if "://" in value else f"http://{value}")
+        try:
+            port = parts.port or 80
+        except ValueError:
+            port = 0
+        if parts.scheme != "http" or not parts.hostname or not port:
+            raise InvalidInput(
+                "use",
+                f"the proxy in {url.scheme.upper()}_PROXY",
+                "it is not http://HOST:PORT, the only kind that is supported",
+                "Correct it, or name the registry's host in NO_PROXY.",
+            )
+        if parts.username is None:
+            return cls(parts.hostname, port, {})
+        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        return cls(parts.hostname, port, {"Proxy-Authorization": "Basic " + base64.b64encode(login.encode()).decode()})
+
+
+def _bypassed(url: SplitResult) -> bool:
+    """Whether ``NO_PROXY`` names the host; networks (``10.0.0.0/8``) count too, as they do for Go's programs."""
+    if urllib.request.proxy_bypass(url.netloc):
+        return True
+    with contextlib.suppress(ValueError):
+        address = ipaddress.ip_address(url.hostname or "")
+        for entry in urllib.request.getproxies().get("no", "").split(","):
+            with contextlib.suppress(ValueError):
+                if address in ipaddress.ip_network(entry.strip()):
+                    return True
+    return False
 
 
 class Transport:
@@ -197,28 +350,53 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         stream: bool = False,
+        redirects: bool = True,
     ) -> Answer:
         """Send a request that may be repeated; breaks, 429 and 5xx are, with the host's back-off.
 
-        Returns any answer that is left after the retries; with ``stream`` its body is unread. Follows redirects of
-        GET and HEAD, without the Authorization header where they lead to another host. Raises
-        :class:`Unavailable` where there is no answer.
+        Returns any answer that is left after the retries; with ``stream`` its body is unread. Follows redirects (with
+        ``redirects``) as :meth:`follow` allows it: of GET and HEAD anywhere, without the Authorization header where
+        they lead to another host, of others within their host. Raises :class:`Unavailable` where there is no answer.
         """
         for _redirect in range(_REDIRECTS):
             answer = self._repeat(method, url, task, dict(headers or {}), body, stream)
-            if answer.status not in (301, 302, 303, 307, 308) or method not in ("GET", "HEAD"):
+            if answer.status not in _REDIRECT_STATUS or not redirects:
                 return answer
-            answer.close()
-            onward = urljoin(url, answer.headers.get("Location", ""))
-            before, after = urlsplit(url), urlsplit(onward)
-            if after.scheme not in ("http", "https") or (before.scheme == "https" and after.scheme != "https"):
-                raise Unavailable(
-                    task.action, task.target, f"{before.netloc} redirects from TLS to {after.scheme or 'nowhere'}"
-                )
-            if after.netloc != before.netloc:
+            onward = self.follow(url, answer.headers.get("Location", ""), task)
+            if urlsplit(onward).netloc != urlsplit(url).netloc:
                 headers = {name: value for name, value in (headers or {}).items() if name.lower() != "authorization"}
+                if method not in ("GET", "HEAD"):
+                    return answer
+            elif method not in ("GET", "HEAD") and answer.status not in (307, 308):
+                return answer
             url = onward
         raise Unavailable(task.action, task.target, f"more than {_REDIRECTS} redirects")
+
+    def follow(self, url: str, location: str, task: Task) -> str:
+        """The address to which an answer from ``url`` sends us.
+
+        Raises :class:`Unavailable` where that leads out of TLS, or further inside than the sender is itself: from a
+        public address into a private network, or from either to this machine or to the link on which clouds serve
+        credentials. Hosts that the options describe are reached as they say.
+        """
+        before, after = urlsplit(url), urlsplit(urljoin(url, location))
+        if before.scheme == "https" and after.scheme == "http":
+            if after.hostname == before.hostname:
+                # Registries behind a proxy that ends TLS do not know that they are reached by it.
+                after = after._replace(scheme="https", netloc=before.netloc)
+            elif self.scheme(after.netloc) == "https":
+                raise Unavailable(task.action, task.target, f"{before.netloc} leads from TLS to http on {after.netloc}")
+        elif after.scheme not in ("http", "https"):
+            raise Unavailable(task.action, task.target, f"{before.netloc} leads to {after.scheme or 'nowhere'}")
+        known = after.netloc == before.netloc or after.netloc in self._endpoints
+        if not known and _depth(after, self._host(after.geturl())) > _depth(before, self._host(url)):
+            raise Unavailable(
+                task.action,
+                task.target,
+                f"{before.netloc} leads to {after.netloc}, which is an internal address",
+                "If that is meant, describe that host among the registries of this task, for example in sources.",
+            )
+        return after.geturl()
 
     def _repeat(
         self, method: str, url: str, task: Task, headers: dict[str, str], body: bytes | None, stream: bool
@@ -227,40 +405,54 @@ class Transport:
         attempt = 0
         while True:
             attempt += 1
-            host.wait()
             try:
-                answer = self.send(method, url, headers, body)
-                if not stream or answer.status >= 400:
+                answer = self.send(method, url, task, headers, body)
+                if not stream or answer.status >= 300:
                     answer.load()
             except BROKEN as error:
-                problem = _explain(error, urlsplit(url).netloc, task)
+                problem = _explain(error, host.name, task)
                 if problem is not None or attempt >= self._attempts:
-                    raise problem or unreachable(error, urlsplit(url).netloc, task) from None
+                    raise problem or unreachable(error, host.name, task) from None
                 time.sleep(backoff(attempt))
                 continue
             except ValueError as error:
                 raise Unavailable(task.action, task.target, str(error)) from None
             if answer.status not in RETRY_STATUS or attempt >= self._attempts:
                 return answer
-            pause = retry_after(answer)
-            if pause is not None and pause > MAX_WAIT:
-                raise Unavailable(
-                    task.action,
-                    task.target,
-                    f"{urlsplit(url).netloc} answered {answer.status} and asks to wait {pause:.0f} seconds",
-                    "Try again later, or log in where anonymous requests are limited.",
-                )
-            host.cool(backoff(attempt) if pause is None else pause)
+            host.cool(backoff(attempt))
 
     def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | Iterable[bytes] | None = None
+        self, method: str, url: str, task: Task, headers: Mapping[str, str], body: bytes | Iterable[bytes] | None = None
     ) -> Answer:
-        """One attempt. An idle connection that the server has closed meanwhile is replaced without further ado.
+        """One attempt, as soon as budgets and cool-down of the host allow it.
 
-        A body that is no ``bytes`` needs a Content-Length and is sent as it comes; where the server answers early
-        and hangs up, its answer is still returned. Raises one of ``BROKEN``.
+        An idle connection that the server has closed meanwhile is replaced without further ado. A body that is no
+        ``bytes`` needs a Content-Length and is sent as it comes; where the server answers early and hangs up, its
+        answer is still returned. Where the answer asks to wait, all workers of the host will. Raises one of
+        ``BROKEN``, or :class:`Unavailable` where the wait would be too long.
         """
         host = self._host(url)
+        host.enter()
+        try:
+            answer = self._attempt(host, method, url, headers, body)
+        except BaseException:
+            host.leave(threading.get_ident())
+            raise
+        pause = retry_after(answer) if answer.status in RETRY_STATUS else None
+        if pause is not None and pause > MAX_WAIT:
+            answer.close()
+            raise Unavailable(
+                task.action,
+                task.target,
+                f"{host.name} answered {answer.status} and asks to wait {pause:.0f} seconds",
+                "Try again later, or log in where anonymous requests are limited.",
+            )
+        host.cool(pause or 0.0)
+        return answer
+
+    def _attempt(
+        self, host: _Host, method: str, url: str, headers: Mapping[str, str], body: bytes | Iterable[bytes] | None
+    ) -> Answer:
         connection = host.take()
         replayable = body is None or isinstance(body, bytes)
         if connection is not None and not replayable:
@@ -274,7 +466,7 @@ class Transport:
                 raise
             except (ConnectionError, http.client.BadStatusLine, ssl.SSLError):
                 pass
-        return self._exchange(self._connect(url), host, method, url, headers, body)
+        return self._exchange(self._connect(host, url), host, method, url, headers, body)
 
     def _exchange(
         self,
@@ -287,33 +479,38 @@ class Transport:
     ) -> Answer:
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        if parts.scheme == "http" and _proxy(url):
+        headers = {"User-Agent": _AGENT, **headers}
+        if host.proxy and parts.scheme == "http":
             path = url
+            headers.update(host.proxy.headers)
+        if isinstance(body, bytes):
+            host.spend(len(body))
+        elif body is not None:
+            body = host.paced(body)
         try:
             try:
-                connection.request(method, path, body=body, headers={"User-Agent": _AGENT, **headers})
+                connection.request(method, path, body=body, headers=headers)
             except (BrokenPipeError, ConnectionResetError):
                 # The server may have refused before it read everything; its reason is worth more than the break.
                 if body is None or connection.sock is None:
                     raise
-                answer = Answer(method, connection.getresponse(), connection, host)
+                answer = Answer(method, url, connection.getresponse(), connection, host)
                 answer._response.will_close = True
                 return answer
-            return Answer(method, connection.getresponse(), connection, host)
+            return Answer(method, url, connection.getresponse(), connection, host)
         except BaseException:
             connection.close()
             raise
 
-    def _connect(self, url: str) -> http.client.HTTPConnection:
+    def _connect(self, host: _Host, url: str) -> http.client.HTTPConnection:
         parts = urlsplit(url)
-        proxy = _proxy(url)
-        address = urlsplit(proxy).netloc.rpartition("@")[2] if proxy else parts.netloc
+        address = host.proxy.address if host.proxy else parts.netloc
         connection: http.client.HTTPConnection
         if parts.scheme == "https":
-            context = self._context(self._endpoints.get(parts.netloc) or Endpoint(parts.netloc))
+            context = self._context(host.endpoint)
             connection = http.client.HTTPSConnection(address, timeout=CONNECT_TIMEOUT, context=context)
-            if proxy:
-                connection.set_tunnel(parts.hostname or "", parts.port or 443)
+            if host.proxy:
+                connection.set_tunnel(parts.hostname or "", parts.port or 443, dict(host.proxy.headers))
         else:
             connection = http.client.HTTPConnection(address, timeout=CONNECT_TIMEOUT)
         try:
@@ -333,8 +530,32 @@ class Transport:
 
     def _host(self, url: str) -> _Host:
         parts = urlsplit(url)
+        key = (parts.scheme, parts.netloc)
         with self._lock:
-            return self._hosts.setdefault((parts.scheme, parts.netloc), _Host())
+            host = self._hosts.get(key)
+            if host is None:
+                endpoint = self._endpoints.get(parts.netloc) or Endpoint(parts.netloc)
+                host = self._hosts[key] = _Host(parts, endpoint)
+            return host
+
+
+def _depth(url: SplitResult, host: _Host) -> int:
+    """How far inside a host lies: 0 public or unknown, 1 a private network, 2 this machine, 3 the link.
+
+    Behind a proxy names are not ours to resolve, only plain addresses count.
+    """
+    flags = socket.AI_NUMERICHOST if host.proxy else 0
+    try:
+        found = socket.getaddrinfo(url.hostname or "", None, type=socket.SOCK_STREAM, flags=flags)
+    except (OSError, UnicodeError):
+        return 0
+    depth = 0
+    for entry in found:
+        address = ipaddress.ip_address(entry[4][0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        inside = (not address.is_global, address.is_loopback or address.is_unspecified, address.is_link_local)
+        depth = max(depth, *(level for level, here in enumerate(inside, 1) if here), 0)
+    return depth
 
 
 def _tls(endpoint: Endpoint) -> ssl.SSLContext:
@@ -353,17 +574,22 @@ def _tls(endpoint: Endpoint) -> ssl.SSLContext:
         raise InvalidInput(
             "read", f"ca_cert {endpoint.ca_cert} of registry {endpoint.host}", "it holds no PEM certificate"
         ) from None
+    if endpoint.client_cert:
+        try:
+            # Without a password of its own OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(endpoint.client_cert, endpoint.client_key, password="")
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            raise InvalidInput(
+                "read",
+                f"client_cert {endpoint.client_cert} and client_key of registry {endpoint.host}",
+                "there is no such file" if missing else "they are no certificate with its key",
+                "Both are PEM files, the key without a password; client_key may be left out where one file holds both.",
+            ) from None
     if not endpoint.validate_certs:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def _proxy(url: str) -> str | None:
-    parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return None
-    return urllib.request.getproxies().get(parts.scheme)
 
 
 def _explain(error: BaseException, host: str, task: Task) -> MusterError | None:
@@ -386,6 +612,21 @@ def _explain(error: BaseException, host: str, task: Task) -> MusterError | None:
             task.target,
             f"registry {host} does not speak TLS",
             "Check the port, or set plain_http of this registry if that is meant.",
+        )
+    if isinstance(error, ssl.SSLError) and "CERTIFICATE_REQUIRED" in (error.reason or ""):
+        return Unavailable(
+            task.action,
+            task.target,
+            f"registry {host} wants a client certificate",
+            "Set client_cert and client_key of this registry.",
+        )
+    refusal = re.match(r"Tunnel connection failed: (4\d\d.*)", str(error))
+    if refusal:
+        return Unavailable(
+            task.action,
+            task.target,
+            f"registry {host}: the proxy answered {refusal.group(1).strip()}",
+            "Check HTTPS_PROXY, the login in it, and NO_PROXY.",
         )
     return None
 

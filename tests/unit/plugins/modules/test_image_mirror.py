@@ -34,7 +34,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
 
 @pytest.fixture
 def east() -> Iterator[FakeRegistry]:
-    with FakeRegistry(auth="bearer") as registry:
+    with FakeRegistry(auth="bearer", users={"muster": "canary-word"}) as registry:
         yield registry
 
 
@@ -46,7 +46,7 @@ def west() -> Iterator[FakeRegistry]:
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch, east: FakeRegistry) -> FakeCluster:
-    secret = json.dumps({"auths": {east.host: {"auth": base64.b64encode(b"muster:secret").decode()}}})
+    secret = json.dumps({"auths": {east.host: {"auth": base64.b64encode(b"muster:canary-word").decode()}}})
     fake = FakeCluster(
         {
             "/api/v1/namespaces": [{"metadata": {"name": "shop"}}],
@@ -77,7 +77,7 @@ def run(capsys: pytest.CaptureFixture[str], east: FakeRegistry, west: FakeRegist
         with patch_module_args(arguments), pytest.raises(SystemExit):
             image_mirror.main()
         captured = capsys.readouterr()
-        assert "secret" not in captured.out
+        assert "canary" not in captured.out
         result: dict[str, Any] = json.loads(captured.out)
         return result
 
@@ -302,3 +302,21 @@ def test_input_that_cannot_be_used(cluster: FakeCluster, run: Run) -> None:
     assert "no digest" in run(images=[{"name": "a", "digest": "latest"}], target={"name": "x.example.com"})["msg"]
     assert "namespaces nope of application x" in run(application={"name": "x", "namespaces": ["nope"]})["msg"]
     assert "names neither namespaces" in run(application={"name": "x"})["msg"]
+
+
+def test_the_logins_that_were_used_are_told(
+    cluster: FakeCluster, east: FakeRegistry, west: FakeRegistry, run: Run, tmp_path: Any
+) -> None:
+    image = east.image("shop/web", "1")
+    pod(cluster, "web-1", f"{east.host}/shop/web:1", f"{east.host}/shop/web@{image['digest']}")
+    pulled = "user muster from pull secret shop/pull"
+    target = {"name": west.host, "plain_http": True, "connections": 1, "requests_per_second": 500.0}
+    result = run(application=APPLICATION, target={**target, "bytes_per_second": 10_000_000})
+    assert result["logins"] == {east.host: pulled, west.host: "anonymous"}
+    # By a file in its usual place, and on failure too.
+    login = base64.b64encode(b"muster:canary-word").decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {east.host: {"auth": login}}}))
+    gone = f"sha256:{'0' * 64}"
+    result = run(images=[{"name": f"{east.host}/shop/web", "digest": gone}], target=target)
+    assert result["failed"]
+    assert result["logins"][east.host] == f"user muster from {tmp_path}/config.json"

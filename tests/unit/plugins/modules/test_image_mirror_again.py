@@ -217,15 +217,9 @@ def attestation(east: FakeRegistry, child: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def sparse(west: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> FakeRegistry:
+def sparse(west: FakeRegistry) -> FakeRegistry:
     """A target that takes indexes of which children are missing."""
-    handler = west.server.RequestHandlerClass
-    missing = handler._missing
-    monkeypatch.setattr(
-        handler,
-        "_missing",
-        staticmethod(lambda repository, document: missing(repository, {**document, "manifests": []})),
-    )
+    west.sparse = True
     return west
 
 

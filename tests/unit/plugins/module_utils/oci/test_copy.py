@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from fakes.copying import connect, copy, same
 from fakes.registry import MANIFEST, FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
@@ -21,8 +21,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     NotFound,
     Unavailable,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob as blob_module
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring, Login
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import (
     Copier,
@@ -33,61 +31,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy impo
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import Endpoint, Transport
-
-
-@pytest.fixture(autouse=True)
-def _fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setattr(transport_module, "backoff", lambda _attempt: 0.001)
-    monkeypatch.setattr(blob_module, "backoff", lambda _attempt: 0.001)
-    for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(name, str(tmp_path))
-    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
-
-
-@pytest.fixture
-def source() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
-
-
-@pytest.fixture
-def target() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
-
-
-def connect(*fakes: FakeRegistry, keyring: Keyring | None = None) -> Registries:
-    endpoints = [Endpoint(fake.host, plain_http=True) for fake in fakes]
-    return Registries(Transport(endpoints), keyring or Keyring())
-
-
-def copy(
-    source: FakeRegistry,
-    target: FakeRegistry,
-    digest: str,
-    *,
-    repository: str = "app",
-    to: str = "backup/app",
-    write: bool = True,
-    keyring: Keyring | None = None,
-) -> Tally:
-    registries = connect(source, target, keyring=keyring)
-    tally = Tally()
-    copier = Copier(registries.at(target.host), write=write)
-    try:
-        copier.copy(Route(registries.at(source.host), repository, to), digest, tally)
-    finally:
-        copier.close()
-        registries.close()
-    return tally
-
-
-def same(source: FakeRegistry, target: FakeRegistry, *, repository: str = "app", to: str = "backup/app") -> None:
-    """The whole content arrived, byte for byte."""
-    assert target.repository(to).blobs == source.repository(repository).blobs
-    copied = {digest: data for digest, (data, _type) in target.repository(to).manifests.items()}
-    for digest, (data, _type) in source.repository(repository).manifests.items():
-        assert copied[digest] == data
 
 
 def test_an_index_with_all_platforms_once(source: FakeRegistry, target: FakeRegistry) -> None:
@@ -355,7 +298,7 @@ def test_a_token_that_expired_is_replaced(source: FakeRegistry) -> None:
         for layer in (b"one", b"two", b"three"):
             root = source.image("app", layers=(layer,))
             copier.copy(Route(origin, "app", "backup/app"), root["digest"], Tally())
-            target.tokens.clear()
+            target.gate.tokens.clear()
         copier.close()
         registries.close()
         same(source, target)

@@ -1,0 +1,458 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What networks and overloaded servers do: what passes changes nothing, what stays is told."""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import os
+import random
+import threading
+import time
+from typing import Any
+
+import pytest
+from fakes.copying import connect, copy, same
+from fakes.registry import INDEX, MANIFEST, FakeRegistry, digest_of
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Corrupt,
+    InvalidInput,
+    MusterError,
+    NotFound,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally, check_whole
+
+
+def date(seconds: float) -> str:
+    return email.utils.formatdate(time.time() + seconds, usegmt=True)
+
+
+BLOB, MANIFESTS = r"GET .*/blobs/", r"GET .*/manifests/sha256"
+SESSION, START, PUT = r"PUT .*/blobs/uploads/", r"POST .*/blobs/uploads/", r"PUT .*/manifests/"
+FOREVER = 1_000_000
+PASSING: list[tuple[str, str, dict[str, Any]]] = [
+    *(("source", ".", {"status": status, "times": 4}) for status in (408, 429, 500, 502, 503, 504)),
+    *(("target", ".", {"status": status, "times": 4}) for status in (408, 429, 500, 502, 503, 504)),
+    *(
+        (side, pattern, {"status": 429, "headers": {"Retry-After": value}, "times": 2})
+        for side, pattern in (("source", "."), ("target", "."), ("target", SESSION))
+        for value in ("0", date(-100), "soon", "")
+    ),
+    *(("source", pattern, {"reset": True, "times": 3}) for pattern in (BLOB, MANIFESTS)),
+    *(("target", pattern, {"reset": True, "times": 3}) for pattern in (SESSION, START, PUT, "HEAD")),
+    *(("source", pattern, {"cut": size, "times": 3}) for pattern in (BLOB, MANIFESTS) for size in (0, 1, 100)),
+    *(("source", pattern, {"length": delta}) for pattern in (BLOB, MANIFESTS) for delta in (-3, 10)),
+    *(("source", pattern, {"flip": True}) for pattern in (BLOB, MANIFESTS)),
+    ("source", BLOB, {"content": b"something else"}),
+    ("source", MANIFESTS, {"content": b"<html>welcome to the hotel</html>"}),
+    ("source", BLOB, {"drip": 0.02, "times": 2}),
+    ("target", SESSION, {"status": 404, "times": 2}),
+    ("target", SESSION, {"swallow": 0, "times": 3}),
+    *(("target", pattern, {"lost": True}) for pattern in (SESSION, START, PUT)),
+]
+
+
+@pytest.mark.parametrize(("side", "pattern", "what"), PASSING)
+def test_what_passes_changes_nothing(
+    source: FakeRegistry, target: FakeRegistry, side: str, pattern: str, what: dict[str, Any]
+) -> None:
+    root = source.index("app", [source.image("app", layers=(os.urandom(400_000), b"small"))], "v1")
+    (source if side == "source" else target).fault(pattern, **what)
+    copy(source, target, root["digest"])
+    same(source, target)
+    assert not copy(source, target, root["digest"]).changed
+
+
+STAYING: list[tuple[str, str, dict[str, Any], type[MusterError], str]] = [
+    ("source", ".", {"status": 429}, Unavailable, "answered 429"),
+    ("source", ".", {"status": 429, "headers": {"Retry-After": date(7200)}}, Unavailable, r"asks to wait 7\d\d\d"),
+    ("target", SESSION, {"status": 503, "headers": {"Retry-After": "7200"}}, Unavailable, "asks to wait 7200"),
+    ("source", ".", {"status": 503, "body": b"maintenance window"}, Unavailable, "503: maintenance window"),
+    ("source", ".", {"status": 500, "body": b"<html>long page</html>"}, Unavailable, r"answered 500\. It is over"),
+    ("source", ".", {"reset": True}, Unavailable, "cannot be reached"),
+    ("source", BLOB, {"cut": 0}, Unavailable, r"broke at byte 0 of \d+ and could not be continued"),
+    ("source", BLOB, {"flip": True}, Corrupt, "have digest"),
+    ("source", MANIFESTS, {"flip": True}, Corrupt, "have digest"),
+    ("source", MANIFESTS, {"headers": {"Location": ""}, "status": 302}, Unavailable, "redirects"),
+    ("source", BLOB, {"status": 403, "body": b"denied: no access"}, MusterError, "denied: no access"),
+    (
+        "target",
+        r"P(UT|ATCH) .*/blobs/uploads/",
+        {"swallow": 0},
+        Unavailable,
+        r"the upload broke 6 times",
+    ),
+    ("target", SESSION, {"status": 413}, Unavailable, "answered 413"),
+    ("target", START, {"status": 507, "body": b"disk full"}, Unavailable, "disk full"),
+    ("target", PUT, {"status": 405}, MusterError, "may be read-only"),
+    ("target", PUT, {"headers": {"Docker-Content-Digest": f"sha256:{'0' * 64}"}}, Corrupt, "It alters what"),
+]
+
+
+@pytest.mark.parametrize(("side", "pattern", "what", "kind", "words"), STAYING)
+def test_what_stays_is_told_and_nothing_shows_at_the_target(
+    source: FakeRegistry,
+    target: FakeRegistry,
+    side: str,
+    pattern: str,
+    what: dict[str, Any],
+    kind: type[MusterError],
+    words: str,
+) -> None:
+    root = source.image("app", layers=(os.urandom(1000),))
+    (source if side == "source" else target).fault(pattern, times=FOREVER, **what)
+    with pytest.raises(kind, match=words):
+        copy(source, target, root["digest"])
+    if kind is not Corrupt or side == "source":
+        assert target.repository("backup/app").manifests == {}
+
+
+def test_a_way_that_always_breaks_still_makes_progress(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app", layers=(os.urandom(2_000_000),))
+    source.fault(BLOB, cut=150_000, times=FOREVER)
+    copy(source, target, root["digest"])
+    same(source, target)
+
+
+def test_uploads_that_always_break_make_progress_too(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app", layers=(os.urandom(2_000_000),))
+    target.fault(r"P(UT|ATCH) .*/blobs/uploads/", swallow=250_000, times=FOREVER)
+    copy(source, target, root["digest"])
+    same(source, target)
+    assert target.uploaded_bytes == sum(map(len, source.repository("app").blobs.values()))
+
+
+def test_a_server_that_falls_silent_is_asked_again(
+    source: FakeRegistry, target: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport_module, "READ_TIMEOUT", 0.2)
+    root = source.image("app", layers=(os.urandom(1000),))
+    source.fault(BLOB, drip=0.5)
+    target.fault(START, then=lambda: time.sleep(0.5))
+    copy(source, target, root["digest"])
+    same(source, target)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"headers": {"Content-Range": "bytes 0-9/10"}},
+        {"headers": {"Content-Range": None}},
+        {"status": 416},
+        {"content": b"other bytes"},
+    ],
+)
+def test_a_registry_that_lies_about_ranges(
+    source: FakeRegistry, target: FakeRegistry, monkeypatch: pytest.MonkeyPatch, what: dict[str, Any]
+) -> None:
+    layer = source.blob("app", os.urandom(900_000))
+    document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": source.blob("app", b"{}"), "layers": [layer]}
+    root = source.manifest("app", document)
+    path = rf"GET .*/blobs/{layer['digest']}"
+    source.fault(path, cut=500_000)
+    source.fault(path, **what)
+    copy(source, target, root["digest"])
+    same(source, target)
+
+
+@pytest.mark.parametrize(("mounts", "mounted"), [(True, 2), (False, 0), (400, 0), (404, 0), (405, 0), (500, 0)])
+def test_mounts(source: FakeRegistry, mounts: bool | int, mounted: int) -> None:
+    source.mounts = mounts
+    root = source.image("app", layers=(os.urandom(1000),))
+    tally = copy(source, source, root["digest"])
+    assert (tally.mounted, tally.blobs) == (mounted, 2 - mounted)
+    same(source, source)
+
+
+def test_a_lost_answer_sends_no_blob_twice(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app", layers=(os.urandom(300_000),))
+    target.fault(SESSION, lost=True, times=2)
+    copy(source, target, root["digest"])
+    assert target.uploaded_bytes == sum(map(len, source.repository("app").blobs.values()))
+
+
+def test_uploads_wait_as_well_when_the_registry_asks_to(source: FakeRegistry, target: FakeRegistry) -> None:
+    """One worker's 429 holds every worker of that host back."""
+    root = source.image("app", layers=tuple(os.urandom(2000) for _layer in range(12)))
+    refused: list[float] = []
+    others: list[float] = []
+    target.fault(SESSION, status=429, headers={"Retry-After": "1"}, then=lambda: refused.append(time.monotonic()))
+    target.fault(".", times=FOREVER, then=lambda: others.append(time.monotonic()))
+    copy(source, target, root["digest"], workers=4)
+    same(source, target)
+    waited = [moment - refused[0] for moment in others]
+    # What was under way already still arrives.
+    assert not [seconds for seconds in waited if 0.3 < seconds < 0.9]
+    assert sum(seconds > 0.9 for seconds in waited) > len(waited) / 2
+
+
+# -- what images are made of ----------------------------------------------------------------------------------
+
+
+def test_sha512_all_the_way(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app", algorithm="sha512", layers=(b"one", b"two"))
+    assert root["digest"].startswith("sha512:")
+    copy(source, target, root["digest"])
+    same(source, target)
+    with target.watched() as seen:
+        assert not copy(source, target, root["digest"]).changed
+    assert not [line for line in seen if line.split()[0] not in ("GET", "HEAD")]
+
+
+def test_unusual_parts(source: FakeRegistry, target: FakeRegistry) -> None:
+    """Nested indexes, artifacts without layers, empty and foreign layers, content inside descriptors, big manifests."""
+    foreign = {
+        "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "digest": digest_of(b"elsewhere"),
+        "size": 9,
+        "urls": ["https://example.com/layer"],
+    }
+    hollow = {**source.blob("app", b"{}", "application/vnd.oci.empty.v1+json")}
+    inline = {**source.blob("app", b"inside"), "data": base64.b64encode(b"inside").decode()}
+    wrong = {**source.blob("app", b"beside"), "data": base64.b64encode(b"lies!!").decode()}
+    artifact = source.manifest(
+        "app",
+        {"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "text/x", "config": hollow, "layers": [hollow]},
+    )
+    image = source.manifest(
+        "app",
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": source.blob("app", b"{ }"),
+            "layers": [source.blob("app", b""), foreign, inline, wrong],
+            "annotations": {"long": "x" * 5_000_000},
+        },
+    )
+    inner = source.index("app", [image, artifact])
+    root = source.index("app", [inner, artifact], "v1")
+    with source.watched() as seen:
+        copy(source, target, root["digest"])
+    same(source, target)
+    assert not [line for line in seen if foreign["digest"] in line or inline["digest"] in line]
+    assert not copy(source, target, root["digest"]).changed
+
+
+def test_content_in_the_descriptor_is_enough(source: FakeRegistry, target: FakeRegistry) -> None:
+    config = {**source.blob("app", b"{}"), "data": base64.b64encode(b"{}").decode()}
+    root = source.manifest("app", {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": []})
+    expected = source.repository("app").blobs.pop(config["digest"])
+    copy(source, target, root["digest"])
+    assert target.repository("backup/app").blobs == {config["digest"]: expected}
+
+
+def test_a_manifest_without_end_is_refused(
+    source: FakeRegistry, target: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport_module, "BODY_LIMIT", 100_000)
+    root = source.image("app", annotations={"long": "x" * 2_000_000})
+    with pytest.raises(Unavailable, match="larger than 100000 bytes"):
+        copy(source, target, root["digest"])
+
+
+def test_schema_1_is_named(source: FakeRegistry) -> None:
+    kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+    source.raw_manifest("app", b'{"schemaVersion": 1, "signatures": []}', kind, "old")
+    # Its digest is one of its bytes without the signatures.
+    source.fault(".", headers={"Docker-Content-Digest": f"sha256:{'1' * 64}"}, times=FOREVER)
+    registries = connect(source)
+    with pytest.raises(InvalidInput, match="schema 1 manifest, which is retired"):
+        registries.at(source.host).manifest("app", "old")
+    registries.close()
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_registries_that_name_no_digests(source: FakeRegistry, target: FakeRegistry, side: str) -> None:
+    root = source.index("app", [source.image("app")])
+    source.image("app", root["digest"].replace(":", "-") + ".sig", layers=(b"signature",))
+    fake = source if side == "source" else target
+    fake.fault(".", headers={"Docker-Content-Digest": None}, times=FOREVER)
+    copy(source, target, root["digest"])
+    same(source, target)
+    assert not copy(source, target, root["digest"]).changed
+
+
+@pytest.mark.parametrize("lost", ["child", "layer", "config"])
+def test_a_root_whose_parts_are_missing_is_no_success(source: FakeRegistry, target: FakeRegistry, lost: str) -> None:
+    child = source.image("app", layers=(b"layer", b"other"))
+    root = source.index("app", [child])
+    repository = source.repository("app")
+    document = repository.manifests[child["digest"]][0]
+    if lost == "child":
+        del repository.manifests[child["digest"]]
+    else:
+        kept = {digest_of(b"layer"), digest_of(b"other")}
+        gone = digest_of(b"other") if lost == "layer" else next(key for key in repository.blobs if key not in kept)
+        assert gone.encode() in document
+        del repository.blobs[gone]
+    with pytest.raises(NotFound):
+        copy(source, target, root["digest"])
+    assert target.repository("backup/app").manifests == {}
+
+
+# -- referrers ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": 404},
+        {"status": 403, "body": b"denied"},
+        {"status": 405},
+        {"status": 303, "headers": {"Location": "http://169.254.169.254/login"}},
+        {"status": 200, "headers": {"Content-Type": "text/html"}, "body": b"<html>"},
+        {"status": 200, "headers": {"Content-Type": INDEX}, "body": b"<html>"},
+    ],
+)
+def test_registries_without_a_referrers_api(target: FakeRegistry, answer: dict[str, Any]) -> None:
+    with FakeRegistry(referrers=True) as source:
+        root = source.image("app")
+        source.image("app", layers=(b"sbom",), subject=root)
+        target.fault(r"GET .*/referrers/", times=FOREVER, **answer)
+        copy(source, target, root["digest"])
+        same(source, target)
+        assert root["digest"].replace(":", "-") in target.repository("backup/app").tags
+        assert not copy(source, target, root["digest"]).changed
+
+
+def test_referrers_on_many_pages() -> None:
+    with FakeRegistry(referrers=True, page=2) as source, FakeRegistry(referrers=True, page=3) as target:
+        root = source.image("app")
+        for number in range(7):
+            source.image("app", layers=(b"%d" % number,), subject=root)
+        assert copy(source, target, root["digest"]).attachments == 7
+        same(source, target)
+        # A list that breaks off is no list.
+        source.fault(r"referrers/.*last=4", status=404, times=FOREVER)
+        source.image("app", layers=(b"another",), subject=root)
+        with pytest.raises(MusterError, match="referrers of"):
+            copy(source, target, source.image("app", layers=(b"new",))["digest"], to="other") and copy(
+                source, target, root["digest"], to="other"
+            )
+
+
+@pytest.mark.parametrize("if_match", [True, False])
+def test_another_writer_of_the_fallback_tag(if_match: bool) -> None:
+    """Between our reading and our writing somebody lists another referrer: in the end both are listed."""
+    with FakeRegistry(referrers=True) as source, FakeRegistry(if_match=if_match) as target:
+        root = source.image("app")
+        first = source.image("app", layers=(b"first",), subject=root)
+        copy(source, target, root["digest"])
+        ours = source.image("app", layers=(b"ours",), subject=root)
+        tag = root["digest"].replace(":", "-")
+        theirs = target.image("backup/app", layers=(b"theirs",), subject=root)
+        if if_match:
+            target.fault(f"PUT .*/manifests/{tag}", then=lambda: target.index("backup/app", [first, theirs], tag))
+        else:
+            # It overwrites what we wrote, as it had read before us.
+            target.fault(f"PUT .*/manifests/{tag}")
+            target.fault(f"GET .*/manifests/{tag}")
+            target.faults.insert(0, target.faults.pop())
+            target.fault(f"GET .*/manifests/{tag}", then=lambda: target.index("backup/app", [first, theirs], tag))
+        copy(source, target, root["digest"])
+        registries = connect(target)
+        listed = {entry.digest for entry in registries.at(target.host).referrers("backup/app", root["digest"])}
+        registries.close()
+        assert listed == {first["digest"], ours["digest"], theirs["digest"]}
+        matches = [headers["If-Match"] for headers in target.headers if "If-Match" in headers]
+        assert matches and all(value.startswith('"sha256:') for value in matches)
+
+
+# -- invariants -----------------------------------------------------------------------------------------------
+
+
+def _anything(source: FakeRegistry, chance: random.Random) -> str:
+    """A random image: indexes of images that share layers, with signatures and referrers here and there."""
+    layers = [chance.randbytes(chance.choice((0, 1, 900, 40_000))) for _layer in range(4)]
+
+    def image() -> dict[str, Any]:
+        chosen = tuple(chance.choices(layers, k=chance.randrange(4)))
+        made = source.image("app", layers=chosen, machine=chance.choice(("amd64", "arm64")))
+        if chance.random() < 0.3:
+            source.image("app", made["digest"].replace(":", "-") + ".sig", layers=(chance.randbytes(50),))
+        if chance.random() < 0.3:
+            source.image("app", layers=(chance.randbytes(60),), subject=made)
+        return made
+
+    children = [image() for _child in range(chance.randrange(1, 4))]
+    root = source.index("app", children) if chance.random() < 0.7 else children[0]
+    return str(root["digest"])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_anything_through_anything(seed: int) -> None:
+    """Random images through random faults: bytes in are bytes out, and what is done is not done again."""
+    chance = random.Random(seed)
+    with FakeRegistry(referrers=True) as source, FakeRegistry(referrers=chance.random() < 0.5) as target:
+        digest = _anything(source, chance)
+        whole = source.repository("app")
+        for fake in (source, target):
+            for _fault in range(6):
+                what = chance.choice(
+                    [{"reset": True}, {"lost": True}, {"status": 503}, {"cut": 10}, {"swallow": 20}, {"length": -1}]
+                )
+                fake.fault(r"GET /v2/|P(UT|OST)", **what)
+                fake.fault(".", times=chance.randrange(5))
+        copy(source, target, digest)
+        copied = target.repository("backup/app")
+        assert all(copied.blobs[key] == whole.blobs[key] for key in copied.blobs)
+        for key, (data, _kind) in copied.manifests.items():
+            assert key not in whole.manifests or data == whole.manifests[key][0]
+        for fake in (source, target):
+            fake.faults.clear()
+        registries = connect(target)
+        check_whole(registries.at(target.host), "backup/app", digest)
+        registries.close()
+        with target.watched() as seen:
+            assert not copy(source, target, digest).changed
+        assert not [line for line in seen if line.split()[0] not in ("GET", "HEAD")]
+
+
+def test_killed_at_any_request_it_sends_again_at_most_a_blob_for_each_worker(source: FakeRegistry) -> None:
+    layers = tuple(os.urandom(20_000) for _layer in range(4))
+    root = source.index("app", [source.image("app", layers=layers[:2]), source.image("app", layers=layers[1:])])
+    unique = sum(map(len, source.repository("app").blobs.values()))
+    with FakeRegistry() as probe:
+        copy(source, probe, root["digest"], workers=2)
+        total = len(probe.requests)
+    for number in range(total):
+        with FakeRegistry() as target:
+            target.fault(".", times=number)
+            # From then on nothing gets through: to the registry this is what a kill looks like.
+            target.fault(".", swallow=10_000, lost=True, times=FOREVER)
+            with pytest.raises(MusterError):
+                copy(source, target, root["digest"], workers=2)
+            assert root["digest"] not in target.repository("backup/app").manifests or number >= total - 1
+            target.faults.clear()
+            before = sum(map(len, target.repository("backup/app").blobs.values()))
+            sent = target.uploaded_bytes
+            copy(source, target, root["digest"], workers=2)
+            same(source, target)
+            assert target.uploaded_bytes - sent == unique - before
+
+
+def test_one_blob_moves_once_however_many_want_it(source: FakeRegistry, target: FakeRegistry) -> None:
+    layer = os.urandom(100_000)
+    roots = [source.image(f"app{number}", layers=(layer, b"%d" % number)) for number in range(6)]
+    registries = connect(source, target)
+    copier = Copier(registries.at(target.host), workers=4)
+
+    def one(number: int) -> None:
+        route = Route(registries.at(source.host), f"app{number}", f"backup/app{number}")
+        copier.copy(route, roots[number]["digest"], Tally())
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    copier.close()
+    registries.close()
+    unique = {key: data for name in source.repositories for key, data in source.repository(name).blobs.items()}
+    assert target.uploaded_bytes == sum(map(len, unique.values()))

@@ -41,8 +41,8 @@ class FakeRegistry(Content, Script):
     ``referrers``: has the API, in pages of ``page`` entries. ``ranges``: serves parts of blobs. ``mounts``: 201, else
     202 or this status. ``redirect_blobs_to``: host or URL at which blobs are. ``locations``: what stands before the
     paths of upload sessions. ``creates``: a push makes its repository. ``parts``: keeps more than the first part of an
-    upload. ``if_match``: honours the header. ``sparse``: takes indexes of which children are missing. ``marks``: headers in every answer. ``busiest`` is the largest number of
-    requests that waited for an answer at the same time.
+    upload. ``if_match``: honours the header. ``sparse``: takes indexes of which children are missing. ``marks``:
+    headers in every answer. ``busiest`` is the largest number of requests that waited for an answer at the same time.
     """
 
     def __init__(

@@ -99,6 +99,8 @@ class Answer:
             self._end()
         return data
 
+    read = chunk
+
     def load(self) -> None:
         """Read the whole body into ``body``."""
         parts: list[bytes] = []

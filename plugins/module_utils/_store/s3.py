@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -26,7 +28,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
-from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Entry, Store, Stored, check_key
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import (
+    Entry,
+    Readable,
+    Store,
+    Stored,
+    check_key,
+)
 
 try:
     import boto3
@@ -51,6 +59,8 @@ _TRANSFER_TIMEOUT = 50.0
 _TRANSFER_ATTEMPTS = 4
 _FAST = 5.0
 _CHUNK = 1 << 20
+# An object has at most 10,000 parts, so the largest that can be written as it comes has 156 GiB.
+_PART = 16 << 20
 
 Value = TypeVar("Value")
 
@@ -78,6 +88,22 @@ class S3Place:
     secret_key: str | None = field(default=None, repr=False)
     region: str | None = None
     ca_cert: str | None = None
+
+
+class _Body:
+    """An answer's body, whose breaks are :class:`ConnectionError`."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            return bytes(self._body.read(size))
+        except botocore.exceptions.BotoCoreError as error:
+            raise ConnectionError(str(error)) from None
+
+    def close(self) -> None:
+        self._body.close()
 
 
 class S3(Store):
@@ -165,6 +191,42 @@ class S3(Store):
                 self._large.put_object(Bucket=self._bucket, Key=self._key(key), Body=stream)
 
         self._transfer("write", key, call)
+
+    def size(self, key: str) -> int | None:
+        try:
+            answer = self._call(
+                "look for", key, lambda: self._small.head_object(Bucket=self._bucket, Key=self._key(key))
+            )
+        except NotFound:
+            return None
+        return answer["ContentLength"]
+
+    def open(self, key: str, offset: int = 0) -> Readable:
+        where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(key)}
+        if offset:
+            where["Range"] = f"bytes={offset}-"
+        return _Body(self._transfer("read", key, lambda: self._large.get_object(**where))["Body"])
+
+    def write(self, key: str, chunks: Iterable[bytes]) -> None:
+        where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(key)}
+        parts = _parts(chunks)
+        first = next(parts, b"")
+        second = next(parts, None)
+        if second is None:
+            self._transfer("write", key, lambda: self._large.put_object(Body=first, **where))
+            return
+        where["UploadId"] = self._call("write", key, lambda: self._small.create_multipart_upload(**where))["UploadId"]
+        done: list[dict[str, Any]] = []
+        try:
+            for number, part in enumerate(chain([first, second], parts), 1):
+                send = partial(self._large.upload_part, Body=part, PartNumber=number, **where)
+                done.append({"ETag": self._transfer("write", key, send)["ETag"], "PartNumber": number})
+            uploaded: Any = {"Parts": done}
+            self._call("write", key, lambda: self._large.complete_multipart_upload(MultipartUpload=uploaded, **where))
+        except BaseException:
+            with contextlib.suppress(MusterError):
+                self._call("tidy up", key, lambda: self._small.abort_multipart_upload(**where))
+            raise
 
     def _key(self, key: str) -> str:
         return self._prefix + check_key(key)
@@ -272,6 +334,18 @@ class S3(Store):
         if isinstance(error, OSError):
             return Unavailable(action, target, error.strerror or str(error), "Check space and rights on this machine.")
         return InvalidInput(action, target, str(error), "Check endpoint_url, bucket and credentials.")
+
+
+def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of ``_PART``; the last may be smaller."""
+    held = bytearray()
+    for chunk in chunks:
+        held += chunk
+        while len(held) >= _PART:
+            yield bytes(held[:_PART])
+            del held[:_PART]
+    if held:
+        yield bytes(held)
 
 
 def _client(session: Any, place: S3Place, connections: int, read_timeout: float, attempts: int) -> S3Client:

@@ -22,6 +22,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob as blob_module
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import registry as registry_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring, Login
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import (
@@ -39,6 +40,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport
 def _fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setattr(transport_module, "backoff", lambda _attempt: 0.001)
     monkeypatch.setattr(blob_module, "backoff", lambda _attempt: 0.001)
+    monkeypatch.setattr(registry_module, "backoff", lambda _attempt: 0.001)
     for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)

@@ -54,6 +54,9 @@ class Daemon:
 
     def manifest(self, repository: str, reference: str) -> Manifest | None:
         """The manifest that is made for an image of the daemon, by its tag, or by the digest that it got so."""
+        if reference.startswith("sha256-"):
+            # The tags of what is attached to an image; Docker keeps only images.
+            return None
         if ":" not in reference:
             archive = self._export(f"{repository}:{reference}")
             return archive.manifest("", reference) if archive else None

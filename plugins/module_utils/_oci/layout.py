@@ -45,6 +45,8 @@ _MARKER = "oci-layout"
 _INDEX = "index.json"
 _VERSION = "1.0.0"
 _ATTEMPTS = 30
+# Seconds after which nobody still writes what has no name yet.
+_LEFT_BEHIND = 86400.0
 _DIGEST = re.compile(r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$")
 
 JSON = dict[str, Any]
@@ -101,6 +103,7 @@ class ReadOnlyLayout:
 
     def manifest(self, repository: str, reference: str) -> Manifest | None:
         """A manifest by tag or digest. One whose bytes are not what its digest says is none: a copy replaces it."""
+        self._index()
         entry: JSON = {"digest": reference} if ":" in reference else self._named(repository, reference)
         if not entry:
             return None
@@ -168,8 +171,15 @@ class ReadOnlyLayout:
         """The entries of the index, and those with a name by it; read once."""
         with self._lock:
             if self._listed is None:
-                self._listed = self._list(read_small(self._files, _INDEX))
+                data = read_small(self._files, _INDEX)
+                if data is None:
+                    self._begin()
+                self._listed = self._list(data)
             return self._listed
+
+    def _begin(self) -> None:
+        """There is no index."""
+        raise Corrupt("read", f"layout {self._files.place}", f"it has no {_INDEX}", "Name an OCI image layout.")
 
     def _list(self, data: bytes | None) -> tuple[list[JSON], dict[str, JSON]]:
         entries: list[JSON] = self._document(data)["manifests"]
@@ -214,7 +224,8 @@ class Layout(ReadOnlyLayout):
     def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> bool:
         """Write a manifest and, for a tag, its entry in the index."""
         self._mark()
-        if self.manifest(repository, manifest.digest) is None:
+        # By its digest a manifest is put only where it was not found.
+        if ":" in reference or self.manifest(repository, manifest.digest) is None:
             self._store.put(blob_key(manifest.digest), manifest.data)
         if ":" not in reference:
             name = f"{repository}:{reference}"
@@ -250,6 +261,8 @@ class Layout(ReadOnlyLayout):
         if self._marked:
             return
         with self._writing:
+            if self._marked:
+                return
             data = read_small(self._store, _MARKER)
             if data is None:
                 self._store.put(_MARKER, json.dumps({"imageLayoutVersion": _VERSION}).encode())
@@ -260,7 +273,12 @@ class Layout(ReadOnlyLayout):
                     f"its {_MARKER} does not say version {_VERSION}",
                     "Use another place.",
                 )
+            self._store.tidy("blobs/", _LEFT_BEHIND)
             self._marked = True
+
+    def _begin(self) -> None:
+        # Nothing was written here yet, but a directory that is missing may be one that is not mounted.
+        self._store.probe()
 
     def _enter(self, name: str, entry: JSON) -> None:
         """Put an entry into the index. While one thread writes, the others' entries gather for the next write."""

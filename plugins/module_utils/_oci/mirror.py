@@ -320,7 +320,7 @@ def _result(request: Request, entries: list[Entry], what: str, *, changed: bool 
         "blobs_copied": sum(entry["blobs_copied"] for entry in entries),
         "blobs_mounted": sum(entry["blobs_mounted"] for entry in entries),
         "copied": len(moved),
-        "unchanged": len(entries) - len(moved) - len(failed),
+        "unchanged": sum(not entry["changed"] and not entry["failed"] for entry in entries),
         "failures": len(failed),
     }
     good = len(entries) - len(failed)

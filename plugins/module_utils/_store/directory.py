@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +125,12 @@ class Directory(Store):
     def write(self, key: str, chunks: Iterable[bytes]) -> None:
         with self._beside(key, lambda file: file.writelines(chunks)) as (temporary, path):
             temporary.replace(path)
+
+    def tidy(self, prefix: str, age: float) -> None:
+        for path in (self._root / prefix).rglob(f"{_TEMPORARY}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > age:
+                    path.unlink()
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)

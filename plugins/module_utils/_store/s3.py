@@ -228,6 +228,16 @@ class S3(Store):
                 self._call("tidy up", key, lambda: self._small.abort_multipart_upload(**where))
             raise
 
+    def tidy(self, prefix: str, age: float) -> None:
+        below = self._prefix + prefix
+        with contextlib.suppress(MusterError):
+            list_uploads = partial(self._small.list_multipart_uploads, Bucket=self._bucket, Prefix=below)
+            for upload in self._call("list", f"uploads to {prefix}", list_uploads).get("Uploads", []):
+                if time.time() - upload["Initiated"].timestamp() > age and upload["Key"].startswith(below):
+                    which: dict[str, Any] = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+                    abort = partial(self._small.abort_multipart_upload, Bucket=self._bucket, **which)
+                    self._call("tidy up", upload["Key"], abort)
+
     def _key(self, key: str) -> str:
         return self._prefix + check_key(key)
 

@@ -138,6 +138,10 @@ class Store(ABC):
     def write(self, key: str, chunks: Iterable[bytes]) -> None:
         """:meth:`put` from chunks as they come. Nothing is seen of the object where drawing a chunk raises."""
 
+    @abstractmethod
+    def tidy(self, prefix: str, age: float) -> None:
+        """Remove what killed writers left below ``prefix`` more than ``age`` seconds ago, as far as that is allowed."""
+
     def already(self, key: str) -> Conflict:
         return Conflict("create", f"{key} in {self.place}", "it is there already, with other content")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -18,7 +19,8 @@ class FakeS3:
     """``with FakeS3() as bucket``: ``bucket.url`` answers, ``bucket.objects`` is what it holds by key.
 
     ``requests`` is what it was asked. ``refuse`` is a pattern of ``METHOD /path?query``; what matches is answered with
-    403 from then on. ``break_next`` is a pattern of requests of which the next one gets half of its answer's body.
+    403 from then on, and so is every write after ``writes_left`` more. ``break_next`` is a pattern of requests of which
+    the next one gets half of its answer's body.
     """
 
     name = "bucket"
@@ -27,6 +29,8 @@ class FakeS3:
         self.conditions = conditions
         self.objects: dict[str, bytes] = {}
         self.uploads: dict[str, dict[int, bytes]] = {}
+        self.began: dict[str, tuple[str, str]] = {}
+        self.writes_left = 1_000_000
         self.requests: list[str] = []
         self.refuse = ""
         self.break_next = ""
@@ -68,9 +72,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.query = dict(parse_qsl(parts.query, keep_blank_values=True))
         with self.bucket.lock:
             self.bucket.requests.append(line)
+            writes = self.command != "GET" and self.command != "HEAD"
+            self.bucket.writes_left -= writes
             if name != self.bucket.name:
                 self._fail(404, "NoSuchBucket")
-            elif self.bucket.refuse and re.search(self.bucket.refuse, line):
+            elif (writes and self.bucket.writes_left < 0) or (
+                self.bucket.refuse and re.search(self.bucket.refuse, line)
+            ):
                 self._fail(403, "AccessDenied")
             else:
                 getattr(self, f"_{self.command.lower()}")(body)
@@ -78,6 +86,14 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _handle
 
     def _get(self, _body: bytes) -> None:
+        if "uploads" in self.query:
+            listed = "".join(
+                f"<Upload><UploadId>{number}</UploadId><Key>{escape(self.bucket.began[number][0])}</Key>"
+                f"<Initiated>{self.bucket.began[number][1]}</Initiated></Upload>"
+                for number in self.bucket.uploads
+            )
+            self._answer(200, f"<ListMultipartUploadsResult>{listed}</ListMultipartUploadsResult>".encode())
+            return
         if not self.key:
             found = [key for key in sorted(self.bucket.objects) if key.startswith(self.query.get("prefix", ""))]
             items = "".join(
@@ -116,6 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "uploads" in self.query:
             number = f"upload-{len(self.bucket.requests)}"
             self.bucket.uploads[number] = {}
+            self.bucket.began[number] = (self.key, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
             self._answer(200, f"<R><UploadId>{number}</UploadId></R>".encode())
             return
         parts = self.bucket.uploads.pop(self.query["uploadId"])

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -217,24 +219,107 @@ def test_a_second_repository_shares_what_is_there(kept: Kept, east: FakeRegistry
     assert result["copied"] == 3
 
 
-def test_what_a_killed_run_left_is_completed(kept: Kept, east: FakeRegistry, bucket: FakeS3, run: Run) -> None:
+def sound(kept: Kept) -> None:
+    """Nothing that other tools would see is wrong or incomplete."""
+    blobs = {key: data for key, data in kept.blobs.items() if "muster-tmp" not in key}
+    for digest, data in blobs.items():
+        assert digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    waiting = list(kept.names.values()) if "index.json" in kept.files() else []
+    while waiting:
+        document = json.loads(blobs[waiting.pop()])
+        waiting += [child["digest"] for child in document.get("manifests", [])]
+        named = [*document.get("layers", []), *([document["config"]] if "config" in document else [])]
+        assert all(len(blobs[blob["digest"]]) == blob["size"] for blob in named)
+
+
+def test_every_write_to_a_bucket_may_be_the_last(east: FakeRegistry, run: Run, monkeypatch: Any) -> None:
+    monkeypatch.setattr(s3_module, "_PART", 100_000)
+    images, sources = given(east, signed(east)), [at(east)]
+    with FakeS3() as probe:
+        assert not run(images=images, sources=sources, target=prefix(probe).options).get("failed")
+        whole = prefix(probe)
+        total = len(probe.writes())
+        for last in range(0, total, 5):
+            with FakeS3() as bucket:
+                bucket.writes_left = last
+                kept = prefix(bucket)
+                broken = run(images=images, sources=sources, target=kept.options)
+                assert (broken["failures"], broken["unchanged"]) == (1, 0)
+                sound(kept)
+                bucket.writes_left = 1_000_000
+                assert run(images=images, sources=sources, target=kept.options)["changed"]
+                assert kept.blobs == whole.blobs
+                assert kept.names == whole.names
+
+
+def test_every_write_to_a_directory_may_be_the_last(
+    tmp_path: Path, east: FakeRegistry, run: Run, monkeypatch: Any
+) -> None:
+    images, sources = given(east, signed(east)), [at(east)]
+    whole = directory(tmp_path / "whole")
+    real, count = os.fsync, 0
+
+    def fsync(handle: int) -> None:
+        nonlocal count
+        count -= 1
+        if count == 0:
+            raise Killed
+        if count > 0:
+            real(handle)
+
+    class Killed(BaseException):
+        pass
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    # A killed program does not tidy up either.
+    monkeypatch.setattr(Path, "unlink", lambda *_args, **_more: None)
+    count = 1_000_000
+    run(images=images, sources=sources, target=whole.options)
+    total = 1_000_000 - count
+    for last in range(1, total, 5):
+        kept = directory(tmp_path / str(last))
+        count = last
+        with pytest.raises(Killed):
+            run(images=images, sources=sources, target=kept.options, workers=1)
+        sound(kept)
+        count = 1_000_000
+        assert run(images=images, sources=sources, target=kept.options)["changed"]
+        assert {key: data for key, data in kept.blobs.items() if "muster-tmp" not in key} == whole.blobs
+        assert kept.names == whole.names
+
+
+def test_what_was_lost_is_repaired(kept: Kept, east: FakeRegistry, bucket: FakeS3, run: Run) -> None:
     root = signed(east)
     images, sources = given(east, root), [at(east)]
     first = run(images=images, sources=sources, target=kept.options)
     whole = kept.files()
-    keys = [key for key in whole if not key.endswith(".muster-lock")]
+    keys = [key for key in whole if not key.endswith((".muster-lock", "oci-layout"))]
     for lost in keys if kept.options["name"].startswith("oci") else ["index.json", *keys[::5]]:
         if kept.options["name"].startswith("s3"):
             del bucket.objects[f"images/{lost}"]
         else:
             Path(kept.options["name"][4:], lost).unlink()
-        if lost.startswith("blobs"):
-            assert run(images=images, sources=sources, target=kept.options)["changed"], lost
-        else:
-            run(images=images, sources=sources, target=kept.options)
-        assert set(kept.files()) >= set(whole) - {"oci-layout"}
+        assert run(images=images, sources=sources, target=kept.options)["changed"], lost
+        assert without_locks(kept.files()).keys() == without_locks(whole).keys()
         assert run(images=first["images"], target=kept.options, verify=True)["failures"] == 0
         assert not run(images=images, sources=sources, target=kept.options)["changed"]
+
+
+def test_what_killed_writers_left_is_removed_in_time(
+    kept: Kept, tmp_path: Path, bucket: FakeS3, east: FakeRegistry, run: Run
+) -> None:
+    folder = tmp_path / "layout" / "blobs" / "sha256"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, age in (("old", 90_000), ("new", 10)):
+        (folder / f".muster-tmp-{name}").write_bytes(b"part")
+        os.utime(folder / f".muster-tmp-{name}", (time.time() - age, time.time() - age))
+        begun = datetime.fromtimestamp(time.time() - age, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        bucket.uploads[name], bucket.began[name] = {}, ("images/blobs/sha256/x", begun)
+    run(images=given(east, east.image("shop/web")), sources=[at(east)], target=kept.options)
+    if kept.options["name"].startswith("s3"):
+        assert list(bucket.uploads) == ["new"]
+    else:
+        assert [path.name for path in folder.glob(".muster*")] == [".muster-tmp-new"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
@@ -366,7 +451,7 @@ def test_names_in_layouts(tmp_path: Path, east: FakeRegistry, west: FakeRegistry
     assert bad["failed"]
     assert "has no such tag" in bad["images"][0]["msg"]
     gone = run(images=[{"name": f"oci:{tmp_path}/nowhere:v2"}], target=at(west))
-    assert gone["failed"]
+    assert "mount the file system" in gone["images"][0]["msg"]
 
 
 @pytest.mark.parametrize("digest", ["sha256:../../../secret", "sha256:" + "g" * 64, "sha256:" + "A" * 64])

@@ -161,7 +161,7 @@ class DockerArchive:
     def tag_digest(self, repository: str, tag: str) -> str | None:
         """The digest of the image of that name; without a name, of the only image."""
         if not repository:
-            return next(iter(self._manifests)) if len(self._manifests) == 1 else None
+            return next(iter(self._manifests)) if tag == "latest" and len(self._manifests) == 1 else None
         return self._tags.get(str(Reference.parse(f"{repository}:{tag}")))
 
     def has_manifest(self, repository: str, digest: str) -> bool:

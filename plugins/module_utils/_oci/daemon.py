@@ -59,7 +59,7 @@ class Daemon:
             return None
         if ":" not in reference:
             archive = self._export(f"{repository}:{reference}")
-            return archive.manifest("", reference) if archive else None
+            return archive.manifest("", "latest") if archive else None
         for archive in list(self._exports.values()):
             if archive.has_manifest(repository, reference):
                 return archive.manifest(repository, reference)

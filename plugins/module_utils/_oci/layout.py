@@ -157,7 +157,7 @@ class ReadOnlyLayout:
     def _named(self, repository: str, tag: str) -> JSON:
         """The index' entry for a tag; empty where there is none."""
         entries, names = self._index()
-        if not repository and len({str(entry.get("digest")) for entry in entries}) == 1:
+        if not repository and tag == "latest" and len({str(entry.get("digest")) for entry in entries}) == 1:
             return entries[0]
         wanted = [f"{repository}:{tag}"]
         if tag == "latest":

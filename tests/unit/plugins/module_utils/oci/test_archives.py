@@ -22,6 +22,7 @@ from ansible.module_utils.testing import patch_module_args
 from fakes.registry import FakeRegistry, digest_of
 
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import daemon as daemon_module
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import keep_tag
 from ansible_collections.muster.container_dr.plugins.modules import image_mirror
 
 JSON = dict[str, Any]
@@ -122,7 +123,7 @@ def test_docker_archives_of_both_forms_give_one_digest(tmp_path: Path, west: Fak
     assert not run(images=first["images"])["changed"]
 
 
-def test_names_in_docker_archives(tmp_path: Path, run: Run) -> None:
+def test_names_in_docker_archives(tmp_path: Path, west: FakeRegistry, run: Run) -> None:
     saved(tmp_path / "a.tar", "nginx:1.29", "10.7.0.10:5000/web:2")
     place = f"docker-archive:{tmp_path}/a.tar"
     result = run(f"{place}:nginx:1.29", f"{place}:docker.io/library/nginx:1.29", f"{place}:10.7.0.10:5000/web:2", place)
@@ -132,7 +133,9 @@ def test_names_in_docker_archives(tmp_path: Path, run: Run) -> None:
         "10.7.0.10-5000/web",
         "a.tar",
     ]
-    assert len({entry["digest"] for entry in result["images"]}) == 1
+    (digest,) = {entry["digest"] for entry in result["images"]}
+    for repository in west.repositories.values():
+        assert repository.tags == {keep_tag(digest): digest}
     assert "has no such tag" in run(f"{place}:nginx:1.28")["images"][0]["msg"]
 
 

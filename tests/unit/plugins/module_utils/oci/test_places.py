@@ -23,6 +23,7 @@ from fakes.s3 import FakeS3
 
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob as blob_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import keep_tag
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.layout import Layout
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import Manifest
 from ansible_collections.muster.container_dr.plugins.module_utils._store import s3 as s3_module
@@ -471,6 +472,15 @@ def test_a_digest_that_is_a_path_is_refused(
     assert result["failed"]
     assert "is no digest" in result["msg"] or "is no image manifest" in result["images"][0]["msg"]
     assert not any(content(west, name) for name in west.repositories)
+
+
+def test_the_only_image_of_a_layout_needs_no_name(tmp_path: Path, west: FakeRegistry, run: Run) -> None:
+    with FakeRegistry() as east:
+        made = foreign_layout(tmp_path / "other", east)
+        (tmp_path / "other" / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [made["root"]]}))
+        result = run(images=[{"name": f"oci:{tmp_path}/other"}], target=at(west))
+        assert result["images"][0]["digest"] == made["root"]["digest"]
+        assert list(west.repository("other").tags) == [keep_tag(made["root"]["digest"])]
 
 
 def test_a_missing_directory_is_an_error_and_is_not_made(tmp_path: Path, east: FakeRegistry, run: Run) -> None:

@@ -257,24 +257,26 @@ class Layout(ReadOnlyLayout):
         return blob.size
 
     def _mark(self) -> None:
-        """Write the file that says that this is a layout, once; refuse one of another version."""
+        """Before the first write: say that this is a layout, refuse one of another version, remove what lies about."""
+        if not self._marked:
+            with self._writing:
+                self._prepare()
+
+    def _prepare(self) -> None:
         if self._marked:
             return
-        with self._writing:
-            if self._marked:
-                return
-            data = read_small(self._store, _MARKER)
-            if data is None:
-                self._store.put(_MARKER, json.dumps({"imageLayoutVersion": _VERSION}).encode())
-            elif _VERSION.encode() not in data:
-                raise Refused(
-                    "write to",
-                    f"layout {self._store.place}",
-                    f"its {_MARKER} does not say version {_VERSION}",
-                    "Use another place.",
-                )
-            self._store.tidy("blobs/", _LEFT_BEHIND)
-            self._marked = True
+        data = read_small(self._store, _MARKER)
+        if data is None:
+            self._store.put(_MARKER, json.dumps({"imageLayoutVersion": _VERSION}).encode())
+        elif _VERSION.encode() not in data:
+            raise Refused(
+                "write to",
+                f"layout {self._store.place}",
+                f"its {_MARKER} does not say version {_VERSION}",
+                "Use another place.",
+            )
+        self._store.tidy("blobs/", _LEFT_BEHIND)
+        self._marked = True
 
     def _begin(self) -> None:
         # Nothing was written here yet, but a directory that is missing may be one that is not mounted.

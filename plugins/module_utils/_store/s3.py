@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -59,8 +58,8 @@ _TRANSFER_TIMEOUT = 50.0
 _TRANSFER_ATTEMPTS = 4
 _FAST = 5.0
 _CHUNK = 1 << 20
-# An object has at most 10,000 parts, so the largest that can be written as it comes has 156 GiB.
-_PART = 16 << 20
+# An object has at most 10,000 parts, so the largest that can be written as it comes has 78 GiB.
+_PART = 8 << 20
 
 Value = TypeVar("Value")
 
@@ -210,17 +209,18 @@ class S3(Store):
     def write(self, key: str, chunks: Iterable[bytes]) -> None:
         where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(key)}
         parts = _parts(chunks)
-        first = next(parts, b"")
-        second = next(parts, None)
-        if second is None:
-            self._transfer("write", key, lambda: self._large.put_object(Body=first, **where))
+        part = next(parts, b"")
+        if len(part) < _PART:
+            self._transfer("write", key, lambda: self._large.put_object(Body=part, **where))
             return
         where["UploadId"] = self._call("write", key, lambda: self._small.create_multipart_upload(**where))["UploadId"]
         done: list[dict[str, Any]] = []
         try:
-            for number, part in enumerate(chain([first, second], parts), 1):
+            while part:
+                number = len(done) + 1
                 send = partial(self._large.upload_part, Body=part, PartNumber=number, **where)
                 done.append({"ETag": self._transfer("write", key, send)["ETag"], "PartNumber": number})
+                part = next(parts, b"")
             uploaded: Any = {"Parts": done}
             self._call("write", key, lambda: self._large.complete_multipart_upload(MultipartUpload=uploaded, **where))
         except BaseException:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An OCI registry."""
+"""An OCI registry, and other places of images."""
 
 from __future__ import annotations
 
@@ -69,8 +69,33 @@ options:
         type: int
 """
 
-    # The same under other names. Annotated, as ansible-test's yamllint reads every plain assignment here as a literal.
-    SOURCES: str = DOCUMENTATION.replace(" registry:", " sources:")
-    MIRRORS: str = DOCUMENTATION.replace(" registry:", " mirrors:")
-    FROM: str = DOCUMENTATION.replace(" registry:", " from:")
-    TARGET: str = DOCUMENTATION.replace(" registry:", " target:")
+    # Annotated, as ansible-test's yamllint reads every plain assignment here as a literal.
+    _PLACE: str = (
+        DOCUMENTATION.replace(
+            "- Host, port and path prefix, for example V(registry.example.com/backup).",
+            "- Host, port and path prefix of a registry, or V(oci:/DIRECTORY), V(s3://BUCKET/PREFIX),\n"
+            "            V(oci-archive:/FILE), V(docker-archive:/FILE), V(docker-daemon:), which can only be read.",
+        )
+        + """
+      endpoint_url:
+        description:
+          - URL of the object store of V(s3://BUCKET/PREFIX), where it is not AWS itself.
+        type: str
+      access_key:
+        description:
+          - Access key of the object store. Without it boto3 looks where it always does.
+        type: str
+      secret_key:
+        description:
+          - Secret key that belongs to the access key.
+        type: str
+      region:
+        description:
+          - Region of the object store, where it has one.
+        type: str
+"""
+    )
+    SOURCES: str = _PLACE.replace(" registry:", " sources:")
+    MIRRORS: str = _PLACE.replace(" registry:", " mirrors:")
+    FROM: str = _PLACE.replace(" registry:", " from:")
+    TARGET: str = _PLACE.replace(" registry:", " target:")

@@ -7,17 +7,22 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: image_mirror
-short_description: Resolve the images that run to digests, copy them to another registry, verify them there
+short_description: Resolve the images that run to digests, copy them to another place, verify them there
 version_added: 0.1.0
 author: Muster contributors (@muster-dr)
 description:
   - Finds every image that an application runs on a cluster and resolves it to the digest that its registry can give
     back.
-  - Copies images by digest to another registry, with all platforms, cosign signatures, attestations, SBOMs and OCI 1.1
-    referrers, without changing a byte.
-  - Verifies that everything which the images name is at a registry.
+  - Copies images by digest to another registry, a directory or a bucket, with all platforms, cosign signatures,
+    attestations, SBOMs and OCI 1.1 referrers, without changing a byte.
+  - Verifies that everything which the images name is at such a place.
   - Only what is missing at the target is sent. Copies of this module keep a tag C(muster-<digest>), which protects them
     from the registry's garbage collection. Tags are never listed.
+  - In a directory (V(oci:/DIRECTORY)) or bucket (V(s3://BUCKET/PREFIX)) the images are an OCI image layout, where every
+    blob lies once under its digest. Other tools find an image by the annotation
+    C(org.opencontainers.image.ref.name), which is C(<path>:muster-<digest>), for example
+    C(skopeo copy oci:DIRECTORY:PATH:muster-0123456789abcdef ...) and C(regctl image copy
+    ocidir://DIRECTORY:muster-0123456789abcdef ...).
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster
@@ -50,32 +55,37 @@ options:
     description:
       - Images as this module returned them, or as the document of a recovery point holds them. Each has C(name) and
         C(digest), and C(path) where it was copied before.
+      - One without C(digest) may have as C(name) an image in another place than a registry -
+        V(docker-archive:/FILE:NAME:TAG), V(docker-daemon:NAME:TAG), V(oci-archive:/FILE:NAME), V(oci:/DIRECTORY:NAME),
+        V(s3://BUCKET/PREFIX:NAME). An archive that has one image needs no C(NAME).
       - Without it, the images that O(application) runs.
     type: list
     elements: dict
   sources:
     description:
-      - How to reach the registries of the images as written, where they need a login or an authority of their own.
+      - How to reach the registries and buckets of the images as written, where they need a login or an authority of
+        their own.
       - The pull secrets of the application's pods and service accounts are used by themselves.
     type: list
     elements: dict
     default: []
   mirrors:
     description:
-      - Registries in which to look for what the original registry does not have any more, below the same path as this
-        module copies to, or below the original one.
+      - Registries and other places in which to look for what the original registry does not have any more, below the
+        same path as this module copies to, or below the original one.
     type: list
     elements: dict
     default: []
   from:
     description:
-      - Copy from this registry and the path below it, where this module has copied the images to before, instead of
+      - Copy from this place and the path below it, where this module has copied the images to before, instead of
         from their original registries.
     type: dict
   target:
     description:
-      - Copy to this registry, below this path. An image V(shop.example.com:5000/web/front) comes to lie at
+      - Copy to this place, below this path. An image V(shop.example.com:5000/web/front) comes to lie at
         C(shop.example.com-5000/web/front) below it.
+      - A directory must exist; a file system that is not mounted is noticed that way.
       - Without it, images are resolved and nothing is copied.
     type: dict
   verify:
@@ -171,12 +181,16 @@ notes:
     node runs in the repository as written (V(image_id)) or as the node names it (V(image_id_repository)), in O(mirrors)
     (V(mirror)), by a tag whose configuration is what runs (V(config_digest)). Only what does not run is resolved by its
     V(tag).
+  - Docker keeps no manifest of an image, so one from V(docker-archive:) or V(docker-daemon:) gets one that is made from
+    its configuration and layers, the same each time. Its digest is a new one, as RV(images[].resolved_by=export) says.
   - A tag that has moved since the pods started is reported in RV(images[].tag_digest); the image that runs is used.
     Where no registry has that image any more, the task fails.
   - A signature is one of the digest that runs. That of an index covers the images of its platforms, as the index names
     them by digest; that of one platform's image does not cover the index.
 requirements:
+  - boto3 >= 1.36 (Python package), for V(s3://) places and stores
   - cryptography >= 42.0.0, where O(signatures) has keys
+  - docker >= 7 (Python package), for V(docker-daemon:)
 seealso:
   - module: muster.container_dr.recovery_point
 """
@@ -218,6 +232,25 @@ EXAMPLES = r"""
       name: registry.west.example.com
       username: muster
       password: "{{ registry_password }}"
+
+- name: Keep them in a bucket
+  muster.container_dr.image_mirror:
+    images: "{{ copied.images }}"
+    from:
+      name: registry.east.example.com/backup
+      auth_file: ~/.config/containers/auth.json
+    target:
+      name: s3://backup/images
+      endpoint_url: https://s3.west.example.com
+      access_key: muster
+      secret_key: "{{ bucket_key }}"
+
+- name: Bring an image that was only built and saved
+  muster.container_dr.image_mirror:
+    images:
+      - name: docker-archive:/srv/incoming/web.tar:shop/web:1.4
+    target:
+      name: oci:/srv/backup/images
 
 - name: Verify that the other site has all of them, and that our own are signed by both teams
   muster.container_dr.image_mirror:
@@ -391,32 +424,32 @@ failures:
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
     CLUSTER,
+    IMAGE_PLACE_ARGUMENTS,
     PROGRESS,
-    REGISTRY_ARGUMENTS,
     SIGNATURE_ARGUMENTS,
     Options,
     application,
-    registry,
+    image_place,
     store,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.mirror import mirror
 
-_REGISTRIES = {"type": "list", "elements": "dict", "default": [], "options": REGISTRY_ARGUMENTS}
+_PLACES = {"type": "list", "elements": "dict", "default": [], "options": IMAGE_PLACE_ARGUMENTS}
 
 OPTIONS = (
     CLUSTER
     + application(required=False)
-    + registry(name="from")
-    + registry(name="target")
+    + image_place("from")
+    + image_place("target")
     + store(required=False)
     + PROGRESS
     + Options(
         arguments={
             "images": {"type": "list", "elements": "dict"},
-            "sources": _REGISTRIES,
-            "mirrors": _REGISTRIES,
+            "sources": _PLACES,
+            "mirrors": _PLACES,
             "verify": {"type": "bool", "default": False},
             "attachments": {"type": "bool", "default": True},
             "platforms": {"type": "list", "elements": "str", "default": []},

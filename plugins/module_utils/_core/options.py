@@ -119,6 +119,9 @@ SIGNATURE_ARGUMENTS: Spec = {
     "threshold": {"type": "int", "default": 1},
 }
 
+# A place of images: a registry, or an OCI layout in a directory or below an S3 prefix.
+IMAGE_PLACE_ARGUMENTS: Spec = {**REGISTRY_ARGUMENTS, "endpoint_url": {"type": "str"}, **_S3_ARGUMENTS}
+
 SIGNING_ARGUMENTS: Spec = {
     "key": {"type": "path", "no_log": False},
     "allowed_signers": {"type": "path"},
@@ -139,6 +142,11 @@ def store(*, required: bool = True, name: str = "store") -> Options:
 def registry(*, required: bool = False, name: str = "registry") -> Options:
     """An OCI registry with an optional path prefix."""
     return Options(arguments={name: {"type": "dict", "required": required, "options": REGISTRY_ARGUMENTS}})
+
+
+def image_place(name: str) -> Options:
+    """A registry with an optional path prefix, or another place that has images."""
+    return Options(arguments={name: {"type": "dict", "options": IMAGE_PLACE_ARGUMENTS}})
 
 
 def signing(*, required: bool = False) -> Options:

@@ -2,19 +2,20 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""One blob on its way from a registry to another: checked as it passes, resumed on both sides."""
+"""One blob on its way out of a place: checked as it passes, resumed where it broke."""
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import Descriptor, hasher
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registry, SessionLost
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import BROKEN, Answer, backoff
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Source
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import BROKEN, backoff
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Readable
 
 CHUNK = 1024 * 1024
 MARK = 16 * 1024 * 1024
@@ -28,15 +29,12 @@ class Download:
     out only after digest and size proved right: no upload of wrong bytes is ever completed.
     """
 
-    def __init__(self, registry: Registry, repository: str, blob: Descriptor) -> None:
-        self._registry = registry
+    def __init__(self, source: Source, repository: str, blob: Descriptor) -> None:
+        self._source = source
         self._repository = repository
         self._blob = blob
+        self._target = f"blob {Reference(source.host, repository, digest=blob.digest)}"
         self._marks: list[tuple[int, Any]] = [(0, hasher(blob.digest))]
-
-    @property
-    def _target(self) -> str:
-        return f"blob {self._registry.host}/{self._repository}@{self._blob.digest}"
 
     def chunks(self, start: int = 0) -> Iterator[bytes]:
         """The bytes from ``start`` to the end. Raises :class:`Corrupt` or :class:`Unavailable`."""
@@ -48,10 +46,10 @@ class Download:
         state = saved.copy()
         size = self._blob.size
         held = b""
-        source = _Source(self._registry, self._repository, self._blob)
+        reader = _Reader(self._source, self._repository, self._blob, self._target)
         try:
             while offset < size:
-                data = source.read(offset)
+                data = reader.read(offset)
                 state.update(data)
                 before, offset = offset, offset + len(data)
                 if offset > size:
@@ -63,7 +61,7 @@ class Download:
                     yield held
                 held = data
         finally:
-            source.close()
+            reader.close()
         found = f"{self._blob.digest.partition(':')[0]}:{state.hexdigest()}"
         if found != self._blob.digest:
             raise Corrupt(
@@ -73,28 +71,28 @@ class Download:
             yield held
 
 
-class _Source:
+class _Reader:
     """Reads a blob onward from any offset, with a new request after each break."""
 
-    def __init__(self, registry: Registry, repository: str, blob: Descriptor) -> None:
-        self._registry = registry
+    def __init__(self, source: Source, repository: str, blob: Descriptor, target: str) -> None:
+        self._source = source
         self._repository = repository
         self._blob = blob
-        self._answer: Answer | None = None
-        self._ranges = True
+        self._target = target
+        self._stream: Readable | None = None
         self._breaks = 0
 
     def read(self, offset: int) -> bytes:
         """At least one byte from ``offset`` on."""
         while True:
             try:
-                if self._answer is None:
-                    self._answer = self._open(offset)
-                data = self._answer.chunk(CHUNK)
+                if self._stream is None:
+                    self._stream = self._source.open_blob(self._repository, self._blob.digest, offset)
+                data = self._stream.read(CHUNK)
                 if data:
                     self._breaks = 0
                     return data
-                problem = "the registry sent fewer bytes than the manifest says"
+                problem = "fewer bytes came than the manifest says"
             except BROKEN as error:
                 problem = str(error) or type(error).__name__
             self.close()
@@ -102,79 +100,13 @@ class _Source:
             if self._breaks >= _BREAKS:
                 raise Unavailable(
                     "read",
-                    f"blob {self._registry.host}/{self._repository}@{self._blob.digest}",
+                    self._target,
                     f"the download broke at byte {offset} of {self._blob.size} and could not be continued ({problem})",
                     "Check the network to the registry and try again.",
                 )
             time.sleep(backoff(self._breaks))
 
     def close(self) -> None:
-        if self._answer is not None:
-            self._answer.close()
-            self._answer = None
-
-    def _open(self, offset: int) -> Answer:
-        answer = self._registry.open_blob(self._repository, self._blob.digest, offset if self._ranges else 0)
-        if not offset:
-            return answer
-        skip = offset
-        if answer.status == 206:
-            span = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-            if span is None or int(span.group(1)) != offset:
-                answer.close()
-                self._ranges = False
-                raise ConnectionError("the registry answered with another range than was asked for")
-            return answer
-        while skip:
-            data = answer.chunk(min(skip, CHUNK))
-            if not data:
-                answer.close()
-                raise ConnectionError("the registry sent fewer bytes than before")
-            skip -= len(data)
-        return answer
-
-
-def transfer(
-    source: Registry,
-    source_repository: str,
-    target: Registry,
-    target_repository: str,
-    blob: Descriptor,
-    session: str | None,
-    advance: Callable[[int], None],
-) -> int:
-    """Copy one blob and return how many bytes were sent; ``session`` is an upload session that is already open."""
-    download = Download(source, source_repository, blob)
-    location = session
-    start = sent = breaks = 0
-
-    def counted(chunks: Iterator[bytes]) -> Iterator[bytes]:
-        nonlocal sent
-        for chunk in chunks:
-            yield chunk
-            sent += len(chunk)
-            advance(len(chunk))
-
-    while True:
-        if location is None:
-            location, start = target.begin_upload(target_repository), 0
-        try:
-            target.upload(target_repository, location, blob.digest, start, blob.size, counted(download.chunks(start)))
-            return sent
-        except SessionLost as error:
-            breaks += 1
-            if breaks >= _BREAKS:
-                raise Unavailable(
-                    "upload",
-                    f"blob {blob.digest} to {target.host}/{target_repository}",
-                    f"the upload broke {breaks} times, last near byte {start} of {blob.size}: {error}",
-                    "Check the network to the registry, its log and its free space, then try again.",
-                ) from None
-            time.sleep(backoff(breaks))
-            reached = target.probe(target_repository, location)
-            if reached is None and target.blob_size(target_repository, blob.digest) == blob.size:
-                return sent  # only the answer was lost
-            before = start
-            location, start = reached if reached and reached[1] <= blob.size else (None, 0)
-            if start > before:
-                breaks = 0
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None

@@ -2,7 +2,7 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""From what users say about registries to clients of them."""
+"""From what users say about registries and other places to clients of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import without_empty
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import habits
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring, Login
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Place
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.places import Places, check_options
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Place, is_registry
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import ATTEMPTS, Endpoint, Transport
 
@@ -24,8 +25,14 @@ _REACH = ("ca_cert", "validate_certs", "plain_http", "client_cert", "client_key"
 def of_options(named: Iterable[Mapping[str, Any] | None], keyring: Keyring, *, attempts: int = ATTEMPTS) -> Registries:
     """Clients for all hosts; the first mention of a host that says more than its name decides how it is reached."""
     endpoints: dict[str, Endpoint] = {}
+    elsewhere: dict[str, Mapping[str, Any]] = {}
     for options in [without_empty(entry) for entry in named if entry]:
-        place = Place.parse(str(options["name"]))
+        place = Place.of(options)
+        check_options(place, options)
+        if not is_registry(place.host):
+            if len(options) > len(elsewhere.get(place.host, ())):
+                elsewhere[place.host] = options
+            continue
         host = habits.network_name(place.host)
         reach = {key: options[key] for key in _REACH if key in options}
         for key in _BUDGETS:
@@ -42,4 +49,4 @@ def of_options(named: Iterable[Mapping[str, Any] | None], keyring: Keyring, *, a
             )
         elif options.get("auth_file"):
             keyring.add_file(str(options["auth_file"]), place.host)
-    return Registries(Transport(endpoints.values(), attempts=attempts), keyring)
+    return Registries(Transport(endpoints.values(), attempts=attempts), keyring, Places(elsewhere))

@@ -2,7 +2,7 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Copying images between registries: whole trees by digest, children before parents, nothing sent twice.
+"""Copying images between places: whole trees by digest, children before parents, nothing sent twice.
 
 The same walk plans and copies: with ``write`` off it asks the same questions and only counts.
 """
@@ -22,14 +22,15 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     NotFound,
     Unavailable,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.blob import transfer
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.blob import Download
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import (
     OCI_INDEX,
     Descriptor,
     Manifest,
     index,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registry
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Source, Target
 
 COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
 _MOUNT_CANDIDATES = 3
@@ -67,12 +68,12 @@ class Tally:
 class Route:
     """From which repository to which."""
 
-    source: Registry
+    source: Source
     source_repository: str
     repository: str
 
     def origin(self, digest: str) -> str:
-        return f"{self.source.host}/{self.source_repository}@{digest}"
+        return str(Reference(self.source.host, self.source_repository, digest=digest))
 
 
 def keep_tag(digest: str) -> str:
@@ -81,11 +82,11 @@ def keep_tag(digest: str) -> str:
 
 
 class Copier:
-    """Copies to one target registry; remembers in one run what lies there, so that no digest moves twice."""
+    """Copies to one target; remembers in one run what lies there, so that no digest moves twice."""
 
     def __init__(
         self,
-        target: Registry,
+        target: Target,
         *,
         workers: int = 4,
         write: bool = True,
@@ -98,6 +99,7 @@ class Copier:
         self._platforms = platforms
         self._sparse = bool(platforms)
         self._there: dict[str, dict[str, None]] = {}
+        self._planned: set[str] = set()
         self._turns: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         # Blobs have threads of their own, so that the layers of one image move side by side too.
@@ -148,14 +150,14 @@ class Copier:
         tagged = manifest is not None and manifest.is_named(digest)
         if not tagged:
             manifest = self._target.manifest(route.repository, digest)
-        there = manifest is not None
+        there = manifest is not None or digest in self._planned
         if manifest is None:
             manifest = route.source.manifest(route.source_repository, digest)
             if manifest is None:
                 raise NotFound(
                     "copy",
                     f"manifest {route.origin(digest)}",
-                    "the source registry does not have it (any more)",
+                    "the source does not have it (any more)",
                     "Push that image again, or copy it from another place with from.",
                 )
         waiting: list[Future[None]] = [
@@ -190,6 +192,8 @@ class Copier:
         self, route: Route, manifest: Manifest, tally: Tally, *, there: bool, tag: str | None, link: bool
     ) -> None:
         linked = True
+        if not self._write and self._target.shares_blobs:
+            self._planned.add(manifest.digest)
         if self._write:
             # A tag's PUT stores the manifest as well; only other algorithms than the registry's own need both.
             by_digest = not manifest.digest.startswith("sha256:")
@@ -208,7 +212,8 @@ class Copier:
 
     def _blob(self, route: Route, blob: Descriptor, tally: Tally) -> None:
         with self._turn(blob.digest):
-            if route.repository in self._places(blob.digest):
+            places = self._places(blob.digest)
+            if route.repository in places or (places and self._target.shares_blobs):
                 return
             size = self._target.blob_size(route.repository, blob.digest)
             if size is None or size not in (-1, blob.size):
@@ -232,9 +237,8 @@ class Copier:
                 break
         for last in (False, True):
             try:
-                sent = transfer(
-                    route.source, route.source_repository, self._target, route.repository, blob, session, tally.advance
-                )
+                download = Download(route.source, route.source_repository, blob)
+                sent = self._target.receive(route.repository, blob, download, tally.advance, session)
             except Corrupt:
                 # One more chance: bytes may have been hurt on the way. The session is lost with them.
                 if last:
@@ -328,21 +332,21 @@ def _settle(waiting: list[Future[None]]) -> None:
         future.exception()
 
 
-def missing_below(registry: Registry, repository: str, digest: str, platforms: Sequence[str] = ()) -> list[str]:
-    """What an image names and the registry does not have whole: manifests read and hashed, blobs by existence and size.
+def missing_below(place: Source, repository: str, digest: str, platforms: Sequence[str] = ()) -> list[str]:
+    """What an image names and a place does not have whole: manifests read and hashed, blobs by existence and size.
 
     Empty where the image is complete, for these platforms or for all.
     """
-    manifest = registry.manifest(repository, digest)
+    manifest = place.manifest(repository, digest)
     if manifest is None:
         return [f"manifest {digest}"]
     missing: list[str] = []
     for child in manifest.serving(platforms):
-        missing += missing_below(registry, repository, child.digest, platforms)
+        missing += missing_below(place, repository, child.digest, platforms)
     for blob in manifest.blobs:
         if blob.foreign:
             continue
-        size = registry.blob_size(repository, blob.digest)
+        size = place.blob_size(repository, blob.digest)
         if size is None:
             missing.append(f"{'configuration' if blob == manifest.config else 'layer'} {blob.digest}")
         elif size not in (-1, blob.size):
@@ -350,14 +354,14 @@ def missing_below(registry: Registry, repository: str, digest: str, platforms: S
     return missing
 
 
-def check_whole(registry: Registry, repository: str, digest: str, platforms: Sequence[str] = ()) -> None:
-    """Raise :class:`Incomplete` naming what is missing, where an image at a registry is not whole."""
-    missing = missing_below(registry, repository, digest, platforms)
+def check_whole(place: Source, repository: str, digest: str, platforms: Sequence[str] = ()) -> None:
+    """Raise :class:`Incomplete` naming what is missing, where an image at a place is not whole."""
+    missing = missing_below(place, repository, digest, platforms)
     if missing:
         named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise Incomplete(
             "verify",
-            f"image {registry.host}/{repository}@{digest}",
-            f"the registry does not have {named}",
+            f"image {Reference(place.host, repository, digest=digest)}",
+            f"{place.host} does not have {named}",
             "Copy the image there again.",
         )

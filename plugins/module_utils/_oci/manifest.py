@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput, NotFound
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import is_digest
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -169,6 +170,9 @@ def _schema1(where: str) -> InvalidInput:
 
 
 def _descriptor(document: dict[str, Any]) -> Descriptor:
+    # Digests become parts of paths, at registries and on disks.
+    if not is_digest(str(document["digest"])):
+        raise ValueError("no digest")
     return Descriptor(
         str(document["digest"]),
         int(document["size"]),

@@ -31,6 +31,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference
     Place,
     Reference,
     is_digest,
+    is_registry,
     path_for,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
@@ -91,7 +92,8 @@ def mirror(request: Request) -> dict[str, Any]:
             workloads.pull_logins(cluster, namespaces, keyring, request.warn)
             entries = _resolve(request, registries, found)
         else:
-            entries = [_given(entry) for entry in params["images"]]
+            ladder = Ladder(registries)
+            entries = [_given(entry, ladder) for entry in params["images"]]
             if application and originals:
                 cluster = Cluster.connect(params)
                 workloads.pull_logins(cluster, _namespaces(cluster, application), keyring, request.warn)
@@ -129,7 +131,7 @@ def _resolve(request: Request, registries: Registries, found: Sequence[workloads
     users: dict[tuple[str, str, bool], list[workloads.Use]] = {}
     for use in found:
         users.setdefault((use.image, use.image_id, use.live), []).append(use)
-    mirrors = [Place.parse(str(entry["name"])) for entry in request.params.get("mirrors") or []]
+    mirrors = [Place.of(entry) for entry in request.params.get("mirrors") or []]
     ladder = Ladder(registries, mirrors)
 
     def one(key: tuple[str, str, bool]) -> Resolved:
@@ -163,14 +165,14 @@ def _resolve(request: Request, registries: Registries, found: Sequence[workloads
 def _path(written: Reference, repository: str | None, places: Iterable[Place]) -> str:
     """Where an image lies below any place; one that was pulled from a copy of ours keeps the path that it has."""
     for place in places:
-        for reference in (written, *([Reference.parse(repository)] if repository else [])):
+        for reference in (written, *([Reference.anywhere(repository)] if repository else [])):
             path = place.path_of(reference)
             if path is not None:
                 return path
     return path_for(written)
 
 
-def _given(entry: Any) -> Entry:
+def _given(entry: Any, ladder: Ladder) -> Entry:
     if not isinstance(entry, Mapping) or not entry.get("name"):
         raise InvalidInput(
             "use", "images", "an entry has no name", "Give the images that this module or a recovery point returned."
@@ -181,11 +183,29 @@ def _given(entry: Any) -> Entry:
     known = {key: entry[key] for key in _FRESH if entry.get(key) is not None}
     result = {**_FRESH, **_OUTCOME, **known, "name": str(entry["name"]), "target": None}
     if digest is None:
-        written = Reference.parse(result["name"])
-        result["digest"] = written.digest
-        if written.digest is None:
+        written = Reference.anywhere(result["name"])
+        # What a cluster said, and no registry had, is never taken for the name of a file here.
+        foreign = not is_registry(written.host) and result["resolved_by"] is None
+        if foreign and written.digest is None:
+            _look_up(result, written, ladder)
+        elif foreign or is_registry(written.host):
+            result["digest"] = written.digest
+        if result["digest"] is None and not result["failed"]:
             result.update(failed=True, msg=str(entry.get("msg") or "it was not resolved to a digest"))
     return result
+
+
+def _look_up(entry: Entry, written: Reference, ladder: Ladder) -> None:
+    """Complete the entry of an image that is named in an archive, a layout or a Docker daemon."""
+    try:
+        found = asdict(ladder.named(written))
+    except MusterError as error:
+        entry.update(failed=True, resolved_by="unresolved", msg=str(error))
+        return
+    entry.update({key: found[key] for key in ("digest", "media_type", "size", "platforms", "repository")})
+    exported = written.host.startswith("docker-")
+    entry["resolved_by"] = "export" if exported else "tag"
+    entry["msg"] = "Docker keeps no manifest of it, so its digest is a new one" if exported else ""
 
 
 # -- signatures -----------------------------------------------------------------------------------------------
@@ -229,7 +249,7 @@ def _judge(
 
 
 def _original(entry: Entry) -> Reference:
-    return Reference.parse(entry["repository"] or entry["name"])
+    return Reference.anywhere(entry["repository"] or entry["name"])
 
 
 # -- copy and verify ------------------------------------------------------------------------------------------
@@ -237,23 +257,23 @@ def _original(entry: Entry) -> Reference:
 
 def _copy(request: Request, registries: Registries, entries: list[Entry], trust: Trust) -> dict[str, Any]:
     params = request.params
-    target, origin = Place.parse(params["target"]["name"]), None
+    target, origin = Place.of(params["target"]), None
     if params.get("from"):
-        origin = Place.parse(params["from"]["name"])
-    mirrors = [Place.parse(str(entry["name"])) for entry in params.get("mirrors") or []]
+        origin = Place.of(params["from"])
+    mirrors = [Place.of(entry) for entry in params.get("mirrors") or []]
     platforms = tuple(params["platforms"])
     records = _records(request, target)
     copier = Copier(
-        registries.at(target.host),
+        registries.target(target.host),
         workers=params["workers"],
         write=not request.check_mode,
         attachments=params["attachments"],
         platforms=platforms,
     )
-    for entry in entries:
+    for entry in _known(entries):
         if origin is None or not entry["path"]:
             places = [target, *mirrors, *([origin] if origin else [])]
-            fresh = _path(Reference.parse(entry["name"]), entry["repository"], places)
+            fresh = _path(Reference.anywhere(entry["name"]), entry["repository"], places)
             entry["path"] = fresh if origin is None else entry["path"] or fresh
 
     def origin_of(entry: Entry) -> Reference:
@@ -294,9 +314,9 @@ def _copy(request: Request, registries: Registries, entries: list[Entry], trust:
 
 
 def _verify(request: Request, registries: Registries, entries: list[Entry], trust: Trust) -> dict[str, Any]:
-    target = Place.parse(request.params["target"]["name"])
-    for entry in entries:
-        entry["path"] = entry["path"] or _path(Reference.parse(entry["name"]), entry["repository"], [target])
+    target = Place.of(request.params["target"])
+    for entry in _known(entries):
+        entry["path"] = entry["path"] or _path(Reference.anywhere(entry["name"]), entry["repository"], [target])
 
     platforms = tuple(request.params["platforms"])
     records = _records(request, target)
@@ -334,12 +354,16 @@ def _record(entry: Entry, platforms: tuple[str, ...]) -> Record:
     return Record(clock.iso(clock.now()), entry["media_type"], tuple(entry["platforms"]), platforms)
 
 
+def _known(entries: list[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry["digest"] is not None]
+
+
 def _each(request: Request, entries: list[Entry], target: Place, work: Callable[[Entry], None]) -> None:
     """Call ``work`` once per distinct image; equal entries share what came of it."""
     distinct: dict[tuple[str, str], Entry] = {}
+    for entry in _known(entries):
+        entry["target"] = str(Reference(target.host, target.repository(entry["path"]), digest=entry["digest"]))
     for entry in entries:
-        if entry["digest"] is not None:
-            entry["target"] = f"{target.name}/{entry['path']}@{entry['digest']}"
         if not entry["failed"]:
             distinct.setdefault((entry["path"], entry["digest"]), entry)
 
@@ -405,7 +429,7 @@ def _result(request: Request, entries: list[Entry], what: str, *, changed: bool 
         "blobs_copied": sum(entry["blobs_copied"] for entry in entries),
         "blobs_mounted": sum(entry["blobs_mounted"] for entry in entries),
         "copied": len(moved),
-        "unchanged": len(entries) - len(moved) - len(failed),
+        "unchanged": sum(not entry["changed"] and not entry["failed"] for entry in entries),
         "failures": len(failed),
     }
     good = len(entries) - len(failed)

@@ -2,12 +2,14 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Names of images and of places in registries."""
+"""Names of images and of the places that have them: registries, layouts, archives, a Docker daemon."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 
@@ -16,6 +18,16 @@ _DIGEST = re.compile(r"^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}$")
 _REPOSITORY = re.compile(r"^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$")
 _TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
 _HOST = re.compile(r"^(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::\d{1,5})?$")
+# A place that is no registry, and after a colon what is named in it. There may be no colon in the place's own path.
+_ELSEWHERE = re.compile(
+    r"^(oci:/[^/:@][^:@]*|(?:oci|docker)-archive:/[^:@]+|s3:(?://|https?://[^/@]+/)[^/:@][^:@]*|docker-daemon:)(?::?(.*))$"
+)
+_SCHEME = re.compile(r"^(oci|oci-archive|docker-archive|docker-daemon|s3):(?!\d+(?:/|$))")
+# As tools name images in a layout: any words with slashes, colons and dashes between them.
+_NAME = re.compile(
+    r"^[A-Za-z0-9]+(?:(?:[._:+-]|__|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[._:+-]|__|--)[A-Za-z0-9]+)*)*$"
+)
+_ENDPOINT = re.compile(r"^https?://[^/@\s]+$")
 _SCHEMES = ("docker-pullable://", "docker://", "https://", "http://")
 
 
@@ -24,9 +36,17 @@ def is_digest(text: str) -> bool:
     return bool(_DIGEST.match(text))
 
 
+def is_registry(host: str) -> bool:
+    """Whether a place's name is a registry's."""
+    return not _ELSEWHERE.match(host)
+
+
 @dataclass(frozen=True)
 class Reference:
-    """An image's full name: ``host`` without Docker Hub's short forms, ``repository``, and a tag, a digest or both."""
+    """An image's full name: ``host`` without Docker Hub's short forms, ``repository``, and a tag, a digest or both.
+
+    ``host`` is a registry, or the name of another place: ``oci:/srv/images``, ``s3:https://host/bucket/prefix``.
+    """
 
     host: str
     repository: str
@@ -62,10 +82,31 @@ class Reference:
             )
         return cls(host, repository, tag or (None if digest else "latest"), digest or None)
 
+    @classmethod
+    def anywhere(cls, text: str) -> Reference:
+        """Read an image's name in any place: ``oci:/srv/images:shop/web:1``, or as :meth:`parse` does.
+
+        For what users say; what a workload says is never the name of a file here.
+        """
+        found = _ELSEWHERE.match(text.strip())
+        if not found:
+            return cls.parse(text)
+        host, rest = found.group(1).rstrip("/"), found.group(2)
+        name, at, digest = rest.partition("@")
+        tag = ""
+        if ":" in name.rsplit("/", 1)[-1]:
+            name, _colon, tag = name.rpartition(":")
+        good = not name or _NAME.match(name)
+        if not good or (tag and not _TAG.match(tag)) or (at and not is_digest(digest)):
+            raise InvalidInput(
+                "read", f"image name {text!r}", f"in {host} it is not NAME:TAG or NAME@DIGEST", "Correct it."
+            )
+        return cls(host, name, tag or (None if digest else "latest"), digest or None)
+
     @property
     def name(self) -> str:
-        """``host/repository``."""
-        return f"{self.host}/{self.repository}"
+        """``host/repository``, or ``place:repository``."""
+        return _join(self.host, self.repository)
 
     def at(self, digest: str) -> Reference:
         """The same repository, by digest alone."""
@@ -73,7 +114,7 @@ class Reference:
 
     def __str__(self) -> str:
         text = self.name
-        if self.tag:
+        if self.tag and self.repository:
             text += f":{self.tag}"
         return text + (f"@{self.digest}" if self.digest else "")
 
@@ -99,15 +140,41 @@ def parse_image_id(text: str) -> tuple[Reference | None, str | None]:
 
 @dataclass(frozen=True)
 class Place:
-    """A registry with the path below which our copies lie."""
+    """A registry, or another place, with the path below which our copies lie."""
 
     host: str
     prefix: str = ""
 
     @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Place:
+        """The place that a user's option names. Where a bucket is reached belongs to its name."""
+        place, endpoint = cls.parse(str(options["name"])), str(options.get("endpoint_url") or "").rstrip("/")
+        if not endpoint:
+            return place
+        if not place.host.startswith("s3://") or not _ENDPOINT.match(endpoint):
+            raise InvalidInput(
+                "use",
+                f"endpoint_url {endpoint!r} of {options['name']}",
+                "it is not https://HOST:PORT of a place s3://BUCKET/PREFIX",
+                "Correct it, or leave it out.",
+            )
+        return replace(place, host=f"s3:{endpoint}/{place.host.removeprefix('s3://')}")
+
+    @classmethod
     def parse(cls, name: str) -> Place:
-        """Read ``HOST[:PORT][/PREFIX]``."""
+        """Read ``HOST[:PORT][/PREFIX]``, or the name of another place: ``oci:/srv/images``, ``s3://bucket/prefix``."""
         rest = name.strip()
+        found = _ELSEWHERE.match(rest)
+        if found and (not found.group(2) or _REPOSITORY.match(found.group(2))):
+            return cls(found.group(1).rstrip("/"), found.group(2))
+        if found or _SCHEME.match(rest):
+            raise InvalidInput(
+                "use",
+                f"place {name!r}",
+                "it is none of oci:/DIRECTORY, s3://BUCKET/PREFIX, oci-archive:/FILE, docker-archive:/FILE and "
+                "docker-daemon:, or its path has a colon or an @",
+                "Correct the name; paths are absolute.",
+            )
         for scheme in _SCHEMES:
             rest = rest.removeprefix(scheme)
         host, _slash, prefix = rest.strip("/").partition("/")
@@ -122,7 +189,7 @@ class Place:
     @property
     def name(self) -> str:
         """``host/prefix``."""
-        return f"{self.host}/{self.prefix}" if self.prefix else self.host
+        return _join(self.host, self.prefix)
 
     def repository(self, path: str) -> str:
         """The repository at the registry that holds what has this path below the prefix."""
@@ -141,7 +208,21 @@ class Place:
 def path_for(reference: Reference) -> str:
     """Where the copy of an image lies below any place: the original's host and port, then its repository.
 
-    ``10.7.0.10:5000/ledger/api`` → ``10.7.0.10-5000/ledger/api``.
+    ``10.7.0.10:5000/ledger/api`` → ``10.7.0.10-5000/ledger/api``. In a layout a name that is such a path stays what it
+    is, any other and those of Docker are read as names of images; what has no name is called as its file.
     """
+    if not is_registry(reference.host):
+        name = reference.repository
+        if not name:
+            return re.sub(r"[^a-z0-9.]+", "-", reference.host.rpartition("/")[2].lower()).strip("-.") or "image"
+        if reference.host.startswith("docker-") or not _REPOSITORY.match(name):
+            return path_for(Reference.parse(name))
+        return name
     host = re.sub(r"[^a-z0-9.]+", "-", reference.host.lower()).strip("-.")
     return f"{host}/{reference.repository}"
+
+
+def _join(host: str, path: str) -> str:
+    if not path or host.endswith(":"):
+        return host + path
+    return f"{host}{'/' if is_registry(host) else ':'}{path}"

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from urllib.parse import urlencode, urlsplit
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
     Corrupt,
     Denied,
+    InvalidInput,
     MusterError,
     NotFound,
     Unavailable,
@@ -28,17 +30,21 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest 
     Manifest,
     digest_of,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Chunks, Elsewhere, Source, Target
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import (
     BROKEN,
     RETRY_STATUS,
     Answer,
     Task,
     Transport,
+    backoff,
     server_words,
 )
 
 _AUTH_ATTEMPTS = 8
 _PAGES = 100
+_BREAKS = 6
+_CHUNK = 1024 * 1024
 
 
 class SessionLost(Exception):
@@ -47,6 +53,8 @@ class SessionLost(Exception):
 
 class Registry:
     """A registry by its host; safe to call from many threads."""
+
+    shares_blobs = False
 
     def __init__(self, host: str, transport: Transport, keyring: Keyring) -> None:
         self.host = host
@@ -201,14 +209,16 @@ class Registry:
         return -1 if answer.length is None else answer.length
 
     def open_blob(self, repository: str, digest: str, offset: int = 0) -> Answer:
-        """Start to read a blob at ``offset``: the answer is 206, or 200 where it is sent from its beginning."""
+        """A blob from ``offset`` on; where the registry cannot begin there, all of it is asked for and skipped."""
         task = Task("read", f"blob {self._name(repository, digest)}")
+        path = f"blobs/{digest}"
         headers = {"Range": f"bytes={offset}-"} if offset else {}
-        answer = self._call("GET", repository, f"blobs/{digest}", task, headers=headers, stream=True)
-        if answer.status == 416:
-            return self._call("GET", repository, f"blobs/{digest}", task, stream=True)
-        if answer.status not in (200, 206):
-            self._expect(answer, task, 200)
+        answer = self._call("GET", repository, path, task, headers=headers, stream=True)
+        if answer.status == 416 or (answer.status == 206 and not _begins_at(answer, offset)):
+            answer.close()
+            answer = self._call("GET", repository, path, task, stream=True)
+        if answer.status != 206:
+            _skip(self._expect(answer, task, 200), offset)
         return answer
 
     def read_blob(self, repository: str, digest: str) -> bytes:
@@ -235,6 +245,49 @@ class Registry:
         if answer.status == 202:
             return False, self._location(repository, answer, task)
         return False, None
+
+    def receive(
+        self,
+        repository: str,
+        blob: Descriptor,
+        download: Chunks,
+        advance: Callable[[int], None],
+        session: str | None = None,
+    ) -> int:
+        """Store one blob and return how many bytes were sent; ``session`` is an upload session that is already open."""
+        location = session
+        start = sent = breaks = 0
+
+        def counted(chunks: Iterator[bytes]) -> Iterator[bytes]:
+            nonlocal sent
+            for chunk in chunks:
+                yield chunk
+                sent += len(chunk)
+                advance(len(chunk))
+
+        while True:
+            if location is None:
+                location, start = self.begin_upload(repository), 0
+            try:
+                self.upload(repository, location, blob.digest, start, blob.size, counted(download.chunks(start)))
+                return sent
+            except SessionLost as error:
+                breaks += 1
+                if breaks >= _BREAKS:
+                    raise Unavailable(
+                        "upload",
+                        f"blob {blob.digest} to {self.host}/{repository}",
+                        f"the upload broke {breaks} times, last near byte {start} of {blob.size}: {error}",
+                        "Check the network to the registry, its log and its free space, then try again.",
+                    ) from None
+                time.sleep(backoff(breaks))
+                reached = self.probe(repository, location)
+                if reached is None and self.blob_size(repository, blob.digest) == blob.size:
+                    return sent  # only the answer was lost
+                before = start
+                location, start = reached if reached and reached[1] <= blob.size else (None, 0)
+                if start > before:
+                    breaks = 0
 
     def begin_upload(self, repository: str) -> str:
         """Open an upload session and return its place."""
@@ -383,6 +436,19 @@ class Registry:
         raise Unavailable(task.action, task.target, reason, hint)
 
 
+def _begins_at(answer: Answer, offset: int) -> bool:
+    span = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    return span is not None and int(span.group(1)) == offset
+
+
+def _skip(answer: Answer, count: int) -> None:
+    while count:
+        data = answer.chunk(min(count, _CHUNK))
+        if not data:
+            raise ConnectionError("the registry sent fewer bytes than before")
+        count -= len(data)
+
+
 def _scopes(repository: str, *, push: bool = False, origin: str | None = None) -> list[str]:
     scopes = [f"repository:{repository}:pull" + (",push" if push else "")]
     if origin and origin != repository:
@@ -391,26 +457,42 @@ def _scopes(repository: str, *, push: bool = False, origin: str | None = None) -
 
 
 class Registries:
-    """Clients of all registries of a run, one per host, with the options and logins that belong to each."""
+    """All places of a run, one client each: registries with the options and logins that belong to them, and others."""
 
-    def __init__(self, transport: Transport, keyring: Keyring) -> None:
+    def __init__(self, transport: Transport, keyring: Keyring, elsewhere: Elsewhere | None = None) -> None:
         self._transport = transport
         self._keyring = keyring
-        self._clients: dict[str, Registry] = {}
+        self._elsewhere = elsewhere
+        self._clients: dict[str, Source] = {}
         self._lock = threading.Lock()
 
-    def at(self, host: str) -> Registry:
+    def at(self, host: str) -> Source:
         """The client for a host."""
         with self._lock:
             if host not in self._clients:
-                self._clients[host] = Registry(host, self._transport, self._keyring)
+                other = self._elsewhere.open(host) if self._elsewhere else None
+                self._clients[host] = other or Registry(host, self._transport, self._keyring)
             return self._clients[host]
 
     def logins(self) -> dict[str, str]:
         """Which logins each registry that was asked has accepted: user and source, never a secret."""
-        used = {host: ", ".join(client.logins) for host, client in sorted(self._clients.items())}
-        return {host: logins for host, logins in used.items() if logins}
+        clients = sorted(self._clients.items())
+        return {host: ", ".join(at.logins) for host, at in clients if isinstance(at, Registry) and at.logins}
+
+    def target(self, host: str) -> Target:
+        """The client for a host that is to take images."""
+        client = self.at(host)
+        if not isinstance(client, Target):
+            raise InvalidInput(
+                "copy to",
+                host,
+                "it can only be read",
+                "Copy to a registry, to oci:/DIRECTORY or to s3://BUCKET/PREFIX.",
+            )
+        return client
 
     def close(self) -> None:
-        """Close idle connections."""
+        """Close idle connections and open files."""
         self._transport.close()
+        if self._elsewhere:
+            self._elsewhere.close()

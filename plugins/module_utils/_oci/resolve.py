@@ -75,6 +75,10 @@ class Ladder:
                 raise self._unresolved(image, written, wanted, problems)
         return self._by_tag(image, written, wanted, problems, live=live)
 
+    def named(self, written: Reference) -> Resolved:
+        """What a name stands for that a user gave, whatever may run."""
+        return self._by_tag(str(written), written, None, [], live=False)
+
     def _places(self, written: Reference, running: Reference | None) -> Iterator[tuple[str, Reference]]:
         """Where the digest may be, nearest to what the user wrote first."""
         yield ("spec_digest" if written.digest else "image_id"), written
@@ -137,7 +141,7 @@ class Ladder:
             raise NotFound(
                 "resolve",
                 f"image {image}",
-                f"registry {written.host} has no such tag",
+                f"{written.host} has no such tag",
                 "Correct the name in the workload, or push the image.",
             )
         result = self._described(image, written, tagged, "tag")

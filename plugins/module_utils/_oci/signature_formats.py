@@ -16,7 +16,7 @@ from typing import Any
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput, NotFound
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.blob import Download
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import Descriptor, Manifest
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registry
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Source
 
 _PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 _PAYLOAD_TYPE = "cosign container image signature"
@@ -54,7 +54,7 @@ class Signature:
 class Signed:
     """A manifest or index that may have signatures."""
 
-    registry: Registry
+    registry: Source
     repository: str
     digest: str
 

@@ -142,6 +142,8 @@ class Answer:
         self._host.spend(total)
         return b"".join(parts)
 
+    read = chunk
+
     def load(self) -> None:
         """Read the whole body into ``body``."""
         parts: list[bytes] = []

@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -105,6 +107,30 @@ class Directory(Store):
             start = into.tell()
             shutil.copyfileobj(stream, into, 1 << 20)
             return into.tell() - start
+
+    def size(self, key: str) -> int | None:
+        try:
+            return self._path(key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise self._error("look for", key, error) from error
+
+    def open(self, key: str, offset: int = 0) -> BinaryIO:
+        with self._errors("read", key):
+            stream = self._path(key).open("rb")
+            stream.seek(offset)
+            return stream
+
+    def write(self, key: str, chunks: Iterable[bytes]) -> None:
+        with self._beside(key, lambda file: file.writelines(chunks)) as (temporary, path):
+            temporary.replace(path)
+
+    def tidy(self, prefix: str, age: float) -> None:
+        for path in (self._root / prefix).rglob(f"{_TEMPORARY}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > age:
+                    path.unlink()
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
-from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Entry, Store, Stored, check_key
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import (
+    Entry,
+    Readable,
+    Store,
+    Stored,
+    check_key,
+)
 
 try:
     import boto3
@@ -51,6 +58,8 @@ _TRANSFER_TIMEOUT = 50.0
 _TRANSFER_ATTEMPTS = 4
 _FAST = 5.0
 _CHUNK = 1 << 20
+# An object has at most 10,000 parts, so the largest that can be written as it comes has 78 GiB.
+_PART = 8 << 20
 
 Value = TypeVar("Value")
 
@@ -78,6 +87,22 @@ class S3Place:
     secret_key: str | None = field(default=None, repr=False)
     region: str | None = None
     ca_cert: str | None = None
+
+
+class _Body:
+    """An answer's body, whose breaks are :class:`ConnectionError`."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int, /) -> bytes:
+        try:
+            return bytes(self._body.read(size))
+        except botocore.exceptions.BotoCoreError as error:
+            raise ConnectionError(str(error)) from None
+
+    def close(self) -> None:
+        self._body.close()
 
 
 class S3(Store):
@@ -165,6 +190,53 @@ class S3(Store):
                 self._large.put_object(Bucket=self._bucket, Key=self._key(key), Body=stream)
 
         self._transfer("write", key, call)
+
+    def size(self, key: str) -> int | None:
+        try:
+            answer = self._call(
+                "look for", key, lambda: self._small.head_object(Bucket=self._bucket, Key=self._key(key))
+            )
+        except NotFound:
+            return None
+        return answer["ContentLength"]
+
+    def open(self, key: str, offset: int = 0) -> Readable:
+        where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(key)}
+        if offset:
+            where["Range"] = f"bytes={offset}-"
+        return _Body(self._transfer("read", key, lambda: self._large.get_object(**where))["Body"])
+
+    def write(self, key: str, chunks: Iterable[bytes]) -> None:
+        where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(key)}
+        parts = _parts(chunks)
+        part = next(parts, b"")
+        if len(part) < _PART:
+            self._transfer("write", key, lambda: self._large.put_object(Body=part, **where))
+            return
+        where["UploadId"] = self._call("write", key, lambda: self._small.create_multipart_upload(**where))["UploadId"]
+        done: list[dict[str, Any]] = []
+        try:
+            while part:
+                number = len(done) + 1
+                send = partial(self._large.upload_part, Body=part, PartNumber=number, **where)
+                done.append({"ETag": self._transfer("write", key, send)["ETag"], "PartNumber": number})
+                part = next(parts, b"")
+            uploaded: Any = {"Parts": done}
+            self._call("write", key, lambda: self._large.complete_multipart_upload(MultipartUpload=uploaded, **where))
+        except BaseException:
+            with contextlib.suppress(MusterError):
+                self._call("tidy up", key, lambda: self._small.abort_multipart_upload(**where))
+            raise
+
+    def tidy(self, prefix: str, age: float) -> None:
+        below = self._prefix + prefix
+        with contextlib.suppress(MusterError):
+            list_uploads = partial(self._small.list_multipart_uploads, Bucket=self._bucket, Prefix=below)
+            for upload in self._call("list", f"uploads to {prefix}", list_uploads).get("Uploads", []):
+                if time.time() - upload["Initiated"].timestamp() > age and upload["Key"].startswith(below):
+                    which: dict[str, Any] = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+                    abort = partial(self._small.abort_multipart_upload, Bucket=self._bucket, **which)
+                    self._call("tidy up", upload["Key"], abort)
 
     def _key(self, key: str) -> str:
         return self._prefix + check_key(key)
@@ -272,6 +344,18 @@ class S3(Store):
         if isinstance(error, OSError):
             return Unavailable(action, target, error.strerror or str(error), "Check space and rights on this machine.")
         return InvalidInput(action, target, str(error), "Check endpoint_url, bucket and credentials.")
+
+
+def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of ``_PART``; the last may be smaller."""
+    held = bytearray()
+    for chunk in chunks:
+        held += chunk
+        while len(held) >= _PART:
+            yield bytes(held[:_PART])
+            del held[:_PART]
+    if held:
+        yield bytes(held)
 
 
 def _client(session: Any, place: S3Place, connections: int, read_timeout: float, attempts: int) -> S3Client:

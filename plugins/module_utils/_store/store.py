@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Conflict, InvalidInput, NotFound
 
@@ -30,6 +30,15 @@ class Stored:
 
     data: bytes
     version: str
+
+
+class Readable(Protocol):
+    """Bytes that are read once, from front to end."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes, empty at the end; :class:`OSError` where the way to them broke."""
+
+    def close(self) -> None: ...
 
 
 def check_key(key: str) -> str:
@@ -121,6 +130,22 @@ class Store(ABC):
     @abstractmethod
     def upload(self, key: str, source: Path) -> None:
         """:meth:`put` from a file."""
+
+    @abstractmethod
+    def size(self, key: str) -> int | None:
+        """The object's size in bytes; ``None`` where there is none."""
+
+    @abstractmethod
+    def open(self, key: str, offset: int = 0) -> Readable:
+        """The object's bytes from ``offset`` on."""
+
+    @abstractmethod
+    def write(self, key: str, chunks: Iterable[bytes]) -> None:
+        """:meth:`put` from chunks as they come. Nothing is seen of the object where drawing a chunk raises."""
+
+    @abstractmethod
+    def tidy(self, prefix: str, age: float) -> None:
+        """Remove what killed writers left below ``prefix`` more than ``age`` seconds ago, as far as that is allowed."""
 
     def already(self, key: str) -> Conflict:
         return Conflict("create", f"{key} in {self.place}", "it is there already, with other content")

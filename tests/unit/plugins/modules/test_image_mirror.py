@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,6 +201,34 @@ def test_the_other_rungs(cluster: FakeCluster, east: FakeRegistry, west: FakeReg
         "c": "image_id_repository",
         "d": "mirror",
     }
+
+
+def test_a_layout_gives_what_the_registry_lost(
+    cluster: FakeCluster, east: FakeRegistry, west: FakeRegistry, run: Run, tmp_path: Path
+) -> None:
+    image = east.image("shop/web", "1")
+    pod(cluster, "web-1", f"{east.host}/shop/web:1", f"{east.host}/shop/web@{image['digest']}")
+    layout = {"name": f"oci:{tmp_path}"}
+    assert run(application=APPLICATION, target=layout)["changed"]
+    east.repositories.clear()
+    resolved = run(application=APPLICATION, mirrors=[layout])
+    (entry,) = resolved["images"]
+    path = f"{east.host.replace(':', '-')}/shop/web"
+    assert (entry["resolved_by"], entry["repository"]) == ("mirror", f"oci:{tmp_path}:{path}")
+    assert entry["platforms"] == ["linux/amd64"]
+    target = {"name": f"{west.host}/backup", "plain_http": True}
+    copied = run(images=resolved["images"], mirrors=[layout], target=target)
+    assert copied["images"][0]["path"] == path
+    assert image["digest"] in west.repository(f"backup/{path}").manifests
+
+
+def test_what_runs_is_never_a_file(cluster: FakeCluster, run: Run, tmp_path: Path) -> None:
+    """Who may write a workload must not have files of this machine copied by their names."""
+    pod(cluster, "web-1", f"oci:{tmp_path}:web:1", "")
+    result = run(application=APPLICATION)
+    assert result["images"][0]["resolved_by"] == "unresolved"
+    again = run(images=result["images"], target={"name": "x.example.com"})
+    assert "Could not read image name" in again["images"][0]["msg"]
 
 
 def test_what_does_not_run(cluster: FakeCluster, east: FakeRegistry, run: Run) -> None:

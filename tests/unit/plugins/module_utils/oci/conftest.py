@@ -14,6 +14,7 @@ import pytest
 from fakes.registry import FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob as blob_module
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import registry as registry_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
 
 
@@ -21,6 +22,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci import tr
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(transport_module, "backoff", lambda _attempt: 0.001)
     monkeypatch.setattr(blob_module, "backoff", lambda _attempt: 0.001)
+    monkeypatch.setattr(registry_module, "backoff", lambda _attempt: 0.001)
     for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)

@@ -64,3 +64,54 @@ def test_places() -> None:
     assert place.path_of(Reference.parse("10.7.0.20:5000/backups/x")) is None
     with pytest.raises(InvalidInput):
         Place.parse("not a host/x")
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "repository", "tag", "digest", "path"),
+    [
+        ("oci:/srv/images/:shop/web:1", "oci:/srv/images", "shop/web", "1", None, "shop/web"),
+        ("oci:/srv/images:v1", "oci:/srv/images", "v1", "latest", None, "v1"),
+        (
+            "oci:/srv/images:10.0.0.1:5000/web:V2",
+            "oci:/srv/images",
+            "10.0.0.1:5000/web",
+            "V2",
+            None,
+            "10.0.0.1-5000/web",
+        ),
+        (f"oci:/srv/images:a/b@{DIGEST}", "oci:/srv/images", "a/b", None, DIGEST, "a/b"),
+        ("s3://bucket/p/q:a/b:1", "s3://bucket/p/q", "a/b", "1", None, "a/b"),
+        ("s3:http://[::1]:9000/bucket:a:1", "s3:http://[::1]:9000/bucket", "a", "1", None, "a"),
+        ("docker-archive:/a/Web.tar", "docker-archive:/a/Web.tar", "", "latest", None, "web.tar"),
+        ("docker-archive:/a.tar:web:1", "docker-archive:/a.tar", "web", "1", None, "docker.io/library/web"),
+        ("docker-daemon:web", "docker-daemon:", "web", "latest", None, "docker.io/library/web"),
+        ("quay.io/a/b:1", "quay.io", "a/b", "1", None, "quay.io/a/b"),
+    ],
+)
+def test_names_in_other_places(
+    text: str, host: str, repository: str, tag: str | None, digest: str | None, path: str
+) -> None:
+    found = Reference.anywhere(text)
+    assert (found.host, found.repository, found.tag, found.digest) == (host, repository, tag, digest)
+    assert path_for(found) == path
+    if repository:
+        assert Reference.anywhere(str(found)) == found
+
+
+@pytest.mark.parametrize("text", ["oci:srv:web", "oci:/srv:../x", "oci://srv:web", "s3://:web", "oci:/a:b c"])
+def test_what_is_no_name_anywhere_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        Reference.anywhere(text)
+
+
+def test_a_buckets_endpoint_belongs_to_its_name() -> None:
+    east, west = (
+        Place.of({"name": "s3://backup/images/", "endpoint_url": f"https://s3.{site}.example.com:9000/"})
+        for site in ("east", "west")
+    )
+    assert east.name == "s3:https://s3.east.example.com:9000/backup/images"
+    assert east != west
+    assert Place.parse(east.name) == east
+    assert east.path_of(Reference(east.host, "a/b")) == "a/b"
+    assert west.path_of(Reference(east.host, "a/b")) is None
+    assert Place.parse("oci:5000/backup") == Place("oci:5000", "backup")

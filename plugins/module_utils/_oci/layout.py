@@ -1,0 +1,354 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""An OCI image layout (image-spec 1.1) as a place that has images: in a directory, below an S3 prefix, in an archive.
+
+Blobs are shared by all repositories. ``index.json`` names what has a tag by ``<repository>:<tag>``, as other tools read
+it; everything else is found by its digest, and referrers by the fallback tag of their subject or by being listed there.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Conflict,
+    Corrupt,
+    NotFound,
+    Refused,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import (
+    OCI_INDEX,
+    Descriptor,
+    Manifest,
+    digest_of,
+    index,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Chunks
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import BODY_LIMIT
+from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import ConditionsUnsupported
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Readable, Store, Stored
+
+REF_NAME = "org.opencontainers.image.ref.name"
+# What containerd and BuildKit write: the full name, where REF_NAME is the tag alone.
+_FULL_NAME = "io.containerd.image.name"
+_MARKER = "oci-layout"
+_INDEX = "index.json"
+_VERSION = "1.0.0"
+_ATTEMPTS = 30
+# Seconds after which nobody still writes what has no name yet.
+_LEFT_BEHIND = 86400.0
+_DIGEST = re.compile(r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$")
+
+JSON = dict[str, Any]
+
+
+class Files(Protocol):
+    """What a layout is read from: the objects of a store, the members of an archive."""
+
+    place: str
+
+    def size(self, key: str) -> int | None: ...
+
+    def open(self, key: str, offset: int = 0) -> Readable: ...
+
+
+def blob_key(digest: str) -> str:
+    """Where a layout keeps a blob. Raises :class:`Corrupt` for a digest that is none, such as one that is a path."""
+    if not _DIGEST.match(digest):
+        raise Corrupt("look for", f"blob {digest!r}", "that is no digest", "What names it is damaged.")
+    return "blobs/" + digest.replace(":", "/")
+
+
+def read_small(files: Files, key: str) -> bytes | None:
+    """A document's bytes; ``None`` where it is not there."""
+    try:
+        stream = files.open(key)
+    except NotFound as error:
+        # A bucket or a directory that is missing is more than a file that is not there.
+        if error.__class__ is not NotFound:
+            raise
+        return None
+    try:
+        data = b""
+        while part := stream.read(BODY_LIMIT + 1 - len(data)):
+            data += part
+    except OSError as error:
+        raise Unavailable("read", f"{key} in {files.place}", str(error)) from None
+    finally:
+        stream.close()
+    if len(data) > BODY_LIMIT:
+        raise Corrupt("read", f"{key} in {files.place}", f"it is larger than {BODY_LIMIT} bytes")
+    return data
+
+
+class ReadOnlyLayout:
+    """A layout as a source."""
+
+    def __init__(self, host: str, files: Files) -> None:
+        self.host = host
+        self._files = files
+        self._lock = threading.Lock()
+        self._listed: tuple[list[JSON], dict[str, JSON]] | None = None
+        self._artifacts: dict[str, Manifest | None] = {}
+
+    def manifest(self, repository: str, reference: str) -> Manifest | None:
+        """A manifest by tag or digest. One whose bytes are not what its digest says is none: a copy replaces it."""
+        self._index()
+        entry: JSON = {"digest": reference} if ":" in reference else self._named(repository, reference)
+        if not entry:
+            return None
+        digest = str(entry.get("digest"))
+        data = read_small(self._files, blob_key(digest))
+        if data is None or digest_of(data, digest) != digest:
+            return None
+        return Manifest.parse(data, str(entry.get("mediaType", "")), f"manifest {digest} in {self.host}", digest)
+
+    def tag_digest(self, repository: str, tag: str) -> str | None:
+        """The digest that a tag names."""
+        digest = self._named(repository, tag).get("digest")
+        return str(digest) if digest else None
+
+    def has_manifest(self, repository: str, digest: str) -> bool:
+        """Whether the blob is there."""
+        return self.blob_size(repository, digest) is not None
+
+    def referrers(self, repository: str, digest: str) -> list[Descriptor]:
+        """What the subject's fallback tag lists, and what other tools have put into the index without a tag."""
+        fallback = self.manifest(repository, digest.replace(":", "-"))
+        found = {child.digest: child for child in (fallback.children if fallback else ())}
+        for entry in self._index()[0]:
+            # Everything would have to be read to find a subject; artifacts with a tag are marked by their type.
+            if _names(entry) and not entry.get("artifactType"):
+                continue
+            own = str(entry.get("digest"))
+            if own not in self._artifacts:
+                self._artifacts[own] = self.manifest(repository, own) if _DIGEST.match(own) else None
+            manifest = self._artifacts[own]
+            if manifest is not None and manifest.subject == digest:
+                listed = Manifest.parse(index([manifest.as_referrer()]), OCI_INDEX, self.host)
+                found.setdefault(manifest.digest, listed.children[0])
+        return list(found.values())
+
+    def blob_size(self, repository: str, digest: str) -> int | None:
+        """Size of a blob's file in bytes."""
+        return self._files.size(blob_key(digest))
+
+    def open_blob(self, repository: str, digest: str, offset: int = 0) -> Readable:
+        """A blob's bytes from ``offset`` on."""
+        return self._files.open(blob_key(digest), offset)
+
+    def read_blob(self, repository: str, digest: str) -> bytes:
+        """A small blob as a whole."""
+        data = read_small(self._files, blob_key(digest))
+        if data is None:
+            raise NotFound("read", f"blob {Reference(self.host, repository, digest=digest)}", "it is not there")
+        return data
+
+    def _named(self, repository: str, tag: str) -> JSON:
+        """The index' entry for a tag; empty where there is none."""
+        entries, names = self._index()
+        if not repository and tag == "latest" and len({str(entry.get("digest")) for entry in entries}) == 1:
+            return entries[0]
+        wanted = [f"{repository}:{tag}"]
+        if tag == "latest":
+            wanted.append(repository)
+        if tag.startswith("sha256-"):
+            # Layouts of other tools hold one repository, whose name they do not write. Such a tag says what it is.
+            wanted.append(tag)
+        return next((names[name] for name in wanted if name in names), {})
+
+    def _index(self) -> tuple[list[JSON], dict[str, JSON]]:
+        """The entries of the index, and those with a name by it; read once."""
+        with self._lock:
+            if self._listed is None:
+                data = read_small(self._files, _INDEX)
+                if data is None:
+                    self._begin()
+                self._listed = self._list(data)
+            return self._listed
+
+    def _begin(self) -> None:
+        """There is no index."""
+        raise Corrupt("read", f"layout {self._files.place}", f"it has no {_INDEX}", "Name an OCI image layout.")
+
+    def _list(self, data: bytes | None) -> tuple[list[JSON], dict[str, JSON]]:
+        entries: list[JSON] = self._document(data)["manifests"]
+        names: dict[str, JSON] = {}
+        for entry in entries:
+            for name in _names(entry):
+                names.setdefault(name, entry)
+        return entries, names
+
+    def _document(self, data: bytes | None) -> JSON:
+        if data is None:
+            return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+        try:
+            document = json.loads(data)
+            good = all(isinstance(entry, dict) for entry in document["manifests"])
+        except (ValueError, KeyError, TypeError):
+            good = False
+        if not good:
+            raise Corrupt(
+                "read", f"{_INDEX} in {self._files.place}", "it is no index of images", "Restore it, or move it away."
+            )
+        result: JSON = document
+        return result
+
+
+class Layout(ReadOnlyLayout):
+    """A layout in a store, as source and as target. Other runs may write to it at the same time."""
+
+    shares_blobs = True
+
+    def __init__(self, host: str, store: Store) -> None:
+        super().__init__(host, store)
+        self._store = store
+        self._marked = False
+        self._pending: dict[str, JSON] = {}
+        self._writing = threading.Lock()
+
+    def has_referrers_api(self, repository: str) -> bool:
+        """Never: a layout lists referrers in the fallback tag."""
+        return False
+
+    def put_manifest(
+        self, repository: str, reference: str, manifest: Manifest, *, replaces: Manifest | None = None
+    ) -> bool:
+        """Write a manifest and, for a tag, its entry in the index."""
+        if replaces is not None and self.tag_digest(repository, reference) != replaces.digest:
+            raise Conflict("write", f"tag {reference} of {self.host}:{repository}", "somebody else has changed it")
+        self._mark()
+        # By its digest a manifest is put only where it was not found.
+        if ":" in reference or self.manifest(repository, manifest.digest) is None:
+            self._store.put(blob_key(manifest.digest), manifest.data)
+        if ":" not in reference:
+            name = f"{repository}:{reference}"
+            descriptor = {"mediaType": manifest.media_type, "digest": manifest.digest, "size": len(manifest.data)}
+            self._enter(name, {**descriptor, "annotations": {REF_NAME: name}})
+        return False
+
+    def mount(self, repository: str, digest: str, origin: str) -> tuple[bool, str | None]:
+        """Nothing to do: what one repository has, all have."""
+        return False, None
+
+    def receive(
+        self,
+        repository: str,
+        blob: Descriptor,
+        download: Chunks,
+        advance: Callable[[int], None],
+        session: str | None = None,
+    ) -> int:
+        """Write a blob; it gets its name when all of its bytes proved right."""
+        self._mark()
+
+        def counted() -> Iterator[bytes]:
+            for chunk in download.chunks():
+                yield chunk
+                advance(len(chunk))
+
+        self._store.write(blob_key(blob.digest), counted())
+        return blob.size
+
+    def _mark(self) -> None:
+        """Before the first write: say that this is a layout, refuse one of another version, remove what lies about."""
+        if not self._marked:
+            with self._writing:
+                self._prepare()
+
+    def _prepare(self) -> None:
+        if self._marked:
+            return
+        data = read_small(self._store, _MARKER)
+        if data is None:
+            self._store.put(_MARKER, json.dumps({"imageLayoutVersion": _VERSION}).encode())
+        elif _VERSION.encode() not in data:
+            raise Refused(
+                "write to",
+                f"layout {self._store.place}",
+                f"its {_MARKER} does not say version {_VERSION}",
+                "Use another place.",
+            )
+        self._store.tidy("blobs/", _LEFT_BEHIND)
+        self._marked = True
+
+    def _begin(self) -> None:
+        # Nothing was written here yet, but a directory that is missing may be one that is not mounted.
+        self._store.probe()
+
+    def _enter(self, name: str, entry: JSON) -> None:
+        """Put an entry into the index. While one thread writes, the others' entries gather for the next write."""
+        with self._lock:
+            self._pending[name] = entry
+        with self._writing:
+            with self._lock:
+                batch, self._pending = self._pending, {}
+            if not batch:
+                return
+            try:
+                self._merge(batch)
+            except BaseException:
+                with self._lock:
+                    self._pending = {**batch, **self._pending}
+                raise
+
+    def _merge(self, batch: Mapping[str, JSON]) -> None:
+        for attempt in range(_ATTEMPTS):
+            stored = self._stored_index()
+            document = self._document(stored.data if stored else None)
+            fresh, merged = dict(batch), []
+            for entry in document["manifests"]:
+                name = _annotations(entry).get(REF_NAME)
+                if name in fresh:
+                    merged.append(fresh.pop(name))
+                elif name not in batch:
+                    merged.append(entry)
+            data = json.dumps({**document, "manifests": [*merged, *fresh.values()]}, separators=(",", ":")).encode()
+            try:
+                if stored is None:
+                    self._store.create(_INDEX, data)
+                else:
+                    self._store.swap(_INDEX, data, stored.version)
+            except ConditionsUnsupported:
+                self._store.put(_INDEX, data)
+            except Conflict:
+                time.sleep(random.uniform(0.0, 0.02 * (attempt + 1)))
+                continue
+            with self._lock:
+                self._listed = self._list(data)
+            return
+        raise Conflict(
+            "write",
+            f"{_INDEX} in {self._store.place}",
+            f"others changed it {_ATTEMPTS} times in between",
+            "Try again when they are done.",
+        )
+
+    def _stored_index(self) -> Stored | None:
+        try:
+            return self._store.read(_INDEX)
+        except NotFound as error:
+            if error.__class__ is not NotFound:
+                raise
+            return None
+
+
+def _annotations(entry: JSON) -> Mapping[str, Any]:
+    found = entry.get("annotations")
+    return found if isinstance(found, dict) else {}
+
+
+def _names(entry: JSON) -> Iterable[str]:
+    """The names that an entry of the index has."""
+    found = _annotations(entry)
+    return [str(found[key]) for key in (REF_NAME, _FULL_NAME) if found.get(key)]

@@ -1,0 +1,76 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Opens the places of images that are no registries, by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.archive import DockerArchive, TarFiles
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.daemon import Daemon
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.layout import Layout, ReadOnlyLayout
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Place, is_registry
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Source
+from ansible_collections.muster.container_dr.plugins.module_utils._store.directory import Directory
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
+
+_OF_REGISTRIES = ("username", "password", "auth_file", "plain_http")
+_OF_BUCKETS = ("endpoint_url", "access_key", "secret_key", "region")
+
+
+def check_options(place: Place, options: Mapping[str, Any]) -> None:
+    """Raise :class:`InvalidInput` for an option that means nothing at such a place, rather than to pass it over."""
+    bucket, registry = place.host.startswith("s3:"), is_registry(place.host)
+    wrong = [] if registry else [name for name in _OF_REGISTRIES if options.get(name)]
+    wrong += [] if bucket else [name for name in _OF_BUCKETS if options.get(name)]
+    wrong += [] if registry or options.get("validate_certs", True) else ["validate_certs"]
+    wrong += ["ca_cert"] if options.get("ca_cert") and not (bucket or registry) else []
+    if wrong:
+        hint = "Set ca_cert instead of validate_certs." if bucket else ""
+        raise InvalidInput(
+            "use", f"place {place.name}", f"{', '.join(wrong)} mean nothing there", f"Leave them out. {hint}"
+        )
+
+
+class Places:
+    """Layouts, archives and the Docker daemon; ``options`` of buckets by the place's name."""
+
+    def __init__(self, options: Mapping[str, Mapping[str, Any]]) -> None:
+        self._options = options
+        self._held = ExitStack()
+
+    def open(self, host: str) -> Source | None:
+        """The place of that name; ``None`` where it is a registry's."""
+        if is_registry(host):
+            return None
+        scheme, _colon, rest = host.partition(":")
+        if scheme == "oci":
+            return Layout(host, Directory(Path(rest)))
+        if scheme == "s3":
+            return Layout(host, open_store({**self._options.get(host, {}), **_bucket(rest)}))
+        if scheme == "docker-daemon":
+            daemon = Daemon(host)
+            self._held.callback(daemon.close)
+            return daemon
+        files = TarFiles.at(Path(rest))
+        self._held.callback(files.close)
+        return ReadOnlyLayout(host, files) if scheme == "oci-archive" else DockerArchive(host, files)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._held.close()
+
+
+def _bucket(rest: str) -> dict[str, str]:
+    """``//bucket/prefix`` or ``https://host/bucket/prefix`` as options of a store."""
+    if rest.startswith("//"):
+        return {"url": f"s3:{rest}"}
+    scheme, _slashes, path = rest.partition("://")
+    server, _slash, below = path.partition("/")
+    return {"url": f"s3://{below}", "endpoint_url": f"{scheme}://{server}"}

@@ -1,0 +1,523 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Layouts in directories and buckets, as source and as target, through the module's own main."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from fakes.registry import MANIFEST, FakeRegistry
+from fakes.s3 import FakeS3
+
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob as blob_module
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import keep_tag
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.layout import Layout
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import Manifest
+from ansible_collections.muster.container_dr.plugins.module_utils._store import s3 as s3_module
+from ansible_collections.muster.container_dr.plugins.module_utils._store.directory import Directory
+from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import S3, S3Place
+from ansible_collections.muster.container_dr.plugins.modules import image_mirror
+
+JSON = dict[str, Any]
+Run = Callable[..., JSON]
+PATH = "10.9.9.9-5000/shop/web"
+NAME = "10.9.9.9:5000/shop/web:1"
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for module in (transport_module, blob_module):
+        monkeypatch.setattr(module, "backoff", lambda _attempt: 0.001)
+    for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+
+
+@pytest.fixture
+def east() -> Iterator[FakeRegistry]:
+    with FakeRegistry(referrers=True) as registry:
+        yield registry
+
+
+@pytest.fixture
+def west() -> Iterator[FakeRegistry]:
+    with FakeRegistry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def bucket() -> Iterator[FakeS3]:
+    with FakeS3() as fake:
+        yield fake
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*, check: bool = False, **options: Any) -> JSON:
+        arguments = {"workers": 3, "_ansible_check_mode": check, **options}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            image_mirror.main()
+        captured = capsys.readouterr()
+        assert "canary" not in captured.out
+        result: JSON = json.loads(captured.out)
+        return result
+
+    return call
+
+
+class Kept:
+    """A place of a layout in a test: how a user names it, and its files by key."""
+
+    def __init__(self, options: JSON, files: Callable[[], dict[str, bytes]]) -> None:
+        self.options = options
+        self.files = files
+
+    @property
+    def index(self) -> JSON:
+        document: JSON = json.loads(self.files()["index.json"])
+        return document
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What the index names: name to digest."""
+        return {
+            entry["annotations"]["org.opencontainers.image.ref.name"]: entry["digest"]
+            for entry in self.index["manifests"]
+        }
+
+    @property
+    def blobs(self) -> dict[str, bytes]:
+        files = self.files()
+        return {key[6:].replace("/", ":"): data for key, data in files.items() if key.startswith("blobs/")}
+
+
+def directory(path: Path) -> Kept:
+    path.mkdir(exist_ok=True)
+
+    def files() -> dict[str, bytes]:
+        return {file.relative_to(path).as_posix(): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+    return Kept({"name": f"oci:{path}"}, files)
+
+
+def prefix(fake: FakeS3) -> Kept:
+    options = {"name": "s3://bucket/images", "endpoint_url": fake.url, "access_key": "muster", "secret_key": "canary"}
+    return Kept(options, lambda: {key[7:]: data for key, data in fake.objects.items() if key.startswith("images/")})
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+    if request.param == "directory":
+        return directory(tmp_path / "layout")
+    fake: FakeS3 = request.getfixturevalue("bucket")
+    return prefix(fake)
+
+
+def without_locks(files: dict[str, bytes]) -> dict[str, bytes]:
+    return {key: data for key, data in files.items() if not key.endswith(".muster-lock")}
+
+
+def signed(registry: FakeRegistry, repository: str = "shop/web") -> JSON:
+    """An index of two platforms with a signature, and with a referrer of a child that is signed in turn."""
+    shared = os.urandom(300_000)
+    children = [
+        {**registry.image(repository, layers=(shared, machine.encode()), machine=machine), "platform": {"os": "linux"}}
+        for machine in ("amd64", "arm64")
+    ]
+    root = registry.index(repository, children, "1")
+    sbom = registry.image(repository, layers=(b"sbom",), subject=children[0], artifactType="application/spdx+json")
+    registry.image(repository, layers=(b"signed sbom",), subject=sbom)
+    for one in (root, children[1]):
+        tag = one["digest"].replace(":", "-") + ".sig"
+        registry.image(repository, tag, layers=(f"signature of {tag}".encode(),))
+    return root
+
+
+def content(registry: FakeRegistry, repository: str) -> dict[str, bytes]:
+    held = registry.repository(repository)
+    return {**held.blobs, **{digest: data for digest, (data, _type) in held.manifests.items()}}
+
+
+def at(registry: FakeRegistry, below: str = "") -> JSON:
+    return {"name": registry.host + below, "plain_http": True}
+
+
+def given(registry: FakeRegistry, *roots: JSON, name: str = NAME, repository: str = "shop/web") -> list[JSON]:
+    return [{"name": name, "digest": root["digest"], "repository": f"{registry.host}/{repository}"} for root in roots]
+
+
+def test_there_and_back_again(kept: Kept, east: FakeRegistry, west: FakeRegistry, run: Run) -> None:
+    root = signed(east)
+    images, sources = given(east, root), [at(east)]
+    planned = run(images=images, sources=sources, target=kept.options, check=True)
+    assert planned["changed"]
+    assert kept.files() == {}
+    first = run(images=images, sources=sources, target=kept.options)
+    assert (first["changed"], first["bytes_copied"]) == (True, planned["bytes_copied"])
+    assert first["blobs_copied"] == planned["blobs_copied"]
+    files = kept.files()
+    assert json.loads(files["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}
+    assert {digest: data for digest, data in kept.blobs.items() if digest in content(east, "shop/web")} == content(
+        east, "shop/web"
+    )
+    for digest, data in kept.blobs.items():
+        assert digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    hexes = root["digest"].partition(":")[2]
+    assert kept.names[f"{PATH}:muster-{hexes[:16]}"] == root["digest"]
+    assert f"{PATH}:sha256-{hexes}.sig" in kept.names
+    assert len(kept.names) == len(kept.index["manifests"])
+
+    again = run(images=images, sources=sources, target=kept.options)
+    assert (again["changed"], again["unchanged"]) == (False, 1)
+    assert kept.files() == files
+    verified = run(images=first["images"], target=kept.options, verify=True)
+    assert verified["failures"] == 0
+
+    back = run(images=first["images"], **{"from": kept.options}, target=at(west, "/restored"))
+    assert back["changed"]
+    for digest, data in content(east, "shop/web").items():
+        assert content(west, f"restored/{PATH}")[digest] == data
+    assert f"sha256-{hexes}.sig" in west.repository(f"restored/{PATH}").tags
+
+
+def test_between_a_directory_and_a_bucket(east: FakeRegistry, bucket: FakeS3, tmp_path: Path, run: Run) -> None:
+    here, there = directory(tmp_path / "layout"), prefix(bucket)
+    root = signed(east)
+    first = run(images=given(east, root), sources=[at(east)], target=here.options)
+    onward = run(images=first["images"], **{"from": here.options}, target=there.options)
+    assert onward["images"][0]["target"] == f"s3:{bucket.url}/bucket/images:{PATH}@{root['digest']}"
+    assert there.blobs == here.blobs
+    assert there.names == here.names
+    third = directory(tmp_path / "third")
+    run(images=onward["images"], **{"from": there.options}, target=third.options)
+    assert third.blobs == here.blobs
+
+
+def test_a_second_repository_shares_what_is_there(kept: Kept, east: FakeRegistry, run: Run) -> None:
+    layer = os.urandom(100_000)
+    one, two = east.image("a", layers=(layer,)), east.image("b", layers=(layer, b"more"))
+    images = given(east, one, name="10.9.9.9:5000/a:1", repository="a")
+    images += given(east, two, name="10.9.9.9:5000/b:1", repository="b")
+    images += given(east, one, name="10.9.9.9:5000/c:1", repository="a")
+    planned = run(images=images, sources=[at(east)], target=kept.options, check=True, workers=1)
+    result = run(images=images, sources=[at(east)], target=kept.options, workers=1)
+    for key in ("bytes_copied", "blobs_copied", "blobs_mounted", "copied"):
+        assert planned[key] == result[key]
+    assert result["bytes_copied"] == sum(len(data) for data in kept.blobs.values())
+    assert result["copied"] == 3
+
+
+def sound(kept: Kept) -> None:
+    """Nothing that other tools would see is wrong or incomplete."""
+    blobs = {key: data for key, data in kept.blobs.items() if "muster-tmp" not in key}
+    for digest, data in blobs.items():
+        assert digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    waiting = list(kept.names.values()) if "index.json" in kept.files() else []
+    while waiting:
+        document = json.loads(blobs[waiting.pop()])
+        waiting += [child["digest"] for child in document.get("manifests", [])]
+        named = [*document.get("layers", []), *([document["config"]] if "config" in document else [])]
+        assert all(len(blobs[blob["digest"]]) == blob["size"] for blob in named)
+
+
+def test_every_write_to_a_bucket_may_be_the_last(east: FakeRegistry, run: Run, monkeypatch: Any) -> None:
+    monkeypatch.setattr(s3_module, "_PART", 100_000)
+    images, sources = given(east, signed(east)), [at(east)]
+    with FakeS3() as probe:
+        assert not run(images=images, sources=sources, target=prefix(probe).options).get("failed")
+        whole = prefix(probe)
+        total = len(probe.writes())
+        for last in range(0, total, 5):
+            with FakeS3() as bucket:
+                bucket.writes_left = last
+                kept = prefix(bucket)
+                broken = run(images=images, sources=sources, target=kept.options)
+                assert (broken["failures"], broken["unchanged"]) == (1, 0)
+                sound(kept)
+                bucket.writes_left = 1_000_000
+                assert run(images=images, sources=sources, target=kept.options)["changed"]
+                assert kept.blobs == whole.blobs
+                assert kept.names == whole.names
+
+
+def test_every_write_to_a_directory_may_be_the_last(
+    tmp_path: Path, east: FakeRegistry, run: Run, monkeypatch: Any
+) -> None:
+    images, sources = given(east, signed(east)), [at(east)]
+    whole = directory(tmp_path / "whole")
+    real, count = os.fsync, 0
+
+    def fsync(handle: int) -> None:
+        nonlocal count
+        count -= 1
+        if count == 0:
+            raise Killed
+        if count > 0:
+            real(handle)
+
+    class Killed(BaseException):
+        pass
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    # A killed program does not tidy up either.
+    monkeypatch.setattr(Path, "unlink", lambda *_args, **_more: None)
+    count = 1_000_000
+    run(images=images, sources=sources, target=whole.options)
+    total = 1_000_000 - count
+    for last in range(1, total, 5):
+        kept = directory(tmp_path / str(last))
+        count = last
+        with pytest.raises(Killed):
+            run(images=images, sources=sources, target=kept.options, workers=1)
+        sound(kept)
+        count = 1_000_000
+        assert run(images=images, sources=sources, target=kept.options)["changed"]
+        assert {key: data for key, data in kept.blobs.items() if "muster-tmp" not in key} == whole.blobs
+        assert kept.names == whole.names
+
+
+def test_what_was_lost_is_repaired(kept: Kept, east: FakeRegistry, bucket: FakeS3, run: Run) -> None:
+    root = signed(east)
+    images, sources = given(east, root), [at(east)]
+    first = run(images=images, sources=sources, target=kept.options)
+    whole = kept.files()
+    keys = [key for key in whole if not key.endswith((".muster-lock", "oci-layout"))]
+    for lost in keys if kept.options["name"].startswith("oci") else ["index.json", *keys[::5]]:
+        if kept.options["name"].startswith("s3"):
+            del bucket.objects[f"images/{lost}"]
+        else:
+            Path(kept.options["name"][4:], lost).unlink()
+        assert run(images=images, sources=sources, target=kept.options)["changed"], lost
+        assert without_locks(kept.files()).keys() == without_locks(whole).keys()
+        assert run(images=first["images"], target=kept.options, verify=True)["failures"] == 0
+        assert not run(images=images, sources=sources, target=kept.options)["changed"]
+
+
+def test_what_killed_writers_left_is_removed_in_time(
+    kept: Kept, tmp_path: Path, bucket: FakeS3, east: FakeRegistry, run: Run
+) -> None:
+    folder = tmp_path / "layout" / "blobs" / "sha256"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, age in (("old", 90_000), ("new", 10)):
+        (folder / f".muster-tmp-{name}").write_bytes(b"part")
+        os.utime(folder / f".muster-tmp-{name}", (time.time() - age, time.time() - age))
+        begun = datetime.fromtimestamp(time.time() - age, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        bucket.uploads[name], bucket.began[name] = {}, ("images/blobs/sha256/x", begun)
+    run(images=given(east, east.image("shop/web")), sources=[at(east)], target=kept.options)
+    if kept.options["name"].startswith("s3"):
+        assert list(bucket.uploads) == ["new"]
+    else:
+        assert [path.name for path in folder.glob(".muster*")] == [".muster-tmp-new"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_manifest_and_a_cut_blob_count_as_absent(
+    tmp_path: Path, east: FakeRegistry, run: Run, damage: str
+) -> None:
+    kept = directory(tmp_path / "layout")
+    root = signed(east)
+    first = run(images=given(east, root), sources=[at(east)], target=kept.options)
+    whole = kept.files()
+    layer = max(kept.blobs, key=lambda digest: len(kept.blobs[digest]))
+    for digest in (root["digest"], layer):
+        file = tmp_path / "layout" / "blobs" / digest.replace(":", "/")
+        data = file.read_bytes()
+        file.write_bytes(data[:-1] if damage == "cut" or digest == layer else b"[" + data[1:])
+        broken = run(images=first["images"], target=kept.options, verify=True)
+        assert broken["failed"]
+        assert digest in broken["msg"]
+        assert run(images=given(east, root), sources=[at(east)], target=kept.options)["changed"]
+        assert without_locks(kept.files()) == without_locks(whole)
+
+
+def test_wrong_bytes_get_no_name(kept: Kept, east: FakeRegistry, bucket: FakeS3, run: Run, monkeypatch: Any) -> None:
+    monkeypatch.setattr(s3_module, "_PART", 5_000_000)
+    layer = os.urandom(12_000_000)
+    root = east.image("shop/web", layers=(layer,))
+    digest = east.blob("shop/web", layer)["digest"]
+    east.repository("shop/web").blobs[digest] = layer[:-1] + bytes([layer[-1] ^ 1])
+    result = run(images=given(east, root), sources=[at(east)], target=kept.options)
+    assert result["failed"]
+    assert "have digest" in result["msg"]
+    assert digest not in kept.blobs
+    assert root["digest"] not in kept.blobs
+    assert not any("muster-tmp" in key for key in kept.files())
+    assert bucket.uploads == {}
+    east.repository("shop/web").blobs[digest] = layer
+    run(images=given(east, root), sources=[at(east)], target=kept.options)
+    assert kept.blobs[digest] == layer
+
+
+def test_a_broken_read_of_a_bucket_is_continued(
+    east: FakeRegistry, west: FakeRegistry, bucket: FakeS3, run: Run
+) -> None:
+    layer = os.urandom(3_000_000)
+    root = east.image("shop/web", layers=(layer,))
+    first = run(images=given(east, root), sources=[at(east)], target=prefix(bucket).options)
+    digest = hashlib.sha256(layer).hexdigest()
+    bucket.break_next = f"GET .*{digest}"
+    run(images=first["images"], **{"from": prefix(bucket).options}, target=at(west))
+    assert west.repository(PATH).blobs[f"sha256:{digest}"] == layer
+    assert sum(f"GET /bucket/images/blobs/sha256/{digest}" in line for line in bucket.requests) == 2
+    assert west.uploaded_bytes < len(layer) + 1000
+
+
+def test_a_server_without_conditional_writes_will_do(east: FakeRegistry, bucket: FakeS3, run: Run) -> None:
+    bucket.conditions = False
+    kept = prefix(bucket)
+    assert run(images=given(east, signed(east)), sources=[at(east)], target=kept.options)["changed"]
+    assert any(":muster-" in name for name in kept.names)
+
+
+def test_a_refused_bucket_is_said_with_what_was_done(east: FakeRegistry, bucket: FakeS3, run: Run) -> None:
+    bucket.refuse = r"PUT .*/index.json"
+    result = run(images=given(east, signed(east)), sources=[at(east)], target=prefix(bucket).options)
+    assert result["failed"]
+    assert "the access key may not" in result["msg"]
+    assert "index.json" in result["msg"]
+
+
+@pytest.mark.parametrize("where", ["directory", "bucket"])
+def test_writers_at_the_same_time_lose_nothing(where: str, tmp_path: Path, bucket: FakeS3) -> None:
+    place = S3Place("bucket", "images", bucket.url, "muster", "canary")
+    kept = directory(tmp_path / "layout") if where == "directory" else prefix(bucket)
+    # Two clients as of two runs; each of four threads.
+    layouts = [Layout("x", Directory(tmp_path / "layout") if where == "directory" else S3(place)) for _run in range(2)]
+
+    def write(number: int) -> None:
+        data = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "layers": [], "number": number}).encode()
+        layouts[number % 2].put_manifest("app", f"t{number}", Manifest.parse(data, MANIFEST, "x"))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, range(60)))
+    assert set(kept.names) == {f"app:t{number}" for number in range(60)}
+
+
+def test_what_other_tools_put_into_the_index_stays(tmp_path: Path, east: FakeRegistry, run: Run) -> None:
+    kept = directory(tmp_path / "layout")
+    foreign = {"mediaType": MANIFEST, "digest": "sha256:" + "0" * 64, "size": 5, "annotations": {"made": "elsewhere"}}
+    document = {"schemaVersion": 2, "annotations": {"a": "b"}, "manifests": [foreign]}
+    Path(tmp_path / "layout" / "index.json").write_text(json.dumps(document))
+    run(images=given(east, signed(east)), sources=[at(east)], target=kept.options)
+    assert kept.index["annotations"] == {"a": "b"}
+    assert kept.index["manifests"][0] == foreign
+
+
+def foreign_layout(path: Path, east: FakeRegistry, *, listed: bool = False, name: JSON | None = None) -> JSON:
+    """A layout as other tools write it: the name is a tag alone; a referrer lies in the index or the fallback tag."""
+    root = east.image("shop/web", layers=(b"one",))
+    sbom = east.image("shop/web", layers=(b"sbom",), subject=root, artifactType="application/spdx+json")
+    fallback = east.index("shop/web", [sbom])
+    (path / "blobs" / "sha256").mkdir(parents=True)
+    for digest, data in content(east, "shop/web").items():
+        (path / "blobs" / digest.replace(":", "/")).write_bytes(data)
+    reference = "org.opencontainers.image.ref.name"
+    more = sbom if listed else {**fallback, "annotations": {reference: root["digest"].replace(":", "-")}}
+    entries = [{**root, "annotations": name or {reference: "v1"}}, more]
+    (path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}))
+    (path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    return {"root": root, "sbom": sbom}
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_layouts_of_other_tools_are_read_with_referrers(
+    tmp_path: Path, east: FakeRegistry, west: FakeRegistry, run: Run, listed: bool
+) -> None:
+    made = foreign_layout(tmp_path / "other", east, listed=listed)
+    result = run(images=[{"name": f"oci:{tmp_path}/other:v1"}], target=at(west))
+    (entry,) = result["images"]
+    assert (entry["digest"], entry["resolved_by"], entry["path"]) == (made["root"]["digest"], "tag", "v1")
+    assert made["sbom"]["digest"] in west.repository("v1").manifests
+
+
+def test_names_in_layouts(tmp_path: Path, east: FakeRegistry, west: FakeRegistry, run: Run) -> None:
+    full = {"io.containerd.image.name": "docker.io/shop/web:v1", "org.opencontainers.image.ref.name": "v1"}
+    made = foreign_layout(tmp_path / "other", east, name=full)
+    good = run(images=[{"name": f"oci:{tmp_path}/other:docker.io/shop/web:v1"}], target=at(west))
+    assert (good["images"][0]["digest"], good["images"][0]["path"]) == (made["root"]["digest"], "docker.io/shop/web")
+    bad = run(images=[{"name": f"oci:{tmp_path}/other:v2"}], target=at(west))
+    assert bad["failed"]
+    assert "has no such tag" in bad["images"][0]["msg"]
+    gone = run(images=[{"name": f"oci:{tmp_path}/nowhere:v2"}], target=at(west))
+    assert "mount the file system" in gone["images"][0]["msg"]
+
+
+@pytest.mark.parametrize("digest", ["sha256:../../../secret", "sha256:" + "g" * 64, "sha256:" + "A" * 64])
+def test_a_digest_that_is_a_path_is_refused(
+    tmp_path: Path, east: FakeRegistry, west: FakeRegistry, run: Run, digest: str
+) -> None:
+    made = foreign_layout(tmp_path / "other", east)
+    document = {"schemaVersion": 2, "mediaType": MANIFEST, "layers": []}
+    document["config"] = {"mediaType": "x", "digest": digest, "size": 6}
+    data = json.dumps(document).encode()
+    own = hashlib.sha256(data).hexdigest()
+    (tmp_path / "other" / "blobs" / "sha256" / own).write_bytes(data)
+    (tmp_path / "secret").write_bytes(b"canary")
+    index = {"schemaVersion": 2, "manifests": [{**made["root"], "digest": f"sha256:{own}"}]}
+    (tmp_path / "other" / "index.json").write_text(json.dumps(index))
+    result = run(images=[{"name": f"oci:{tmp_path}/other"}], target=at(west))
+    assert result["failed"]
+    assert "is no digest" in result["msg"] or "is no image manifest" in result["images"][0]["msg"]
+    assert not any(content(west, name) for name in west.repositories)
+
+
+def test_the_only_image_of_a_layout_needs_no_name(tmp_path: Path, west: FakeRegistry, run: Run) -> None:
+    with FakeRegistry() as east:
+        made = foreign_layout(tmp_path / "other", east)
+        (tmp_path / "other" / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [made["root"]]}))
+        result = run(images=[{"name": f"oci:{tmp_path}/other"}], target=at(west))
+        assert result["images"][0]["digest"] == made["root"]["digest"]
+        assert list(west.repository("other").tags) == [keep_tag(made["root"]["digest"])]
+
+
+def test_a_missing_directory_is_an_error_and_is_not_made(tmp_path: Path, east: FakeRegistry, run: Run) -> None:
+    target = {"name": f"oci:{tmp_path}/unmounted"}
+    result = run(images=given(east, signed(east)), sources=[at(east)], target=target)
+    assert result["failed"]
+    assert "mount the file system" in result["msg"]
+    assert not (tmp_path / "unmounted").exists()
+
+
+def test_a_layout_of_another_version_is_not_written_to(tmp_path: Path, east: FakeRegistry, run: Run) -> None:
+    kept = directory(tmp_path / "layout")
+    (tmp_path / "layout" / "oci-layout").write_text('{"imageLayoutVersion":"2.0.0"}')
+    result = run(images=given(east, signed(east)), sources=[at(east)], target=kept.options)
+    assert "does not say version 1.0.0" in result["msg"]
+    assert list(kept.files()) == ["oci-layout"]
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ({"name": "oci:relative"}, "none of oci:/DIRECTORY"),
+        ({"name": "s3://"}, "none of oci:/DIRECTORY"),
+        ({"name": "oci:/a:b@c"}, "colon or an @"),
+        ({"name": "oci:/a", "username": "x"}, "username mean nothing there"),
+        ({"name": "oci:/a", "region": "x"}, "region mean nothing there"),
+        ({"name": "x.example.com", "secret_key": "canary"}, "secret_key mean nothing there"),
+        ({"name": "s3://b/p", "validate_certs": False}, "Set ca_cert"),
+        ({"name": "s3://b/p", "endpoint_url": "s3.example.com"}, "it is not https://HOST:PORT"),
+        ({"name": "oci-archive:/a.tar"}, "can only be read"),
+    ],
+)
+def test_places_that_cannot_be_used_are_named(target: JSON, words: str, tmp_path: Path, run: Run) -> None:
+    if target["name"].startswith("oci-archive"):
+        (tmp_path / "a.tar").write_bytes(b"\0" * 1024)
+        target = {"name": f"oci-archive:{tmp_path}/a.tar"}
+    digest = "sha256:" + "a" * 64
+    result = run(images=[{"name": NAME, "digest": digest}], target=target)
+    assert result["failed"]
+    assert words in result["msg"]

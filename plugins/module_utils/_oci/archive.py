@@ -34,7 +34,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._store.store i
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
-_BLOB = re.compile(r"^blobs/(sha256)/([0-9a-f]{64})$")
+_BLOB = re.compile(r"^blobs/sha256/([0-9a-f]{64})$")
 _LINKS = 10
 
 
@@ -178,13 +178,11 @@ class DockerArchive:
 
     def open_blob(self, repository: str, digest: str, offset: int = 0) -> Readable:
         """A blob's bytes from ``offset`` on."""
-        if digest not in self._blobs:
-            raise NotFound("read", f"blob {digest} in {self.host}", "the archive does not have it")
-        return self._files.open(self._blobs[digest], offset)
+        return self._files.open(self._key(digest), offset)
 
     def read_blob(self, repository: str, digest: str) -> bytes:
         """A small blob as a whole."""
-        return self._read(self._blobs.get(digest, digest))
+        return self._read(self._key(digest))
 
     def _build(self, item: Any) -> Manifest:
         try:
@@ -211,20 +209,23 @@ class DockerArchive:
         size = self._files.size(key)
         if size is None:
             raise self._broken(f"layer {key} is missing")
-        stream = self._files.open(key)
-        begin = stream.read(4)
-        stream.close()
-        packed = next((name for magic, name in _COMPRESSIONS.items() if begin.startswith(magic)), "")
         named = _BLOB.match(key)
-        # Unpacked, a layer's digest is what the configuration names; packed, it is only in the file's own name.
-        if packed and named:
-            digest = f"{named.group(1)}:{named.group(2)}"
-        elif packed:
-            raise self._broken(f"layer {key} is compressed and its digest is not known")
-        else:
-            digest = diff_id
+        digest, packed = f"sha256:{named.group(1)}" if named else diff_id, ""
+        if digest != diff_id:
+            # containerd keeps layers as they were pulled; what the configuration names is the unpacked one.
+            stream = self._files.open(key)
+            begin = stream.read(4)
+            stream.close()
+            packed = next((name for magic, name in _COMPRESSIONS.items() if begin.startswith(magic)), "")
+            if packed not in ("gzip", "zstd"):
+                raise self._broken(f"layer {key} is not {diff_id}, and not compressed")
         self._blobs[digest] = key
         return {"mediaType": _LAYER + (f"+{packed}" if packed else ""), "digest": digest, "size": size}
+
+    def _key(self, digest: str) -> str:
+        if digest not in self._blobs:
+            raise NotFound("read", f"blob {digest} in {self.host}", "the archive does not have it")
+        return self._blobs[digest]
 
     def _json(self, key: str) -> Any:
         try:

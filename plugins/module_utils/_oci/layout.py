@@ -174,20 +174,12 @@ class ReadOnlyLayout:
                 data = read_small(self._files, _INDEX)
                 if data is None:
                     self._begin()
-                self._listed = self._list(data)
+                self._listed = _listing(self._document(data))
             return self._listed
 
     def _begin(self) -> None:
         """There is no index."""
         raise Corrupt("read", f"layout {self._files.place}", f"it has no {_INDEX}", "Name an OCI image layout.")
-
-    def _list(self, data: bytes | None) -> tuple[list[JSON], dict[str, JSON]]:
-        entries: list[JSON] = self._document(data)["manifests"]
-        names: dict[str, JSON] = {}
-        for entry in entries:
-            for name in _names(entry):
-                names.setdefault(name, entry)
-        return entries, names
 
     def _document(self, data: bytes | None) -> JSON:
         if data is None:
@@ -313,7 +305,8 @@ class Layout(ReadOnlyLayout):
                     merged.append(fresh.pop(name))
                 elif name not in batch:
                     merged.append(entry)
-            data = json.dumps({**document, "manifests": [*merged, *fresh.values()]}, separators=(",", ":")).encode()
+            document = {**document, "manifests": [*merged, *fresh.values()]}
+            data = json.dumps(document, separators=(",", ":")).encode()
             try:
                 if stored is None:
                     self._store.create(_INDEX, data)
@@ -325,7 +318,7 @@ class Layout(ReadOnlyLayout):
                 time.sleep(random.uniform(0.0, 0.02 * (attempt + 1)))
                 continue
             with self._lock:
-                self._listed = self._list(data)
+                self._listed = _listing(document)
             return
         raise Conflict(
             "write",
@@ -341,6 +334,15 @@ class Layout(ReadOnlyLayout):
             if error.__class__ is not NotFound:
                 raise
             return None
+
+
+def _listing(document: JSON) -> tuple[list[JSON], dict[str, JSON]]:
+    """The entries of an index, and those with a name by it."""
+    names: dict[str, JSON] = {}
+    for entry in document["manifests"]:
+        for name in _names(entry):
+            names.setdefault(name, entry)
+    return document["manifests"], names
 
 
 def _annotations(entry: JSON) -> Mapping[str, Any]:

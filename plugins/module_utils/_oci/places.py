@@ -53,7 +53,7 @@ class Places:
         if scheme == "oci":
             return Layout(host, Directory(Path(rest)))
         if scheme == "s3":
-            return Layout(host, open_store({**self._options.get(host, {}), **_bucket(rest)}))
+            return Layout(host, open_store({**self._options_of(host), **_bucket(rest)}))
         if scheme == "docker-daemon":
             daemon = Daemon(host)
             self._held.callback(daemon.close)
@@ -61,6 +61,18 @@ class Places:
         files = TarFiles.at(Path(rest))
         self._held.callback(files.close)
         return ReadOnlyLayout(host, files) if scheme == "oci-archive" else DockerArchive(host, files)
+
+    def _options_of(self, host: str) -> Mapping[str, Any]:
+        """The options of a bucket, which an image's name may leave the endpoint out of."""
+        named = [options for options in self._options.values() if Place.parse(str(options["name"])).host == host]
+        if host not in self._options and len(named) > 1:
+            raise InvalidInput(
+                "use",
+                f"place {host}",
+                "more than one object store is given for it",
+                "Write s3:https://HOST/BUCKET/PREFIX.",
+            )
+        return self._options.get(host) or (named[0] if named else {})
 
     def close(self) -> None:
         """Close what was opened."""

@@ -148,6 +148,9 @@ def test_layers_that_docker_saved_compressed(tmp_path: Path, west: FakeRegistry,
     document = json.loads(west.repository("in/a.tar").manifests[entry["digest"]][0])
     assert document["layers"][0]["mediaType"] == "application/vnd.oci.image.layer.v1.tar+gzip"
     assert west.repository("in/a.tar").blobs[digest_of(layer)] == layer
+    members[keys[0]] = LAYERS[0]
+    tar(tmp_path / "b.tar", members)
+    assert "and not compressed" in run(f"docker-archive:{tmp_path}/b.tar")["images"][0]["msg"]
 
 
 def test_an_archive_that_was_changed_is_not_taken(tmp_path: Path, west: FakeRegistry, run: Run) -> None:

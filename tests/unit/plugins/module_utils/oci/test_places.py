@@ -375,6 +375,23 @@ def test_a_broken_read_of_a_bucket_is_continued(
     assert west.uploaded_bytes < len(layer) + 1000
 
 
+def test_how_a_bucket_is_named(east: FakeRegistry, west: FakeRegistry, bucket: FakeS3, run: Run) -> None:
+    root = signed(east)
+    login = {"access_key": "muster", "secret_key": "canary"}
+    long = {"name": f"s3:{bucket.url}/bucket/images", **login}
+    assert run(images=given(east, root), sources=[at(east)], target=long)["changed"]
+    short = prefix(bucket).options
+    assert not run(images=given(east, root), sources=[at(east)], target=short)["changed"]
+    names = [f"{place['name']}:{PATH}:muster-{root['digest'][7:23]}" for place in (long, short)]
+    images = [{"name": name} for name in names]
+    result = run(images=images[:1], sources=[long], target=at(west))
+    assert result["images"][0]["digest"] == root["digest"]
+    result = run(images=images[1:], sources=[short], target=at(west, "/again"))
+    assert result["images"][0]["digest"] == root["digest"]
+    twice = [short, {**short, "endpoint_url": "http://other.example.com"}]
+    assert "more than one object store" in run(images=images[1:], sources=twice)["msg"]
+
+
 def test_a_server_without_conditional_writes_will_do(east: FakeRegistry, bucket: FakeS3, run: Run) -> None:
     bucket.conditions = False
     kept = prefix(bucket)

@@ -288,3 +288,4 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[start : start + step])
         if fault.length > 0:
             raise _Hangup
+        self.close_connection = fault.parts or self.close_connection

@@ -144,6 +144,15 @@ def test_uploads_go_through_the_connections_that_are_there(source: FakeRegistry,
     assert len(ports) <= 2
 
 
+def test_connections_that_the_registry_has_ended_meanwhile(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app", layers=tuple(os.urandom(100_000) for _layer in range(4)))
+    for fake in (source, target):
+        fake.fault(".", parts=True, times=1_000_000)
+    copy(source, target, root["digest"])
+    same(source, target)
+    assert target.uploaded_bytes == sum(map(len, source.repository("app").blobs.values()))
+
+
 def test_a_redirect_costs_no_connection(target: FakeRegistry) -> None:
     with FakeRegistry() as storage, FakeRegistry(redirect_blobs_to=storage.host) as source:
         source.image("app", "v1", layers=(b"one", b"two", b"three"))

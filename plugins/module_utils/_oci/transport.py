@@ -17,6 +17,7 @@ import ipaddress
 import json
 import random
 import re
+import select
 import socket
 import ssl
 import threading
@@ -25,6 +26,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -208,6 +210,7 @@ class _Host:
     def __init__(self, url: SplitResult, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.proxy = _Proxy.of(url)
+        self._address = url.hostname or ""
         self.name = f"{url.netloc} through proxy {self.proxy.address}" if self.proxy else url.netloc
         self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
@@ -216,6 +219,25 @@ class _Host:
         self._bytes = _Pace(endpoint.bytes_per_second)
         self._workers: Counter[int] = Counter()
         self._left = threading.Condition(self._lock)
+
+    @cached_property
+    def depth(self) -> int:
+        """How far inside it lies: 0 public or unknown, 1 a private network, 2 this machine, 3 the link.
+
+        Behind a proxy names are not ours to resolve, only plain addresses count.
+        """
+        flags = socket.AI_NUMERICHOST if self.proxy else 0
+        try:
+            found = socket.getaddrinfo(self._address, None, type=socket.SOCK_STREAM, flags=flags)
+        except (OSError, UnicodeError):
+            return 0
+        depth = 0
+        for entry in found:
+            address = ipaddress.ip_address(entry[4][0])
+            address = getattr(address, "ipv4_mapped", None) or address
+            inside = (not address.is_global, address.is_loopback or address.is_unspecified, address.is_link_local)
+            depth = max(depth, *(level for level, here in enumerate(inside, 1) if here), 0)
+        return depth
 
     def take(self) -> http.client.HTTPConnection | None:
         with self._lock:
@@ -323,6 +345,13 @@ def _bypassed(url: SplitResult) -> bool:
     return False
 
 
+def _hung_up(connection: http.client.HTTPConnection) -> bool:
+    """Whether the server has ended an idle connection: then there is something to read where nothing was asked."""
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class Transport:
     """Sends requests to any host; hosts that were not described are reached by TLS with the system's authorities."""
 
@@ -391,7 +420,7 @@ class Transport:
         elif after.scheme not in ("http", "https"):
             raise Unavailable(task.action, task.target, f"{before.netloc} leads to {after.scheme or 'nowhere'}")
         known = after.netloc == before.netloc or after.netloc in self._endpoints
-        if not known and _depth(after, self._host(after.geturl())) > _depth(before, self._host(url)):
+        if not known and self._host(after.geturl()).depth > self._host(url).depth:
             raise Unavailable(
                 task.action,
                 task.target,
@@ -458,10 +487,11 @@ class Transport:
         connection = host.take()
         replayable = body is None or isinstance(body, bytes)
         if connection is not None and not replayable:
-            # Bytes that were drawn from a stream cannot be sent again, so it gets a connection that is surely alive.
+            if not _hung_up(connection):
+                return self._exchange(connection, host, method, url, headers, body)
+            # Bytes that were drawn from a stream cannot be sent again.
             connection.close()
-            connection = None
-        if connection is not None:
+        elif connection is not None:
             try:
                 return self._exchange(connection, host, method, url, headers, body)
             except TimeoutError:
@@ -539,25 +569,6 @@ class Transport:
                 endpoint = self._endpoints.get(parts.netloc) or Endpoint(parts.netloc)
                 host = self._hosts[key] = _Host(parts, endpoint)
             return host
-
-
-def _depth(url: SplitResult, host: _Host) -> int:
-    """How far inside a host lies: 0 public or unknown, 1 a private network, 2 this machine, 3 the link.
-
-    Behind a proxy names are not ours to resolve, only plain addresses count.
-    """
-    flags = socket.AI_NUMERICHOST if host.proxy else 0
-    try:
-        found = socket.getaddrinfo(url.hostname or "", None, type=socket.SOCK_STREAM, flags=flags)
-    except (OSError, UnicodeError):
-        return 0
-    depth = 0
-    for entry in found:
-        address = ipaddress.ip_address(entry[4][0])
-        address = getattr(address, "ipv4_mapped", None) or address
-        inside = (not address.is_global, address.is_loopback or address.is_unspecified, address.is_link_local)
-        depth = max(depth, *(level for level, here in enumerate(inside, 1) if here), 0)
-    return depth
 
 
 def _tls(endpoint: Endpoint) -> ssl.SSLContext:

@@ -21,7 +21,8 @@ class Fault:
     ``then`` is called first, ``swallow`` keeps so many bytes of the request's body in the session and hangs up.
     In the answer: ``headers`` replace its own (``None`` leaves one out), ``content`` its body, ``flip`` changes one
     byte, ``length`` is added to Content-Length, ``cut`` hangs up after so many bytes (0: after the headers),
-    ``drip`` sends ten pieces so many seconds apart, ``lost`` hangs up instead of answering.
+    ``drip`` sends ten pieces so many seconds apart, ``lost`` hangs up instead of answering, ``parts`` after it, without
+    having said so.
     A fault with nothing lets a request pass.
     """
 
@@ -33,6 +34,7 @@ class Fault:
     content: bytes | None = None
     reset: bool = False
     lost: bool = False
+    parts: bool = False
     cut: int = -1
     flip: bool = False
     swallow: int = -1

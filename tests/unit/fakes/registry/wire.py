@@ -92,6 +92,14 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self._answer(200, json.dumps(token).encode())
             return
+        if parts.path == "/v2/":
+            # Other programs ask here first how to log in.
+            challenge = registry.gate.challenge(self.headers, "", False, registry.host)
+            if challenge is None:
+                self._answer(200, b"{}")
+            else:
+                self._fail(401, "UNAUTHORIZED", {"WWW-Authenticate": challenge.partition(",scope=")[0]})
+            return
         match = re.match(r"/v2/(.+)/(manifests|blobs/uploads|blobs|referrers)/(.*)$", parts.path)
         if not match:
             self._drain()
@@ -280,3 +288,4 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body[start : start + step])
         if fault.length > 0:
             raise _Hangup
+        self.close_connection = fault.parts or self.close_connection

@@ -127,13 +127,37 @@ def test_a_refusal_of_the_storage_behind_a_registry_is_not_one_of_its_login(targ
             copy(source, target, root["digest"], keyring=keyring)
 
 
+def connections_to(fake: FakeRegistry) -> set[int]:
+    """The ports from which the fake is called, from now on."""
+    ports: set[int] = set()
+    accept = fake.server.get_request
+    fake.server.get_request = lambda: (pair := accept(), ports.add(pair[1][1]))[0]
+    return ports
+
+
+def test_uploads_go_through_the_connections_that_are_there(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app", layers=tuple(os.urandom(100) for _layer in range(6)))
+    ports = connections_to(target)
+    copy(source, target, root["digest"], workers=1)
+    same(source, target)
+    # One of the blobs' worker, one of the manifests'.
+    assert len(ports) <= 2
+
+
+def test_connections_that_the_registry_has_ended_meanwhile(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app", layers=tuple(os.urandom(100_000) for _layer in range(4)))
+    for fake in (source, target):
+        fake.fault(".", parts=True, times=1_000_000)
+    copy(source, target, root["digest"])
+    same(source, target)
+    assert target.uploaded_bytes == sum(map(len, source.repository("app").blobs.values()))
+
+
 def test_a_redirect_costs_no_connection(target: FakeRegistry) -> None:
     with FakeRegistry() as storage, FakeRegistry(redirect_blobs_to=storage.host) as source:
         source.image("app", "v1", layers=(b"one", b"two", b"three"))
         storage.repositories = source.repositories
-        ports: set[int] = set()
-        accept = source.server.get_request
-        source.server.get_request = lambda: (pair := accept(), ports.add(pair[1][1]))[0]
+        ports = connections_to(source)
         with client(source) as registry:
             manifest = registry.manifest("app", "v1")
             assert manifest

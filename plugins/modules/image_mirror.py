@@ -98,6 +98,30 @@ options:
       - Whether cosign's tags and referrers travel with the images.
     type: bool
     default: true
+  state:
+    description:
+      - V(present) copies, or verifies, or only resolves.
+      - V(absent) removes O(images) from O(target), but only what O(store) says that this module put there, and nothing
+        that a recovery point in O(store) needs. Layers go when the registry collects its garbage. Where a registry does
+        not delete, the images stay and one warning says so.
+    type: str
+    choices: [present, absent]
+    default: present
+  tags:
+    description:
+      - Whether a copy has the tag of its image as well, besides the one that keeps it. Where several images have one
+        name the first of them gets it; none whose tag named another image already when it was resolved.
+      - This is for nodes that pull by tag from O(target), see RV(node_mirrors), and for people who look there.
+    type: bool
+    default: false
+  original_names:
+    description:
+      - Push the images from O(from) back under the names that the workloads have for them, with their tags, to
+        registries that have lost them. With O(verify) look whether they are there. O(target) is not used then;
+        O(sources) says how to reach those registries.
+      - A tag that names another image there is not moved, which fails that image.
+    type: bool
+    default: false
   platforms:
     description:
       - Platforms to copy and to verify, such as V(linux/amd64). V(linux/arm) takes all its variants. Empty for all.
@@ -252,6 +276,27 @@ EXAMPLES = r"""
     target:
       name: oci:/srv/backup/images
 
+- name: Give a registry that was built anew what it had
+  muster.container_dr.image_mirror:
+    images: "{{ copied.images }}"
+    from:
+      name: registry.west.example.com
+      auth_file: ~/.config/containers/auth.json
+    sources:
+      - name: registry.east.example.com
+        username: muster
+        password: "{{ registry_password }}"
+    original_names: true
+
+- name: Remove images of a recovery point that has expired, unless another one needs them
+  muster.container_dr.image_mirror:
+    state: absent
+    images: "{{ expired.document.images }}"
+    target:
+      name: registry.west.example.com
+      auth_file: ~/.config/containers/auth.json
+    store: "{{ muster_site.store }}"
+
 - name: Verify that the other site has all of them, and that our own are signed by both teams
   muster.container_dr.image_mirror:
     images: "{{ copied.images }}"
@@ -381,6 +426,27 @@ images:
       description: What became of it.
       type: str
       sample: already there
+node_mirrors:
+  description:
+    - For each registry by which the images are named, the file by which containerd on a node takes them from
+      O(target) instead. Its C(config_path) has to be C(/etc/containerd/certs.d); O(target.ca_cert) belongs beside it
+      as C(ca.crt).
+    - By tag only with O(tags).
+  type: list
+  elements: dict
+  returned: when copied to a registry
+  contains:
+    registry:
+      description: Host and port of that registry.
+      type: str
+      sample: registry.east.example.com
+    path:
+      description: Where the file belongs.
+      type: str
+      sample: /etc/containerd/certs.d/registry.east.example.com/hosts.toml
+    content:
+      description: What belongs into it.
+      type: str
 bytes_copied:
   description: Bytes that were sent in all.
   type: int
@@ -452,6 +518,9 @@ OPTIONS = (
             "mirrors": _PLACES,
             "verify": {"type": "bool", "default": False},
             "attachments": {"type": "bool", "default": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "tags": {"type": "bool", "default": False},
+            "original_names": {"type": "bool", "default": False},
             "platforms": {"type": "list", "elements": "str", "default": []},
             "recheck_after": {"type": "str", "default": "24h"},
             "signatures": {"type": "list", "elements": "dict", "default": [], "options": SIGNATURE_ARGUMENTS},
@@ -460,7 +529,11 @@ OPTIONS = (
             "fail_fast": {"type": "bool", "default": False},
         },
         required_one_of=[("application", "images")],
-        required_if=[("verify", True, ("target",))],
+        required_if=[
+            ("state", "absent", ("images", "target", "store")),
+            ("verify", True, ("target", "original_names"), True),
+        ],
+        mutually_exclusive=[("target", "original_names")],
     )
 )
 

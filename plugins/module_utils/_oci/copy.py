@@ -109,8 +109,11 @@ class Copier:
         """End the threads; what runs is finished."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def copy(self, route: Route, digest: str, tally: Tally) -> Manifest:
-        """Make an image and what is attached to it whole at the target; returns its root manifest."""
+    def copy(self, route: Route, digest: str, tally: Tally, tag: str | None = None) -> Manifest:
+        """Make an image and what is attached to it whole at the target; returns its root manifest.
+
+        With ``tag`` that names it too, in the end.
+        """
         walked: list[str] = []
         root = self._tree(route, digest, tally, walked, tag=keep_tag(digest))
         if self._attachments:
@@ -122,11 +125,16 @@ class Copier:
                     raise
                 # The image is whole and nobody can have signed it anew while its registry is away.
                 tally.notes.append(f"its signatures and referrers could not be looked for: {error.reason}")
+        if tag and self._target.tag_digest(route.repository, tag) != digest:
+            if self._write:
+                self._target.put_manifest(route.repository, tag, root)
+            tally.add(tags=1)
         return root
 
-    def holds(self, repository: str, digest: str) -> bool:
-        """Whether the image's root is there under its tag: one small request that says nothing of what lies below."""
-        return self._target.tag_digest(repository, keep_tag(digest)) == digest
+    def holds(self, repository: str, digest: str, tag: str | None = None) -> bool:
+        """Whether the root is there under its tags: a small request each, which says nothing of what is below."""
+        tags = [keep_tag(digest), *([tag] if tag else [])]
+        return all(self._target.tag_digest(repository, each) == digest for each in tags)
 
     # -- trees ------------------------------------------------------------------------------------------------
 

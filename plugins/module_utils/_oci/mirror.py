@@ -6,15 +6,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
-    Incomplete,
     InvalidInput,
     MusterError,
     Refused,
@@ -23,49 +20,27 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import im
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.selection import Selection
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import connections, workloads
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import connections, placing, workloads
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally, check_whole
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.records import Record, Records
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.entries import (
+    FRESH,
+    OUTCOME,
+    Entry,
+    original,
+    result,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import (
     Place,
     Reference,
     is_digest,
     is_registry,
-    path_for,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.resolve import Ladder, Resolved
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.signature_formats import Signed
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.signatures import Trust
-from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
-Entry = dict[str, Any]
-_PROGRESS_EVERY = 0.5
 _NAMED = 3
-_NOT_BEGUN = "not begun, because another image failed"
-_FRESH: Entry = {
-    "digest": None,
-    "media_type": None,
-    "size": None,
-    "platforms": [],
-    "resolved_by": None,
-    "tag_digest": None,
-    "repository": None,
-    "path": None,
-    "used_by": [],
-    "nodes": [],
-    "signatures": None,
-    "target": None,
-}
-_OUTCOME: Entry = {
-    "bytes_copied": 0,
-    "blobs_copied": 0,
-    "blobs_mounted": 0,
-    "changed": False,
-    "failed": False,
-    "msg": "",
-}
 
 
 def mirror(request: Request) -> dict[str, Any]:
@@ -74,16 +49,21 @@ def mirror(request: Request) -> dict[str, Any]:
     application = params.get("application") or {}
     if params.get("images") is None and not application:
         raise InvalidInput("mirror", "images", "there is nothing to work on", "Set application or images.")
+    back = bool(params.get("original_names"))
     for option in ("verify", "from"):
-        if params.get(option) and not params.get("target"):
+        if params.get(option) and not params.get("target") and not back:
             raise InvalidInput(
                 "mirror", "images", f"{option} is set without target", "Say in target where the copies are."
             )
+    if back and not params.get("verify") and not params.get("from"):
+        raise InvalidInput(
+            "push back", "images", "original_names is set without from", "Say in from where the copies are."
+        )
     trust = Trust(params.get("signatures") or [])
     keyring = Keyring()
     registries = _registries(params, keyring)
     try:
-        originals = not params.get("from") and not params.get("verify")
+        originals = back or (not params.get("from") and not params.get("verify"))
         if params.get("images") is None:
             cluster = Cluster.connect(params)
             namespaces = _namespaces(cluster, application)
@@ -97,18 +77,31 @@ def mirror(request: Request) -> dict[str, Any]:
             if application and originals:
                 cluster = Cluster.connect(params)
                 workloads.pull_logins(cluster, _namespaces(cluster, application), keyring, request.warn)
-        if not params.get("target"):
-            _judge(request, registries, entries, trust, _original)
-            result = _result(request, entries, "resolved", changed=False)
-        else:
-            result = (_verify if params.get("verify") else _copy)(request, registries, entries, trust)
-        return {**result, "logins": registries.logins()}
+        told = _work(request, registries, entries, trust)
+        return {**told, "logins": registries.logins()}
     except MusterError as error:
         if error.result:
             error.result["logins"] = registries.logins()
         raise
     finally:
         registries.close()
+
+
+def _work(request: Request, registries: Registries, entries: list[Entry], trust: Trust) -> dict[str, Any]:
+    params = request.params
+
+    def judge(place: Callable[[Entry], Reference]) -> None:
+        _judge(request, registries, entries, trust, place)
+
+    if params["state"] == "absent":
+        return placing.take_away(request, registries, entries)
+    if params.get("verify"):
+        return placing.verify(request, registries, entries, judge)
+    if params.get("target") or params.get("original_names"):
+        mirrors = [Place.of(entry) for entry in params.get("mirrors") or []]
+        return placing.copy(request, registries, entries, judge, mirrors)
+    judge(original)
+    return result(request, entries, "resolved", "of the application", changed=False)
 
 
 def _namespaces(cluster: Cluster, application: Mapping[str, Any]) -> list[str]:
@@ -146,12 +139,12 @@ def _resolve(request: Request, registries: Registries, found: Sequence[workloads
             raise outcome.error
         if outcome.value is not None:
             resolved = asdict(outcome.value)
-            path = _path(Reference.parse(image), resolved["repository"], mirrors)
-            entry = {**_FRESH, **_OUTCOME, **resolved, "name": image, "path": path}
+            path = placing.path(Reference.parse(image), resolved["repository"], mirrors)
+            entry = {**FRESH, **OUTCOME, **resolved, "name": image, "path": path}
             if resolved["tag_digest"]:
                 request.warn(f"Image {image}: {resolved['msg']}.")
         else:
-            entry = {**_FRESH, **_OUTCOME, "name": image, "resolved_by": "unresolved", "failed": True}
+            entry = {**FRESH, **OUTCOME, "name": image, "resolved_by": "unresolved", "failed": True}
             entry["msg"] = str(outcome.error)
         known = entries.setdefault((image, entry["digest"]), entry)
         known["used_by"] = sorted({*known["used_by"], *(use.used_by for use in users[outcome.item])})
@@ -162,16 +155,6 @@ def _resolve(request: Request, registries: Registries, found: Sequence[workloads
     return sorted(entries.values(), key=lambda entry: (entry["name"], entry["used_by"]))
 
 
-def _path(written: Reference, repository: str | None, places: Iterable[Place]) -> str:
-    """Where an image lies below any place; one that was pulled from a copy of ours keeps the path that it has."""
-    for place in places:
-        for reference in (written, *([Reference.anywhere(repository)] if repository else [])):
-            path = place.path_of(reference)
-            if path is not None:
-                return path
-    return path_for(written)
-
-
 def _given(entry: Any, ladder: Ladder) -> Entry:
     if not isinstance(entry, Mapping) or not entry.get("name"):
         raise InvalidInput(
@@ -180,8 +163,8 @@ def _given(entry: Any, ladder: Ladder) -> Entry:
     digest = entry.get("digest")
     if digest is not None and not is_digest(str(digest)):
         raise InvalidInput("use", f"image {entry['name']}", f"{digest!r} is no digest", "Give it as sha256:HEX.")
-    known = {key: entry[key] for key in _FRESH if entry.get(key) is not None}
-    result = {**_FRESH, **_OUTCOME, **known, "name": str(entry["name"]), "target": None}
+    known = {key: entry[key] for key in FRESH if entry.get(key) is not None}
+    result = {**FRESH, **OUTCOME, **known, "name": str(entry["name"]), "target": None}
     if digest is None:
         written = Reference.anywhere(result["name"])
         # What a cluster said, and no registry had, is never taken for the name of a file here.
@@ -246,210 +229,3 @@ def _judge(
     if doubtful:
         more = f"; and {len(doubtful) - _NAMED} more" if len(doubtful) > _NAMED else ""
         request.warn(f"Images without a verified signature: {'; '.join(doubtful[:_NAMED])}{more}.")
-
-
-def _original(entry: Entry) -> Reference:
-    return Reference.anywhere(entry["repository"] or entry["name"])
-
-
-# -- copy and verify ------------------------------------------------------------------------------------------
-
-
-def _copy(request: Request, registries: Registries, entries: list[Entry], trust: Trust) -> dict[str, Any]:
-    params = request.params
-    target, origin = Place.of(params["target"]), None
-    if params.get("from"):
-        origin = Place.of(params["from"])
-    mirrors = [Place.of(entry) for entry in params.get("mirrors") or []]
-    platforms = tuple(params["platforms"])
-    records = _records(request, target)
-    copier = Copier(
-        registries.target(target.host),
-        workers=params["workers"],
-        write=not request.check_mode,
-        attachments=params["attachments"],
-        platforms=platforms,
-    )
-    for entry in _known(entries):
-        if origin is None or not entry["path"]:
-            places = [target, *mirrors, *([origin] if origin else [])]
-            fresh = _path(Reference.anywhere(entry["name"]), entry["repository"], places)
-            entry["path"] = fresh if origin is None else entry["path"] or fresh
-
-    def origin_of(entry: Entry) -> Reference:
-        return Reference(origin.host, origin.repository(entry["path"])) if origin else _original(entry)
-
-    def one(entry: Entry) -> None:
-        source = origin_of(entry)
-        route = Route(registries.at(source.host), source.repository, target.repository(entry["path"]))
-        # Where signatures matter, one may have been added since; it has to be at the target when that is asked.
-        judged = (entry["signatures"] or {}).get("policy", "off") != "off"
-        known = None if judged else records.find(entry["path"], entry["digest"], platforms)
-        if known is not None and copier.holds(route.repository, entry["digest"]):
-            entry["media_type"], entry["platforms"] = known.media_type, entry["platforms"] or list(known.platforms)
-            entry["msg"] = "already there"
-            return
-        tally = Tally(_reporter(request, entry))
-        try:
-            root = copier.copy(route, entry["digest"], tally)
-        finally:
-            entry.update(bytes_copied=tally.bytes, blobs_copied=tally.blobs, blobs_mounted=tally.mounted)
-            entry["changed"] = tally.changed
-        entry["media_type"] = root.media_type
-        entry["platforms"] = entry["platforms"] or root.platforms
-        verb = "would be copied" if request.check_mode else "copied"
-        entry["msg"] = verb if tally.changed else "already there"
-        if tally.notes:
-            entry["msg"] += "; " + "; ".join(tally.notes)
-        records.proved(entry["path"], entry["digest"], _record(entry, platforms))
-
-    try:
-        _judge(request, registries, entries, trust, origin_of)
-        _each(request, entries, target, one)
-    finally:
-        copier.close()
-        if not request.check_mode:
-            records.save()
-    return _result(request, entries, "copied")
-
-
-def _verify(request: Request, registries: Registries, entries: list[Entry], trust: Trust) -> dict[str, Any]:
-    target = Place.of(request.params["target"])
-    for entry in _known(entries):
-        entry["path"] = entry["path"] or _path(Reference.anywhere(entry["name"]), entry["repository"], [target])
-
-    platforms = tuple(request.params["platforms"])
-    records = _records(request, target)
-
-    def place(entry: Entry) -> Reference:
-        return Reference(target.host, target.repository(entry["path"]))
-
-    def one(entry: Entry) -> None:
-        try:
-            check_whole(registries.at(target.host), place(entry).repository, entry["digest"], platforms)
-        except Incomplete:
-            # The next copy then looks at all of it and repairs it.
-            records.lost(entry["path"], entry["digest"])
-            raise
-        entry["msg"] = "whole"
-        if entry["media_type"]:
-            records.proved(entry["path"], entry["digest"], _record(entry, platforms))
-
-    try:
-        _judge(request, registries, entries, trust, place)
-        _each(request, entries, target, one)
-    finally:
-        if not request.check_mode:
-            records.save()
-    return _result(request, entries, "verified")
-
-
-def _records(request: Request, target: Place) -> Records:
-    options = request.params.get("store")
-    age = clock.duration(request.params["recheck_after"])
-    return Records(open_store(options) if options else None, target.name, age, request.warn)
-
-
-def _record(entry: Entry, platforms: tuple[str, ...]) -> Record:
-    return Record(clock.iso(clock.now()), entry["media_type"], tuple(entry["platforms"]), platforms)
-
-
-def _known(entries: list[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry["digest"] is not None]
-
-
-def _each(request: Request, entries: list[Entry], target: Place, work: Callable[[Entry], None]) -> None:
-    """Call ``work`` once per distinct image; equal entries share what came of it."""
-    distinct: dict[tuple[str, str], Entry] = {}
-    for entry in _known(entries):
-        entry["target"] = str(Reference(target.host, target.repository(entry["path"]), digest=entry["digest"]))
-    for entry in entries:
-        if not entry["failed"]:
-            distinct.setdefault((entry["path"], entry["digest"]), entry)
-
-    def one(entry: Entry) -> None:
-        request.progress.update("image", entry["name"], "running", done=0, total=entry["size"], unit="bytes")
-        try:
-            work(entry)
-        except MusterError as error:
-            entry.update(failed=True, msg=str(error))
-            request.progress.update("image", entry["name"], "failed", msg=entry["msg"])
-            raise
-        request.progress.update(
-            "image",
-            entry["name"],
-            "done",
-            done=entry["bytes_copied"],
-            total=entry["size"],
-            unit="bytes",
-            msg=entry["msg"],
-        )
-
-    params = request.params
-    if params["fail_fast"] and any(entry["failed"] for entry in entries if entry["digest"]):
-        for entry in distinct.values():
-            entry.update(failed=True, msg=_NOT_BEGUN)
-    batch = [entry for entry in distinct.values() if not entry["failed"]]
-    for outcome in pool.each(batch, one, workers=params["workers"], fail_fast=params["fail_fast"]):
-        if outcome.error is not None and not isinstance(outcome.error, MusterError):
-            raise outcome.error
-        if not outcome.started:
-            outcome.item.update(failed=True, msg=_NOT_BEGUN)
-    for entry in entries:
-        first = distinct.get((entry["path"], entry["digest"]))
-        if first is not None and first is not entry and not entry["failed"]:
-            entry.update({key: first[key] for key in ("media_type", "platforms", "failed", "msg")})
-
-
-def _reporter(request: Request, entry: Entry) -> Callable[[int], None]:
-    lock = threading.Lock()
-    done, last = 0, time.monotonic()
-
-    def advance(count: int) -> None:
-        nonlocal done, last
-        with lock:
-            done += count
-            if time.monotonic() - last < _PROGRESS_EVERY:
-                return
-            last = time.monotonic()
-            request.progress.update("image", entry["name"], "running", done=done, total=entry["size"], unit="bytes")
-
-    return advance
-
-
-def _result(request: Request, entries: list[Entry], what: str, *, changed: bool | None = None) -> dict[str, Any]:
-    """The module's result; raises :class:`Incomplete` with it where an image failed."""
-    failed = [entry for entry in entries if entry["failed"]]
-    moved = [entry for entry in entries if entry["changed"]]
-    total = sum(entry["bytes_copied"] for entry in entries)
-    result: dict[str, Any] = {
-        "changed": bool(moved) if changed is None else changed,
-        "images": entries,
-        "bytes_copied": total,
-        "blobs_copied": sum(entry["blobs_copied"] for entry in entries),
-        "blobs_mounted": sum(entry["blobs_mounted"] for entry in entries),
-        "copied": len(moved),
-        "unchanged": sum(not entry["changed"] and not entry["failed"] for entry in entries),
-        "failures": len(failed),
-    }
-    good = len(entries) - len(failed)
-    if what == "copied":
-        verb = "would be copied" if request.check_mode else "copied"
-        result["msg"] = (
-            f"{len(moved)} of {len(entries)} images {verb} ({total} bytes), {result['unchanged']} already there"
-        )
-    else:
-        result["msg"] = f"{good} of {len(entries)} images {what}"
-    unresolved = [entry for entry in failed if entry["digest"] is None]
-    fatal = [entry for entry in failed if entry not in unresolved or not request.params["allow_unresolved"]]
-    if not fatal:
-        return result
-    action = {"resolved": "resolve", "copied": "copy", "verified": "verify"}[what]
-    target = "all images of the application"
-    if what != "resolved":
-        target = f"all images {'to' if what == 'copied' else 'at'} {request.params['target']['name']}"
-    reasons = list(dict.fromkeys(entry["msg"] for entry in fatal))
-    more = f" And {len(reasons) - 2} other reasons, see images." if len(reasons) > 2 else ""
-    raise Incomplete(
-        action, target, f"{len(fatal)} of {len(entries)} failed. {' '.join(reasons[:2])}{more}", result=result
-    )

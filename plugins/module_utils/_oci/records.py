@@ -92,6 +92,10 @@ class Records:
         """Whether we put this image there, however long ago."""
         return digest in self._copies.get(path, {})
 
+    def digests(self, path: str) -> list[str]:
+        """The images that we put below this path."""
+        return list(self._copies.get(path, {}))
+
     def proved(self, path: str, digest: str, record: Record) -> None:
         """The image was just seen whole."""
         self._note(path, digest, record)

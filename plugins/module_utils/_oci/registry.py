@@ -150,6 +150,13 @@ class Registry:
             raise Corrupt(task.action, task.target, f"the registry stored it as {said}", "It alters what it is given.")
         return bool(answer.headers.get("OCI-Subject"))
 
+    def delete_manifest(self, repository: str, digest: str) -> None:
+        """Remove a manifest with all tags that name it. Raises :class:`Denied` where the registry deletes nothing."""
+        task = Task("delete", f"manifest {self._name(repository, digest)}")
+        answer = self._call("DELETE", repository, f"manifests/{digest}", task, push=True)
+        if answer.status != 404:
+            self._expect(answer, task, 202, 200, 204, push=True)
+
     def referrers(self, repository: str, digest: str) -> list[Descriptor]:
         """What refers to a manifest: by the registry's API, or from the fallback tag where it has none."""
         if repository not in self._without_referrers:

@@ -41,8 +41,9 @@ class FakeRegistry(Content, Script):
     ``referrers``: has the API, in pages of ``page`` entries. ``ranges``: serves parts of blobs. ``mounts``: 201, else
     202 or this status. ``redirect_blobs_to``: host or URL at which blobs are. ``locations``: what stands before the
     paths of upload sessions. ``creates``: a push makes its repository. ``parts``: keeps more than the first part of an
-    upload. ``if_match``: honours the header. ``sparse``: takes indexes of which children are missing. ``marks``:
-    headers in every answer. ``busiest`` is the largest number of requests that waited for an answer at the same time.
+    upload. ``if_match``: honours the header. ``sparse``: takes indexes of which children are missing. ``deletes``:
+    removes manifests. ``marks``: headers in every answer. ``busiest`` is the largest number of requests that waited for
+    an answer at the same time.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class FakeRegistry(Content, Script):
         parts: bool = True,
         if_match: bool = False,
         sparse: bool = False,
+        deletes: bool = True,
         marks: dict[str, str] | None = None,
     ) -> None:
         Content.__init__(self)
@@ -77,6 +79,7 @@ class FakeRegistry(Content, Script):
         self.parts = parts
         self.if_match = if_match
         self.sparse = sparse
+        self.deletes = deletes
         self.marks = marks or {}
         self.uploads: dict[str, bytearray] = {}
         self.requests: list[str] = []

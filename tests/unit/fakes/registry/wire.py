@@ -131,8 +131,19 @@ class Handler(BaseHTTPRequestHandler):
         if digest not in repository.manifests:
             self._fail(404, "MANIFEST_UNKNOWN")
             return
+        if self.command == "DELETE":
+            self._delete_manifest(repository, digest)
+            return
         data, media_type = repository.manifests[digest]
         self._answer(200, data, {"Content-Type": media_type, "Docker-Content-Digest": digest})
+
+    def _delete_manifest(self, repository: Repository, digest: str) -> None:
+        if not self.registry.deletes:
+            self._fail(405, "UNSUPPORTED")
+            return
+        del repository.manifests[digest]
+        repository.tags = {tag: named for tag, named in repository.tags.items() if named != digest}
+        self._answer(202)
 
     def _put_manifest(self, repository: Repository, reference: str) -> None:
         data = self._drain()

@@ -65,7 +65,8 @@ def mirror(
             "target": {"name": f"{west.host}/backup", "plain_http": True},
             "store": {"url": f"file://{store}"},
         }
-        return main(image_mirror, check, images=named, **{**places, **options})
+        given = {"images": named, **places, **options}
+        return main(image_mirror, check, **{key: value for key, value in given.items() if value is not None})
 
     return call
 
@@ -268,3 +269,166 @@ def test_a_platform_that_an_index_does_not_serve(mirror: Mirror, east: FakeRegis
     result = mirror(image, platforms=["windows/amd64"])
     assert result["failed"] and "it serves only linux/amd64, linux/arm64" in result["msg"]
     assert west.writes() == []
+
+
+# -- tags, and the way back -------------------------------------------------------------------------------------------
+
+
+def test_a_copy_has_the_tag_of_its_image_on_request(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:
+    old, new = east.image("app", layers=(b"old",)), east.image("app", "1")
+    mirror(new)
+    assert "1" not in copies(west).tags
+    name = f"{east.host}/app:1"
+    # What still runs although its tag has moved is named by the same tag, and may not have it.
+    listed = [{**old, "name": name, "tag_digest": new["digest"]}, {**new, "name": name}]
+    first = mirror(images=listed, tags=True)
+    assert first["changed"] and copies(west).tags["1"] == new["digest"]
+    assert copies(west).tags.keys() == {"1", *(f"muster-{one['digest'][7:23]}" for one in (old, new))}
+    with west.watched() as seen:
+        assert not mirror(images=listed, tags=True)["changed"]
+    assert [line.split()[0] for line in seen] == ["HEAD"] * 3
+    newer = east.image("app", "1", layers=(b"newer",))
+    assert mirror(images=[{**newer, "name": name}, {**new, "name": name}], tags=True)["changed"]
+    assert copies(west).tags["1"] == newer["digest"]
+
+
+def test_nodes_are_told_where_the_copies_are(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:
+    image = east.image("app", "1")
+    (told,) = mirror(image)["node_mirrors"]
+    below = f"backup/{east.host.replace(':', '-')}"
+    assert told == {
+        "registry": east.host,
+        "path": f"/etc/containerd/certs.d/{east.host}/hosts.toml",
+        "content": f'server = "https://{east.host}"\n\n[host."http://{west.host}/v2/{below}"]\n'
+        '  capabilities = ["pull"]\n  override_path = true\n',
+    }
+    assert list(west.repositories) == [f"{below}/app"]
+    assert '["pull", "resolve"]' in mirror(image, tags=True)["node_mirrors"][0]["content"]
+
+
+@pytest.fixture
+def back(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> Mirror:
+    """Pushes images back to ``east`` from their copies at ``west``."""
+
+    def call(*images: dict[str, Any], **options: Any) -> dict[str, Any]:
+        origin = None if options.get("verify") else {"name": f"{west.host}/backup", "plain_http": True}
+        given = {"from": origin, "target": None, "original_names": True, "images": list(images)}
+        return mirror(**{**given, **options})
+
+    return call
+
+
+def test_a_registry_that_lost_everything_gets_it_back(
+    mirror: Mirror, back: Mirror, east: FakeRegistry, west: FakeRegistry
+) -> None:
+    image, other = east.index("app", platforms(east, "amd64", "arm64"), "1"), east.image("app/other", "2")
+    copied = [
+        mirror(images=[{**one, "name": f"{east.host}/{name}"}])["images"][0]
+        for one, name in ((image, "app:1"), (other, f"app/other:2@{other['digest']}"))
+    ]
+    was = {name: (dict(one.blobs), dict(one.manifests)) for name, one in east.repositories.items()}
+    east.repositories.clear()
+    assert back(*copied, verify=True)["failures"] == 2
+    planned = back(*copied, check=True)
+    assert planned["changed"] and east.writes() == []
+    done = back(*copied)
+    assert (done["copied"], done["bytes_copied"]) == (2, planned["bytes_copied"])
+    assert {name: (one.blobs, one.manifests) for name, one in east.repositories.items()} == was
+    assert east.repository("app").tags["1"] == image["digest"]
+    assert done["images"][0]["target"] == f"{east.host}/app@{image['digest']}" and "node_mirrors" not in done
+    assert not back(*copied)["changed"] and not back(*copied, verify=True).get("failed")
+
+
+def test_a_tag_of_somebody_else_is_not_moved(mirror: Mirror, back: Mirror, east: FakeRegistry) -> None:
+    image = east.image("app", "1")
+    (copied,) = mirror(images=[{**image, "name": f"{east.host}/app:1"}])["images"]
+    east.repositories.clear()
+    new = east.image("app", "1", layers=(b"new",))
+    before = len(east.writes())
+    result = back(copied)
+    assert result["failed"] and f"that tag names {new['digest']}" in result["msg"]
+    assert len(east.writes()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"from": None}, "set without from"),
+        ({"target": {"name": "x.example.com"}}, "mutually exclusive"),
+        ({"state": "absent"}, "state is absent but all of the following are missing: target"),
+    ],
+)
+def test_wishes_that_contradict_each_other(back: Mirror, options: dict[str, Any], reason: str) -> None:
+    result = back({"name": "a/b", "digest": f"sha256:{'0' * 64}"}, **options)
+    assert result["failed"] and reason in result["msg"]
+
+
+# -- taking away ----------------------------------------------------------------------------------------------------
+
+
+def need(store: Path, *images: dict[str, Any]) -> None:
+    """Let a recovery point of some application need these images."""
+    place = store / "applications/shop/points"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "p1.json").write_text(json.dumps({"images": images}))
+
+
+def entry(east: FakeRegistry, image: dict[str, Any]) -> dict[str, Any]:
+    return {"name": f"{east.host}/app", "digest": image["digest"], "path": f"{east.host.replace(':', '-')}/app"}
+
+
+def test_only_what_is_ours_and_what_nobody_needs_goes(
+    mirror: Mirror, east: FakeRegistry, west: FakeRegistry, store: Path
+) -> None:
+    children = platforms(east, "amd64", "arm64", "s390x")
+    gone = east.index("app", children[:2], "1")
+    kept = east.index("app", children[1:], "2")
+    east.image("app", gone["digest"].replace(":", "-") + ".sig", layers=(b"signature",))
+    mirror(gone, kept)
+    (name,) = west.repositories
+    foreign = west.image(name, "theirs", layers=(b"theirs",))
+    need(store, entry(east, kept))
+    planned = mirror(gone, kept, foreign, state="absent", check=True)
+    assert planned["changed"] and not any(line.startswith("DELETE") for line in west.requests)
+    result = mirror(gone, kept, foreign, state="absent")
+    told = [one["msg"] for one in result["images"]]
+    assert told == ["removed", "kept: recovery point p1 needs it", "kept: nothing says that we put it there"]
+    assert set(copies(west).manifests) == {kept["digest"], foreign["digest"], *(one["digest"] for one in children[1:])}
+    assert not mirror(kept, verify=True).get("failed")
+    again = mirror(gone, state="absent")
+    assert not again["changed"] and not mirror(gone, kept)["images"][1]["changed"]
+
+
+def test_what_several_images_share_goes_with_the_last_of_them(
+    mirror: Mirror, east: FakeRegistry, west: FakeRegistry
+) -> None:
+    children = platforms(east, "amd64", "arm64", "s390x")
+    first, second = east.index("app", children[:2], "1"), east.index("app", children[1:], "2")
+    mirror(first, second)
+    assert mirror(first, second, state="absent")["msg"] == "2 of 2 images removed"
+    assert copies(west).manifests == {} and copies(west).tags == {}
+
+
+def test_a_registry_that_does_not_delete_says_so_once(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:
+    images = [east.image("app", str(number), layers=(bytes([number]),)) for number in range(3)]
+    mirror(*images)
+    west.deletes = False
+    result = mirror(*images, state="absent", workers=1)
+    assert not result.get("failed") and not result["changed"]
+    (warning,) = [str(one) for one in result["warnings"] if "Images stay at" in str(one)]
+    assert "answered 405" in warning
+    assert sum(line.startswith("DELETE") for line in west.requests) == 1
+    west.deletes = True
+    assert mirror(*images, state="absent")["changed"]
+
+
+def test_nothing_goes_while_a_recovery_point_cannot_be_read(
+    mirror: Mirror, east: FakeRegistry, west: FakeRegistry, store: Path
+) -> None:
+    image = east.image("app", "1")
+    mirror(image)
+    need(store)
+    (store / "applications/shop/points/p1.json").write_text("{")
+    result = mirror(image, state="absent")
+    assert result["failed"] and "nobody knows which images it needs" in result["msg"]
+    assert not any(line.startswith("DELETE") for line in west.requests)

@@ -1,0 +1,270 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Images at a place: copied there, verified there, pushed back to where they came from, taken away again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete, InvalidInput, Refused
+from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import node_mirrors, removal
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally, check_whole
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.entries import (
+    Entry,
+    each,
+    known,
+    original,
+    reporter,
+    result,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.records import Record, Records
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import (
+    Place,
+    Reference,
+    path_for,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries, Registry
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
+
+Judge = Callable[[Callable[[Entry], Reference]], None]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where images belong: below one place, or with none where their names say."""
+
+    place: Place | None
+
+    @classmethod
+    def of(cls, request: Request) -> Goal:
+        back = request.params.get("original_names")
+        return cls(None if back else Place.of(request.params["target"]))
+
+    @property
+    def name(self) -> str:
+        return self.place.name if self.place else "their original registries"
+
+    def __call__(self, entry: Entry) -> Reference:
+        """The repository of an image."""
+        if self.place is None:
+            written = Reference.parse(entry["name"])
+            return Reference(written.host, written.repository)
+        return Reference(self.place.host, self.place.repository(entry["path"]))
+
+
+class _Copiers:
+    """One copier for each place that takes images."""
+
+    def __init__(self, request: Request, registries: Registries) -> None:
+        self._request = request
+        self._registries = registries
+        self._made: dict[str, Copier] = {}
+
+    def at(self, host: str) -> Copier:
+        if host not in self._made:
+            params = self._request.params
+            self._made[host] = Copier(
+                self._registries.target(host),
+                workers=params["workers"],
+                write=not self._request.check_mode,
+                attachments=params["attachments"],
+                platforms=params["platforms"],
+            )
+        return self._made[host]
+
+    def close(self) -> None:
+        for copier in self._made.values():
+            copier.close()
+
+
+def path(written: Reference, repository: str | None, places: Iterable[Place]) -> str:
+    """Where an image lies below any place; one that was pulled from a copy of ours keeps the path that it has."""
+    for place in places:
+        for reference in (written, *([Reference.anywhere(repository)] if repository else [])):
+            path = place.path_of(reference)
+            if path is not None:
+                return path
+    return path_for(written)
+
+
+def copy(
+    request: Request, registries: Registries, entries: list[Entry], judge: Judge, mirrors: Sequence[Place]
+) -> dict[str, Any]:
+    """Make every image whole where it belongs, from where it was found or from ``from``."""
+    params = request.params
+    goal = Goal.of(request)
+    origin = Place.of(params["from"]) if params.get("from") else None
+    platforms = tuple(params["platforms"])
+    records = _records(request, goal)
+    copiers = _Copiers(request, registries)
+    for entry in known(entries):
+        if origin is None or not entry["path"]:
+            places = [place for place in (goal.place, *mirrors, origin) if place is not None]
+            fresh = path(Reference.anywhere(entry["name"]), entry["repository"], places)
+            entry["path"] = fresh if origin is None else entry["path"] or fresh
+    tags = _tags(entries, goal) if params["tags"] or goal.place is None else {}
+    for host in {goal(entry).host for entry in known(entries)}:
+        copiers.at(host)
+
+    def origin_of(entry: Entry) -> Reference:
+        return Reference(origin.host, origin.repository(entry["path"])) if origin else original(entry)
+
+    def one(entry: Entry) -> None:
+        source, target, digest = origin_of(entry), goal(entry), entry["digest"]
+        copier, tag = copiers.at(target.host), tags.get(str(target.at(digest)))
+        if tag and goal.place is None:
+            _refuse_to_move(registries, target, tag, digest)
+        # Where signatures matter, one may have been added since; it has to be at the target when that is asked.
+        judged = (entry["signatures"] or {}).get("policy", "off") != "off"
+        record = None if judged else records.find(entry["path"], digest, platforms)
+        if record is not None and copier.holds(target.repository, digest, tag):
+            entry["media_type"], entry["platforms"] = record.media_type, entry["platforms"] or list(record.platforms)
+            entry["msg"] = "already there"
+            return
+        tally = Tally(reporter(request, entry))
+        try:
+            route = Route(registries.at(source.host), source.repository, target.repository)
+            root = copier.copy(route, digest, tally, tag)
+        finally:
+            entry.update(bytes_copied=tally.bytes, blobs_copied=tally.blobs, blobs_mounted=tally.mounted)
+            entry["changed"] = tally.changed
+        entry["media_type"] = root.media_type
+        entry["platforms"] = entry["platforms"] or root.platforms
+        verb = "would be copied" if request.check_mode else "copied"
+        entry["msg"] = verb if tally.changed else "already there"
+        if tally.notes:
+            entry["msg"] += "; " + "; ".join(tally.notes)
+        records.proved(entry["path"], digest, _record(entry, platforms))
+
+    try:
+        judge(origin_of)
+        each(request, entries, goal, one)
+    finally:
+        copiers.close()
+        if not request.check_mode:
+            records.save()
+    told = result(request, entries, "copied", f"to {goal.name}")
+    if goal.place is not None:
+        told["node_mirrors"] = node_mirrors.of(params["target"], goal.place, entries, tags=bool(params["tags"]))
+    return told
+
+
+def _tags(entries: list[Entry], goal: Goal) -> dict[str, str]:
+    """The tag that each copy is to have besides ours; of several images of one name the first has it.
+
+    None for an image whose tag named another one when it was resolved.
+    """
+    taken: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for entry in known(entries):
+        tag = Reference.anywhere(entry["name"]).tag
+        if not tag or entry["tag_digest"] or entry["failed"]:
+            continue
+        target = goal(entry)
+        if taken.setdefault(f"{target.name}:{tag}", entry["digest"]) == entry["digest"]:
+            found[str(target.at(entry["digest"]))] = tag
+    return found
+
+
+def _refuse_to_move(registries: Registries, target: Reference, tag: str, digest: str) -> None:
+    """Raise :class:`Refused` where a tag that others own names another image."""
+    named = registries.at(target.host).tag_digest(target.repository, tag)
+    if named not in (None, digest):
+        raise Refused(
+            "push back",
+            f"image {target.name}:{tag}",
+            f"that tag names {named} there, and the copy is {digest}",
+            "Delete the tag there if it is not wanted, or take the image from the mirror.",
+        )
+
+
+def verify(request: Request, registries: Registries, entries: list[Entry], judge: Judge) -> dict[str, Any]:
+    """Look for everything that the images name, where they belong."""
+    goal = Goal.of(request)
+    for entry in known(entries):
+        places = [goal.place] if goal.place else []
+        entry["path"] = entry["path"] or path(Reference.anywhere(entry["name"]), entry["repository"], places)
+    platforms = tuple(request.params["platforms"])
+    records = _records(request, goal)
+
+    def one(entry: Entry) -> None:
+        at = goal(entry)
+        try:
+            check_whole(registries.at(at.host), at.repository, entry["digest"], platforms)
+        except Incomplete:
+            # The next copy then looks at all of it and repairs it.
+            records.lost(entry["path"], entry["digest"])
+            raise
+        entry["msg"] = "whole"
+        if entry["media_type"]:
+            records.proved(entry["path"], entry["digest"], _record(entry, platforms))
+
+    try:
+        judge(goal)
+        each(request, entries, goal, one)
+    finally:
+        if not request.check_mode:
+            records.save()
+    return result(request, entries, "verified", f"at {goal.name}")
+
+
+def take_away(request: Request, registries: Registries, entries: list[Entry]) -> dict[str, Any]:
+    """Remove images that we put there and that no recovery point of the store needs."""
+    place = Place.of(request.params["target"])
+    goal = Goal(place)
+    registry = registries.at(place.host)
+    if not isinstance(registry, Registry):
+        raise InvalidInput("remove images from", place.name, "it is no registry", "Remove the directory or the prefix.")
+    store = open_store(request.params["store"])
+    records, remover = _records(request, goal), removal.Remover(registry, write=not request.check_mode)
+    needed = removal.needed(store)
+    going: set[tuple[str, str]] = set()
+    for entry in known(entries):
+        entry["path"] = entry["path"] or path(Reference.anywhere(entry["name"]), entry["repository"], [place])
+        key = (entry["path"], entry["digest"])
+        if key in needed:
+            entry["msg"] = f"kept: recovery point {needed[key]} needs it"
+        elif not records.has(*key):
+            entry["msg"] = "kept: nothing says that we put it there"
+        else:
+            going.add(key)
+
+    def one(entry: Entry) -> None:
+        key = (entry["path"], entry["digest"])
+        if key not in going:
+            return
+        beside = [*((entry["path"], digest) for digest in records.digests(entry["path"])), *needed]
+        others = {digest for where, digest in beside if where == entry["path"] and (where, digest) not in going}
+        entry["changed"] = remover.remove(goal(entry).repository, entry["digest"], others)
+        if remover.refusal:
+            entry["msg"] = "kept: the registry does not delete"
+            return
+        verb = "would be removed" if request.check_mode else "removed"
+        entry["msg"] = verb if entry["changed"] else "not there any more"
+        records.lost(*key)
+
+    try:
+        each(request, entries, goal, one)
+    finally:
+        if not request.check_mode:
+            records.save()
+    if remover.refusal:
+        request.warn(f"Images stay at {place.name}: {remover.refusal}.")
+    return result(request, entries, "removed", f"from {place.name}")
+
+
+def _records(request: Request, goal: Goal) -> Records:
+    # Nothing is kept of registries that belong to others.
+    options = request.params.get("store") if goal.place else None
+    age = clock.duration(request.params["recheck_after"])
+    return Records(open_store(options) if options else None, goal.name, age, request.warn)
+
+
+def _record(entry: Entry, platforms: tuple[str, ...]) -> Record:
+    return Record(clock.iso(clock.now()), entry["media_type"], tuple(entry["platforms"]), platforms)

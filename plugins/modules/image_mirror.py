@@ -106,6 +106,11 @@ notes:
     node runs in the repository as written (V(image_id)) or as the node names it (V(image_id_repository)), in O(mirrors)
     (V(mirror)), by a tag whose configuration is what runs (V(config_digest)). Only what does not run is resolved by its
     V(tag).
+  - The proxies of C(HTTPS_PROXY), C(HTTP_PROXY) and C(NO_PROXY) are used, with the login in their URL.
+  - Where a registry sends us to another host for a layer, its login does not go there. A host that lies further inside
+    the network than the registry itself is only followed to where it is named among the registries, for example in
+    O(sources).
+  - Docker Hub is left, with an error, when five pulls of its limit are left.
   - A tag that has moved since the pods started is reported in RV(images[].tag_digest); the image that runs is used.
     Where no registry has that image any more, the task fails.
 seealso:

@@ -207,6 +207,11 @@ notes:
     V(tag).
   - Docker keeps no manifest of an image, so one from V(docker-archive:) or V(docker-daemon:) gets one that is made from
     its configuration and layers, the same each time. Its digest is a new one, as RV(images[].resolved_by=export) says.
+  - The proxies of C(HTTPS_PROXY), C(HTTP_PROXY) and C(NO_PROXY) are used, with the login in their URL.
+  - Where a registry sends us to another host for a layer, its login does not go there. A host that lies further inside
+    the network than the registry itself is only followed to where it is named among the registries, for example in
+    O(sources).
+  - Docker Hub is left, with an error, when five pulls of its limit are left.
   - A tag that has moved since the pods started is reported in RV(images[].tag_digest); the image that runs is used.
     Where no registry has that image any more, the task fails.
   - A signature is one of the digest that runs. That of an index covers the images of its platforms, as the index names

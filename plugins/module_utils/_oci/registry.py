@@ -385,9 +385,11 @@ class Registry:
     ) -> Answer:
         scopes = _scopes(repository, push=push, origin=origin)
         url = self._url(repository, path)
-        for attempt in range(1, _AUTH_ATTEMPTS + 1):
+        authorization = self._auth.header(repository, scopes, task)
+        attempt = 0
+        while True:
+            attempt += 1
             signed = dict(headers or {})
-            authorization = self._auth.header(repository, scopes, task)
             if authorization and urlsplit(url).netloc == urlsplit(self._base).netloc:
                 signed["Authorization"] = authorization
             if method in ("POST", "PUT") and body is None:
@@ -400,14 +402,14 @@ class Registry:
             if not refused:
                 self._auth.accepted(repository, scopes, authorization)
             if not refused or attempt == _AUTH_ATTEMPTS or (denied_is_answer and answer.status == 403):
-                break
+                return answer
             try:
                 self._auth.refused(answer, repository, authorization, task)
+                authorization = self._auth.header(repository, scopes, task)
             except Denied:
                 if denied_is_answer or self._absent(answer):
-                    break
+                    return answer
                 raise
-        return answer
 
     def _absent(self, answer: Answer) -> bool:
         return answer.status == 404 or (answer.status == 403 and habits.of(self.host, answer.headers).denies_missing)

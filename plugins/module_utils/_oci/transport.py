@@ -345,6 +345,10 @@ def _bypassed(url: SplitResult) -> bool:
     return False
 
 
+def _port(url: SplitResult) -> int | None:
+    return url.port or {"http": 80, "https": 443}.get(url.scheme)
+
+
 def _hung_up(connection: http.client.HTTPConnection) -> bool:
     """Whether the server has ended an idle connection: then there is something to read where nothing was asked."""
     poll = select.poll()
@@ -410,7 +414,13 @@ class Transport:
         public address into a private network, or from either to this machine or to the link on which clouds serve
         credentials. Hosts that the options describe are reached as they say.
         """
-        before, after = urlsplit(url), urlsplit(urljoin(url, location))
+        before = urlsplit(url)
+        try:
+            after = urlsplit(urljoin(url, location))
+            if (after.hostname, _port(after)) == (before.hostname, _port(before)):
+                after = after._replace(netloc=before.netloc)
+        except ValueError:
+            raise Unavailable(task.action, task.target, f"{before.netloc} leads to no address") from None
         if before.scheme == "https" and after.scheme == "http":
             if after.hostname == before.hostname:
                 # Registries behind a proxy that ends TLS do not know that they are reached by it.

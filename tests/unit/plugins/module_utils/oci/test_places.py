@@ -22,6 +22,7 @@ from fakes.registry import MANIFEST, FakeRegistry
 from fakes.s3 import FakeS3
 
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob as blob_module
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import layout as layout_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import keep_tag
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.layout import Layout
@@ -240,7 +241,8 @@ def test_every_write_to_a_bucket_may_be_the_last(east: FakeRegistry, run: Run, m
         assert not run(images=images, sources=sources, target=prefix(probe).options).get("failed")
         whole = prefix(probe)
         total = len(probe.writes())
-        for last in range(0, total, 5):
+        # The last of all writes the names that waited.
+        for last in (*range(0, total, 5), total - 1):
             with FakeS3() as bucket:
                 bucket.writes_left = last
                 kept = prefix(bucket)
@@ -408,7 +410,11 @@ def test_a_refused_bucket_is_said_with_what_was_done(east: FakeRegistry, bucket:
 
 
 @pytest.mark.parametrize("where", ["directory", "bucket"])
-def test_writers_at_the_same_time_lose_nothing(where: str, tmp_path: Path, bucket: FakeS3) -> None:
+@pytest.mark.parametrize("pause", [0.0, 60.0])
+def test_writers_at_the_same_time_lose_nothing(
+    where: str, pause: float, tmp_path: Path, bucket: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout_module, "_PAUSE", pause)
     place = S3Place("bucket", "images", bucket.url, "muster", "canary")
     kept = directory(tmp_path / "layout") if where == "directory" else prefix(bucket)
     # Two clients as of two runs; each of four threads.
@@ -420,7 +426,18 @@ def test_writers_at_the_same_time_lose_nothing(where: str, tmp_path: Path, bucke
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(write, range(60)))
+        list(threads.map(lambda layout: layout.finish(), layouts))
     assert set(kept.names) == {f"app:t{number}" for number in range(60)}
+
+
+def test_the_index_is_not_written_for_every_name(east: FakeRegistry, bucket: FakeS3, run: Run) -> None:
+    images = [
+        {**given(east, east.image(f"app{number}"), repository=f"app{number}")[0], "name": f"10.9.9.9:5000/a{number}:1"}
+        for number in range(20)
+    ]
+    assert run(images=images, sources=[at(east)], target=prefix(bucket).options)["copied"] == 20
+    assert len(prefix(bucket).names) == 20
+    assert sum("/index.json" in line for line in bucket.writes()) < 10
 
 
 def test_what_other_tools_put_into_the_index_stays(tmp_path: Path, east: FakeRegistry, run: Run) -> None:

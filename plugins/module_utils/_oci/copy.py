@@ -105,6 +105,10 @@ class Copier:
         # Blobs have threads of their own, so that the layers of one image move side by side too.
         self._threads = ThreadPoolExecutor(max_workers=workers)
 
+    def finish(self) -> None:
+        """Have the target complete what it put off."""
+        self._target.finish()
+
     def close(self) -> None:
         """End the threads; what runs is finished."""
         self._threads.shutdown(wait=True, cancel_futures=True)

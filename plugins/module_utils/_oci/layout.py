@@ -45,6 +45,8 @@ _MARKER = "oci-layout"
 _INDEX = "index.json"
 _VERSION = "1.0.0"
 _ATTEMPTS = 30
+# Seconds from one writing of the index to the next.
+_PAUSE = 2.0
 # Seconds after which nobody still writes what has no name yet.
 _LEFT_BEHIND = 86400.0
 _DIGEST = re.compile(r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$")
@@ -207,6 +209,7 @@ class Layout(ReadOnlyLayout):
         self._store = store
         self._marked = False
         self._pending: dict[str, JSON] = {}
+        self._due = 0.0
         self._writing = threading.Lock()
 
     def has_referrers_api(self, repository: str) -> bool:
@@ -278,21 +281,29 @@ class Layout(ReadOnlyLayout):
         # Nothing was written here yet, but a directory that is missing may be one that is not mounted.
         self._store.probe()
 
-    def _enter(self, name: str, entry: JSON) -> None:
-        """Put an entry into the index. While one thread writes, the others' entries gather for the next write."""
-        with self._lock:
-            self._pending[name] = entry
+    def finish(self) -> None:
+        """Write the names that still wait for it into the index."""
         with self._writing:
             with self._lock:
-                batch, self._pending = self._pending, {}
-            if not batch:
-                return
-            try:
+                batch = dict(self._pending)
+            if batch:
                 self._merge(batch)
-            except BaseException:
-                with self._lock:
-                    self._pending = {**batch, **self._pending}
-                raise
+            with self._lock:
+                self._pending = {name: entry for name, entry in self._pending.items() if batch.get(name) is not entry}
+                self._due = time.monotonic() + _PAUSE
+
+    def _named(self, repository: str, tag: str) -> JSON:
+        with self._lock:
+            waiting = self._pending.get(f"{repository}:{tag}")
+        return waiting or super()._named(repository, tag)
+
+    def _enter(self, name: str, entry: JSON) -> None:
+        """Have an entry put into the index. It is one file, so names gather for a while until it is written anew."""
+        with self._lock:
+            self._pending[name] = entry
+            due = time.monotonic() >= self._due
+        if due:
+            self.finish()
 
     def _merge(self, batch: Mapping[str, JSON]) -> None:
         for attempt in range(_ATTEMPTS):

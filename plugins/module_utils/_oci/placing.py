@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete, InvalidInput, Refused
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Incomplete,
+    InvalidInput,
+    MusterError,
+    Refused,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import node_mirrors, removal
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally, check_whole
@@ -77,6 +82,19 @@ class _Copiers:
                 platforms=params["platforms"],
             )
         return self._made[host]
+
+    def finish(self, entries: Iterable[Entry], goal: Goal) -> list[Entry]:
+        """Complete what places put off. Where that fails, it is all that was copied there; returns these images."""
+        lost = []
+        for host, copier in self._made.items():
+            try:
+                copier.finish()
+            except MusterError as error:
+                for entry in entries:
+                    if entry["changed"] and not entry["failed"] and goal(entry).host == host:
+                        entry.update(failed=True, msg=str(error))
+                        lost.append(entry)
+        return lost
 
     def close(self) -> None:
         for copier in self._made.values():
@@ -145,6 +163,8 @@ def copy(
     try:
         judge(origin_of)
         each(request, entries, goal, one)
+        for entry in copiers.finish(entries, goal):
+            records.lost(entry["path"], entry["digest"])
     finally:
         copiers.close()
         if not request.check_mode:

@@ -102,7 +102,7 @@ class Records:
 
     def lost(self, path: str, digest: str) -> None:
         """The image is not whole there, or not there any more."""
-        if self.has(path, digest):
+        if self.has(path, digest) or (path, digest) in self._news:
             self._note(path, digest, None)
 
     def save(self) -> None:

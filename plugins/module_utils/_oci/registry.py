@@ -296,6 +296,9 @@ class Registry:
                 if start > before:
                     breaks = 0
 
+    def finish(self) -> None:
+        """Nothing is put off at a registry."""
+
     def begin_upload(self, repository: str) -> str:
         """Open an upload session and return its place."""
         task = Task("begin an upload to", f"{repository} at registry {self.host}")

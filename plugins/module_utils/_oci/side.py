@@ -79,6 +79,9 @@ class Target(Source, Protocol):
     ) -> int:
         """Store one blob and return how many bytes were sent, repeats included; ``session`` is from :meth:`mount`."""
 
+    def finish(self) -> None:
+        """Complete what was put off; to be called at the end."""
+
 
 class Elsewhere(Protocol):
     """Opens the places that are no registries."""

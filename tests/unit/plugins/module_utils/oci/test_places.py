@@ -22,6 +22,7 @@ from fakes.registry import MANIFEST, FakeRegistry
 from fakes.s3 import FakeS3
 
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob as blob_module
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import layout as layout_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import keep_tag
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.layout import Layout
@@ -159,7 +160,9 @@ def given(registry: FakeRegistry, *roots: JSON, name: str = NAME, repository: st
     return [{"name": name, "digest": root["digest"], "repository": f"{registry.host}/{repository}"} for root in roots]
 
 
-def test_there_and_back_again(kept: Kept, east: FakeRegistry, west: FakeRegistry, run: Run) -> None:
+def test_there_and_back_again(
+    kept: Kept, east: FakeRegistry, west: FakeRegistry, bucket: FakeS3, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = signed(east)
     images, sources = given(east, root), [at(east)]
     planned = run(images=images, sources=sources, target=kept.options, check=True)
@@ -180,9 +183,12 @@ def test_there_and_back_again(kept: Kept, east: FakeRegistry, west: FakeRegistry
     assert f"{PATH}:sha256-{hexes}.sig" in kept.names
     assert len(kept.names) == len(kept.index["manifests"])
 
-    again = run(images=images, sources=sources, target=kept.options)
+    writes = len(bucket.writes())
+    with monkeypatch.context() as patch:
+        patch.setattr(Directory, "_beside", lambda *_args: pytest.fail("a file was written"))
+        again = run(images=images, sources=sources, target=kept.options)
     assert (again["changed"], again["unchanged"]) == (False, 1)
-    assert kept.files() == files
+    assert (kept.files(), len(bucket.writes())) == (files, writes)
     verified = run(images=first["images"], target=kept.options, verify=True)
     assert verified["failures"] == 0
 
@@ -190,7 +196,9 @@ def test_there_and_back_again(kept: Kept, east: FakeRegistry, west: FakeRegistry
     assert back["changed"]
     for digest, data in content(east, "shop/web").items():
         assert content(west, f"restored/{PATH}")[digest] == data
-    assert f"sha256-{hexes}.sig" in west.repository(f"restored/{PATH}").tags
+    tags = west.repository(f"restored/{PATH}").tags
+    assert f"sha256-{hexes}.sig" in tags
+    assert {name.rpartition(":")[2] for name in kept.names} == set(tags)
 
 
 def test_between_a_directory_and_a_bucket(east: FakeRegistry, bucket: FakeS3, tmp_path: Path, run: Run) -> None:
@@ -240,7 +248,8 @@ def test_every_write_to_a_bucket_may_be_the_last(east: FakeRegistry, run: Run, m
         assert not run(images=images, sources=sources, target=prefix(probe).options).get("failed")
         whole = prefix(probe)
         total = len(probe.writes())
-        for last in range(0, total, 5):
+        # The last of all writes the names that waited.
+        for last in (*range(0, total, 8), total - 1):
             with FakeS3() as bucket:
                 bucket.writes_left = last
                 kept = prefix(bucket)
@@ -277,7 +286,7 @@ def test_every_write_to_a_directory_may_be_the_last(
     count = 1_000_000
     run(images=images, sources=sources, target=whole.options)
     total = 1_000_000 - count
-    for last in range(1, total, 5):
+    for last in range(1, total, 8):
         kept = directory(tmp_path / str(last))
         count = last
         with pytest.raises(Killed):
@@ -295,7 +304,7 @@ def test_what_was_lost_is_repaired(kept: Kept, east: FakeRegistry, bucket: FakeS
     first = run(images=images, sources=sources, target=kept.options)
     whole = kept.files()
     keys = [key for key in whole if not key.endswith((".muster-lock", "oci-layout"))]
-    for lost in keys if kept.options["name"].startswith("oci") else ["index.json", *keys[::5]]:
+    for lost in keys if kept.options["name"].startswith("oci") else ["index.json", *keys[::9]]:
         if kept.options["name"].startswith("s3"):
             del bucket.objects[f"images/{lost}"]
         else:
@@ -408,7 +417,11 @@ def test_a_refused_bucket_is_said_with_what_was_done(east: FakeRegistry, bucket:
 
 
 @pytest.mark.parametrize("where", ["directory", "bucket"])
-def test_writers_at_the_same_time_lose_nothing(where: str, tmp_path: Path, bucket: FakeS3) -> None:
+@pytest.mark.parametrize("pause", [0.0, 60.0])
+def test_writers_at_the_same_time_lose_nothing(
+    where: str, pause: float, tmp_path: Path, bucket: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout_module, "_PAUSE", pause)
     place = S3Place("bucket", "images", bucket.url, "muster", "canary")
     kept = directory(tmp_path / "layout") if where == "directory" else prefix(bucket)
     # Two clients as of two runs; each of four threads.
@@ -420,7 +433,18 @@ def test_writers_at_the_same_time_lose_nothing(where: str, tmp_path: Path, bucke
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(write, range(60)))
+        list(threads.map(lambda layout: layout.finish(), layouts))
     assert set(kept.names) == {f"app:t{number}" for number in range(60)}
+
+
+def test_the_index_is_not_written_for_every_name(east: FakeRegistry, bucket: FakeS3, run: Run) -> None:
+    images = [
+        {**given(east, east.image(f"app{number}"), repository=f"app{number}")[0], "name": f"10.9.9.9:5000/a{number}:1"}
+        for number in range(20)
+    ]
+    assert run(images=images, sources=[at(east)], target=prefix(bucket).options)["copied"] == 20
+    assert len(prefix(bucket).names) == 20
+    assert sum("/index.json" in line for line in bucket.writes()) < 10
 
 
 def test_what_other_tools_put_into_the_index_stays(tmp_path: Path, east: FakeRegistry, run: Run) -> None:

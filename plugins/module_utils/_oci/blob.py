@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, Unavailable
@@ -38,7 +39,7 @@ class Download:
     def _target(self) -> str:
         return f"blob {self._registry.host}/{self._repository}@{self._blob.digest}"
 
-    def chunks(self, start: int = 0) -> Iterator[bytes]:
+    def chunks(self, start: int = 0) -> Generator[bytes, None, None]:
         """The bytes from ``start`` to the end. Raises :class:`Corrupt` or :class:`Unavailable`."""
         embedded = self._blob.embedded
         if embedded is not None:
@@ -159,7 +160,9 @@ def transfer(
         if location is None:
             location, start = target.begin_upload(target_repository), 0
         try:
-            target.upload(target_repository, location, blob.digest, start, blob.size, counted(download.chunks(start)))
+            # Closed before anything else is asked of the target: a source that is held open may be all it allows.
+            with closing(download.chunks(start)) as chunks:
+                target.upload(target_repository, location, blob.digest, start, blob.size, counted(chunks))
             return sent
         except SessionLost as error:
             breaks += 1

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, Unavailable
@@ -36,7 +36,7 @@ class Download:
         self._target = f"blob {Reference(source.host, repository, digest=blob.digest)}"
         self._marks: list[tuple[int, Any]] = [(0, hasher(blob.digest))]
 
-    def chunks(self, start: int = 0) -> Iterator[bytes]:
+    def chunks(self, start: int = 0) -> Generator[bytes, None, None]:
         """The bytes from ``start`` to the end. Raises :class:`Corrupt` or :class:`Unavailable`."""
         embedded = self._blob.embedded
         if embedded is not None:

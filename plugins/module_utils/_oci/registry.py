@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from urllib.parse import urlencode, urlsplit
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
@@ -276,7 +277,9 @@ class Registry:
             if location is None:
                 location, start = self.begin_upload(repository), 0
             try:
-                self.upload(repository, location, blob.digest, start, blob.size, counted(download.chunks(start)))
+                # Closed before anything else is asked of the target: a source that is held open may be all it allows.
+                with closing(download.chunks(start)) as chunks:
+                    self.upload(repository, location, blob.digest, start, blob.size, counted(chunks))
                 return sent
             except SessionLost as error:
                 breaks += 1

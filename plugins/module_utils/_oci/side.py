@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Protocol, runtime_checkable
 
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import Descriptor, Manifest
@@ -44,7 +44,7 @@ class Source(Protocol):
 class Chunks(Protocol):
     """A blob on its way; the last chunk is handed out only after all of its bytes proved right."""
 
-    def chunks(self, start: int = 0) -> Iterator[bytes]:
+    def chunks(self, start: int = 0) -> Generator[bytes, None, None]:
         """The bytes from ``start`` to the end."""
 
 

@@ -131,10 +131,10 @@ def test_uploads_that_always_break_make_progress_too(source: FakeRegistry, targe
 def test_a_server_that_falls_silent_is_asked_again(
     source: FakeRegistry, target: FakeRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport_module, "READ_TIMEOUT", 0.2)
+    monkeypatch.setattr(transport_module, "READ_TIMEOUT", 0.4)
     root = source.image("app", layers=(os.urandom(1000),))
-    source.fault(BLOB, drip=0.5)
-    target.fault(START, then=lambda: time.sleep(0.5))
+    source.fault(BLOB, drip=0.8)
+    target.fault(START, then=lambda: time.sleep(0.8))
     copy(source, target, root["digest"])
     same(source, target)
 
@@ -182,14 +182,14 @@ def test_uploads_wait_as_well_when_the_registry_asks_to(source: FakeRegistry, ta
     root = source.image("app", layers=tuple(os.urandom(2000) for _layer in range(12)))
     refused: list[float] = []
     others: list[float] = []
-    target.fault(SESSION, status=429, headers={"Retry-After": "1"}, then=lambda: refused.append(time.monotonic()))
+    target.fault(SESSION, status=429, headers={"Retry-After": "2"}, then=lambda: refused.append(time.monotonic()))
     target.fault(".", times=FOREVER, then=lambda: others.append(time.monotonic()))
     copy(source, target, root["digest"], workers=4)
     same(source, target)
     waited = [moment - refused[0] for moment in others]
     # What was under way already still arrives.
-    assert not [seconds for seconds in waited if 0.3 < seconds < 0.9]
-    assert sum(seconds > 0.9 for seconds in waited) > len(waited) / 2
+    assert not [seconds for seconds in waited if 1.0 < seconds < 1.9]
+    assert sum(seconds > 1.9 for seconds in waited) > len(waited) / 2
 
 
 # -- what images are made of ----------------------------------------------------------------------------------

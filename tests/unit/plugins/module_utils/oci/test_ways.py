@@ -274,16 +274,29 @@ def test_no_more_workers_than_connections(source: FakeRegistry, target: FakeRegi
     assert (source.busiest, target.busiest) == (limit, limit)
 
 
-def test_a_copy_within_one_host_does_not_wait_for_itself(source: FakeRegistry) -> None:
-    source.mounts = False
-    root = source.image("app", layers=tuple(os.urandom(50_000) for _layer in range(6)))
+def ends(source: FakeRegistry, target: FakeRegistry, digest: str) -> bool:
+    """Whether four workers with one connection a host come to an end."""
     thread = threading.Thread(
-        target=copy, args=(source, source, root["digest"]), kwargs={"workers": 4, "connections": 1}, daemon=True
+        target=copy, args=(source, target, digest), kwargs={"workers": 4, "connections": 1}, daemon=True
     )
     thread.start()
     thread.join(20)
-    assert not thread.is_alive()
+    return not thread.is_alive()
+
+
+def test_a_copy_within_one_host_does_not_wait_for_itself(source: FakeRegistry) -> None:
+    source.mounts = False
+    root = source.image("app", layers=tuple(os.urandom(50_000) for _layer in range(6)))
+    assert ends(source, source, root["digest"])
     same(source, source)
+
+
+def test_a_broken_upload_does_not_keep_its_source_open(source: FakeRegistry, target: FakeRegistry) -> None:
+    """Else who holds the source and wants the target would wait for who holds the target and wants the source."""
+    root = source.image("app", layers=tuple(os.urandom(12_000_000) for _layer in range(3)))
+    target.fault("PUT .*/blobs/uploads/", swallow=100_000, times=3)
+    assert ends(source, target, root["digest"])
+    same(source, target)
 
 
 def test_a_connection_that_broke_gives_its_place_back(source: FakeRegistry, target: FakeRegistry) -> None:

@@ -159,8 +159,8 @@ class _Execution:
             self.held.check()
             try:
                 self._once(step)
-            except Unavailable as error:
-                if isinstance(error, ApiError) or attempt + 1 == _ATTEMPTS:
+            except (ApiError, Unavailable) as error:
+                if not _lost(error) or attempt + 1 == _ATTEMPTS:
                     raise
                 # The answer is lost, and perhaps the write happened. A server that only restarts answers within the
                 # client's patience, and every way of writing here recognises its own work.
@@ -516,3 +516,8 @@ def execute(
         ended = _Execution(cluster, plan, held, workers, fail_fast, progress).run()
         aftermath.note_vanished(cluster, plan.steps, workers=workers)
     return ended
+
+
+def _lost(error: ApiError | Unavailable) -> bool:
+    """Whether nobody knows if the write happened: no answer, or that of a server that stopped waiting for itself."""
+    return not isinstance(error, ApiError) or error.status == 504 or error.cause in ("Timeout", "ServerTimeout")

@@ -76,7 +76,8 @@ class ApiServer:
     answer instead with a status and a reason; ``verbatim`` has the answers to GETs of some paths as they are sent.
     ``before_write`` may change the state before a method is done to a path.
     ``unannounced`` are groups that are served and missing in ``/apis``.
-    After ``die_after`` writes it takes no more; of every ``lose_every`` writes it loses the answer to one that it did.
+    After ``die_after`` writes it takes no more; of every ``lose_every`` writes it loses the answer to one that it did,
+    or answers that it took too long (``too_long``).
     ``aggregated`` has kinds by the APIService that serves them; any other APIService is not available.
     Writing an object of ``refused`` (``ledger/configmaps/a``) is forbidden, as by an admission webhook; that of one of
     ``invalid`` fails its validation. Both come before the question whether the name is taken.
@@ -103,6 +104,7 @@ class ApiServer:
     aggregated: dict[str, tuple[str, str, str, str, bool]] = field(default_factory=dict)
     die_after: int | None = None
     lose_every: int = 0
+    too_long: bool = False
     version: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
     history: list[tuple[int, str, str, JSON]] = field(default_factory=list)
@@ -345,9 +347,7 @@ class ApiServer:
             if uid and uid != current["metadata"]["uid"]:
                 return _status(409, "Conflict")
             self._delete(place)
-            if self.lose_every and len(self.writes) % self.lose_every == 0:
-                raise ConnectionAbortedError
-            return 200, {"kind": "Status"}
+            return self._lost() or (200, {"kind": "Status"})
         if isinstance(body, list):
             return self._patch(place, current, body, query)
         if method == "PUT":
@@ -403,9 +403,15 @@ class ApiServer:
         self.writes.append((method, _title(place)))
         self.managers[self.writes[-1][1]] = query.get("fieldManager", "")
         stored = self._store(place, body)
-        if self.lose_every and len(self.writes) % self.lose_every == 0:
-            raise ConnectionAbortedError
-        return status, stored
+        return self._lost() or (status, stored)
+
+    def _lost(self) -> tuple[int, JSON] | None:
+        """What takes the place of an answer that is lost."""
+        if not self.lose_every or len(self.writes) % self.lose_every:
+            return None
+        if self.too_long:
+            return _status(504, "Timeout")
+        raise ConnectionAbortedError
 
     def _delete(self, place: tuple[str, str, str]) -> None:
         self.writes.append(("DELETE", _title(place)))

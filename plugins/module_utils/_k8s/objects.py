@@ -16,7 +16,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import ki
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Identity:
     """What tells objects of a cluster apart; ``namespace`` is empty for cluster-scoped ones."""
 

@@ -36,7 +36,7 @@ WRITES = frozenset({Action.CREATE, Action.UPDATE, Action.RECREATE})
 NOT_REACHED = "not reached: fail_fast"
 
 
-@dataclass
+@dataclass(slots=True)
 class Step:
     """A plan's entry.
 

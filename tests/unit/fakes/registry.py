@@ -5,8 +5,8 @@
 """A registry on loopback that keeps everything in memory and can be told to misbehave.
 
 It follows distribution-spec 1.1 as distribution 3 does, and refuses what that refuses: manifests whose children or
-blobs are missing, uploads with another digest, sessions that are not known. What it holds is in :mod:`content`, what
-goes wrong in :mod:`faults`, who may come in in :mod:`gate`, the protocol in :mod:`wire`.
+blobs are missing, uploads with another digest, sessions that are not known. In :mod:`fakes.oci` are its parts: what it
+holds in ``content``, what goes wrong in ``faults``, who may come in in ``gate``, the protocol in ``wire``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from email.message import Message
 from http.server import ThreadingHTTPServer
 from typing import Any
 
-from fakes.registry.content import INDEX, LAYER, MANIFEST, Content, Repository, digest_of
-from fakes.registry.faults import Fault, Script
-from fakes.registry.gate import Gate
-from fakes.registry.wire import Handler
+from fakes.oci.content import INDEX, LAYER, MANIFEST, Content, Repository, digest_of
+from fakes.oci.faults import Fault, Script
+from fakes.oci.gate import Gate
+from fakes.oci.wire import Handler
 
 __all__ = ["INDEX", "LAYER", "MANIFEST", "FakeRegistry", "Fault", "Gate", "Repository", "digest_of"]
 

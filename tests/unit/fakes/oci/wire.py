@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from fakes.registry.content import INDEX, Repository, digest_of
+from fakes.oci.content import INDEX, Repository, digest_of
 
 if TYPE_CHECKING:
     from fakes.registry import FakeRegistry

@@ -102,8 +102,8 @@ options:
     description:
       - V(present) copies, or verifies, or only resolves.
       - V(absent) removes O(images) from O(target), but only what O(store) says that this module put there, and nothing
-        that a recovery point in O(store) needs. Layers go when the registry collects its garbage. Where a registry does
-        not delete, the images stay and one warning says so.
+        that a recovery point in O(store) needs which has not expired. Layers go when the registry collects its garbage.
+        Where a registry does not delete, the images stay and one warning says so.
     type: str
     choices: [present, absent]
     default: present

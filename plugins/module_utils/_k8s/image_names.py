@@ -88,14 +88,20 @@ class ImageNames:
         return notes
 
     def _custom(self, value: Any) -> int:
-        """In custom resources a known name is an image under the key ``image``, and anywhere with tag or digest."""
+        """In custom resources a known name is an image below ``image``, and anywhere where it is written in full."""
         count = 0
         for holder, key, text in list(texts(value)):
             target = self.targets.get(text)
-            if target and (key == "image" or ":" in text):
+            if target and (key == "image" or _unmistakable(text)):
                 holder[key] = target
                 count += 1
         return count
+
+
+def _unmistakable(text: str) -> bool:
+    """Whether a known name cannot be anything else: it has a tag or a digest, or a registry."""
+    host, slash, _rest = text.partition("/")
+    return ":" in text or (bool(slash) and "." in host)
 
 
 def texts(value: Any) -> Iterator[tuple[Any, Any, str]]:

@@ -186,9 +186,9 @@ class DockerArchive:
 
     def _build(self, item: Any) -> Manifest:
         try:
-            config_key, layer_keys = str(item["Config"]), [posixpath.normpath(str(key)) for key in item["Layers"]]
+            config_key, layer_keys = str(item["Config"]), [posixpath.normpath(str(key)) for key in item["Layers"] or []]
             config = self._read(posixpath.normpath(config_key))
-            diff_ids = [str(found) for found in json.loads(config)["rootfs"]["diff_ids"]]
+            diff_ids = [str(found) for found in json.loads(config)["rootfs"]["diff_ids"] or []]
         except (ValueError, KeyError, TypeError) as error:
             raise self._broken(f"an image in it is not described ({type(error).__name__})") from None
         if len(diff_ids) != len(layer_keys):

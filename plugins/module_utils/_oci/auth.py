@@ -31,6 +31,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport
 )
 
 _HELPER_TIMEOUT = 30
+# Seconds for which a worker leaves a token to another that fetches it. That one may itself wait for a connection.
+_PATIENCE = 5.0
 # Seconds that a token holds where its service does not say, as the specification has it.
 _LIFETIME = 60
 _HUB_KEYS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
@@ -122,20 +124,22 @@ def _matching(entries: Sequence[tuple[str, str, Login]], host: str, repository: 
     found = [
         (path, login)
         for pattern, path, login in entries
-        if fnmatch.fnmatchcase(host, pattern) and (not path or f"{repository}/".startswith(f"{path}/"))
+        if (host == pattern or fnmatch.fnmatchcase(host, pattern))
+        and (not path or f"{repository}/".startswith(f"{path}/"))
     ]
     return sorted(found, key=lambda entry: -len(entry[0]))
 
 
 def _unique(logins: Sequence[Login]) -> list[Login]:
-    return list({(login.username, login.password, login.identity_token): login for login in reversed(logins)}.values())[
-        ::-1
-    ]
+    found: dict[tuple[str, str, str], Login] = {}
+    for login in logins:
+        found.setdefault((login.username, login.password, login.identity_token), login)
+    return list(found.values())
 
 
 def _usual_files() -> list[Path]:
     """The files of podman and docker that are there, in the order in which podman reads them."""
-    home, named = Path.home(), os.environ.get("REGISTRY_AUTH_FILE")
+    home, named = _home(), os.environ.get("REGISTRY_AUTH_FILE")
     candidates = [
         *([Path(named)] if named else []),
         _runtime_directory() / "auth.json",
@@ -143,7 +147,23 @@ def _usual_files() -> list[Path]:
         Path(os.environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json",
         home / ".dockercfg",
     ]
-    return [path for path in candidates if path.is_file()]
+    return [path for path in candidates if _is_file(path)]
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        # A user without a name and without HOME, as in containers, has no files either.
+        return Path("/nonexistent")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A folder above is closed to us.
+        return False
 
 
 def _runtime_directory() -> Path:
@@ -248,8 +268,12 @@ class Authorizer:
                     return login.basic
             else:
                 # Tokens for different repositories are fetched side by side, the same one only once.
-                with fetching:
+                held = fetching.acquire(timeout=_PATIENCE)
+                try:
                     token = self._token(challenge, key, login, task)
+                finally:
+                    if held:
+                        fetching.release()
                 if token is not None:
                     return f"Bearer {token}"
             with self._lock:
@@ -369,7 +393,9 @@ class Authorizer:
         text = ", ".join(answer.headers.get_all("WWW-Authenticate") or [])
         bearer = re.search(r"\bBearer\s+(.*)", text, re.IGNORECASE)
         if bearer:
-            parts = {name.lower(): value for name, value in re.findall(r'(\w+)\s*=\s*"([^"]*)"', bearer.group(1))}
+            # Another challenge may follow, with parameters of the same names.
+            said = re.split(r",\s*\w+\s+\w+\s*=", bearer.group(1))[0]
+            parts = {name.lower(): value for name, value in re.findall(r'(\w+)\s*=\s*"([^"]*)"', said)}
             if parts.get("realm"):
                 realm = self._transport.follow(self._base, parts["realm"], task)
                 return _Challenge("bearer", realm, parts.get("service", ""), tuple(parts.get("scope", "").split()))

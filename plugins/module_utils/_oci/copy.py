@@ -30,7 +30,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest 
     index,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Source, Target
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Rejected, Source, Target
 
 COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
 _MOUNT_CANDIDATES = 3
@@ -39,7 +39,10 @@ _LINK_ATTEMPTS = 5
 
 @dataclass
 class Tally:
-    """What one image's copy moved (or would move)."""
+    """What one image's copy moved (or would move).
+
+    ``unsure``: nobody could say whether something is attached to it. ``rooted``: its root was not there before.
+    """
 
     advance: Callable[[int], None] = field(default=lambda _bytes: None, repr=False)
     bytes: int = 0
@@ -48,6 +51,8 @@ class Tally:
     manifests: int = 0
     tags: int = 0
     attachments: int = 0
+    unsure: bool = False
+    rooted: bool = False
     notes: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -76,13 +81,25 @@ class Route:
         return str(Reference(self.source.host, self.source_repository, digest=digest))
 
 
+def names(place: Source, repository: str, tag: str, digest: str) -> bool:
+    """Whether a tag names that image. Registries tell a tag's digest by their own algorithm, which may be another."""
+    named = place.tag_digest(repository, tag)
+    if named is None or named == digest or named.partition(":")[0] == digest.partition(":")[0]:
+        return named == digest
+    manifest = place.manifest(repository, tag)
+    return manifest is not None and manifest.is_named(digest)
+
+
 def keep_tag(digest: str) -> str:
     """The tag that keeps a copy from the registry's garbage collection."""
     return f"muster-{digest.partition(':')[2][:16]}"
 
 
 class Copier:
-    """Copies to one target; remembers in one run what lies there, so that no digest moves twice."""
+    """Copies to one target; remembers in one run what lies there, so that no digest moves twice.
+
+    One that ``yields`` leaves signatures alone that are other ones at the target.
+    """
 
     def __init__(
         self,
@@ -92,8 +109,10 @@ class Copier:
         write: bool = True,
         attachments: bool = True,
         platforms: Sequence[str] = (),
+        yields: bool = False,
     ) -> None:
         self._target = target
+        self._yields = yields
         self._write = write
         self._attachments = attachments
         self._platforms = platforms
@@ -113,10 +132,10 @@ class Copier:
         """End the threads; what runs is finished."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def copy(self, route: Route, digest: str, tally: Tally, tag: str | None = None) -> Manifest:
+    def copy(self, route: Route, digest: str, tally: Tally, tags: Sequence[str] = ()) -> Manifest:
         """Make an image and what is attached to it whole at the target; returns its root manifest.
 
-        With ``tag`` that names it too, in the end.
+        ``tags`` name it too, in the end.
         """
         walked: list[str] = []
         root = self._tree(route, digest, tally, walked, tag=keep_tag(digest))
@@ -125,20 +144,21 @@ class Copier:
                 for manifest in walked:
                     self._attached(route, manifest, tally, {digest})
             except Unavailable as error:
-                if tally.changed:
+                if tally.changed or tally.attachments:
                     raise
                 # The image is whole and nobody can have signed it anew while its registry is away.
+                tally.unsure = True
                 tally.notes.append(f"its signatures and referrers could not be looked for: {error.reason}")
-        if tag and self._target.tag_digest(route.repository, tag) != digest:
-            if self._write:
-                self._target.put_manifest(route.repository, tag, root)
-            tally.add(tags=1)
+        for tag in tags:
+            if not names(self._target, route.repository, tag, digest):
+                if self._write:
+                    self._target.put_manifest(route.repository, tag, root)
+                tally.add(tags=1)
         return root
 
-    def holds(self, repository: str, digest: str, tag: str | None = None) -> bool:
+    def holds(self, repository: str, digest: str, tags: Sequence[str] = ()) -> bool:
         """Whether the root is there under its tags: a small request each, which says nothing of what is below."""
-        tags = [keep_tag(digest), *([tag] if tag else [])]
-        return all(self._target.tag_digest(repository, each) == digest for each in tags)
+        return all(names(self._target, repository, tag, digest) for tag in (keep_tag(digest), *tags))
 
     # -- trees ------------------------------------------------------------------------------------------------
 
@@ -172,10 +192,10 @@ class Copier:
                     "the source does not have it (any more)",
                     "Push that image again, or copy it from another place with from.",
                 )
+        wanted = manifest.serving(self._platforms if self._sparse else ())
         waiting: list[Future[None]] = [
             self._threads.submit(self._blob, route, blob, tally) for blob in manifest.blobs if not blob.foreign
         ]
-        wanted = manifest.serving(self._platforms if self._sparse else ())
         try:
             for child in wanted:
                 self._tree(route, child.digest, tally, walked)
@@ -187,7 +207,7 @@ class Copier:
             return manifest
         try:
             self._store(route, manifest, tally, there=there, tag=None if tagged else tag, link=link)
-        except Unavailable:
+        except Rejected:
             rest = [child for child in manifest.children if child not in wanted]
             if not rest:
                 raise
@@ -216,6 +236,7 @@ class Copier:
         if there:
             tally.add(tags=1)
         else:
+            tally.rooted = tally.rooted or tag is not None
             tally.add(size=len(manifest.data), manifests=1)
             if manifest.subject and link and self._write and not linked:
                 self._link(route.repository, manifest, tally)
@@ -281,15 +302,23 @@ class Copier:
         for suffix in COSIGN_SUFFIXES:
             tag = digest.replace(":", "-") + suffix
             attached = route.source.manifest(route.source_repository, tag)
-            if attached is not None:
-                self._attach(route, attached.digest, tally, link=True)
-                if self._target.tag_digest(route.repository, tag) != attached.digest:
-                    if self._write:
-                        self._target.put_manifest(route.repository, tag, attached)
-                    tally.add(tags=1)
+            if attached is None:
+                continue
+            there = self._target.tag_digest(route.repository, tag)
+            if self._yields and there not in (None, attached.digest):
+                tally.notes.append(f"tag {tag} is another one there and stays")
+                continue
+            self._attach(route, attached.digest, tally, link=True)
+            if there != attached.digest:
+                if self._write:
+                    self._target.put_manifest(route.repository, tag, attached)
+                tally.add(tags=1)
         referrers = route.source.referrers(route.source_repository, digest)
         known = {item.digest for item in self._target.referrers(route.repository, digest)} if referrers else set()
         for referrer in referrers:
+            if referrer.digest not in known and not route.source.has_manifest(route.source_repository, referrer.digest):
+                tally.notes.append(f"referrer {referrer.digest} is listed at the source and not there")
+                continue
             manifest = self._attach(route, referrer.digest, tally, link=False)
             if referrer.digest not in known and not self._target.has_referrers_api(route.repository):
                 self._link(route.repository, manifest, tally, referrer, digest)

@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 REQUIREMENT = Requirement("docker", DOCKER_IMPORT_ERROR)
 
 
+# Seconds: the daemon prepares all of an image before it sends the first byte.
+_TIMEOUT = 3600
+
+
 class Daemon:
     """Images of the daemon that ``DOCKER_HOST`` names, each exported once to a file without a name."""
 
@@ -111,7 +115,7 @@ class Daemon:
                 spool = self._held.enter_context(os.fdopen(handle, "w+b"))
                 try:
                     if self._client is None:
-                        self._client = docker.from_env()
+                        self._client = docker.from_env(timeout=_TIMEOUT)
                         self._held.callback(self._client.close)
                     for chunk in self._client.api.get_image(name):
                         spool.write(chunk)

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
     Corrupt,
+    InvalidInput,
     NotFound,
     Refused,
     Unavailable,
@@ -134,12 +135,19 @@ class ReadOnlyLayout:
                 continue
             own = str(entry.get("digest"))
             if own not in self._artifacts:
-                self._artifacts[own] = self.manifest(repository, own) if _DIGEST.match(own) else None
+                self._artifacts[own] = self._readable(repository, own) if _DIGEST.match(own) else None
             manifest = self._artifacts[own]
             if manifest is not None and manifest.subject == digest:
                 listed = Manifest.parse(index([manifest.as_referrer()]), OCI_INDEX, self.host)
                 found.setdefault(manifest.digest, listed.children[0])
         return list(found.values())
+
+    def _readable(self, repository: str, digest: str) -> Manifest | None:
+        """A manifest of somebody else's; what cannot be made sense of refers to nothing."""
+        try:
+            return self.manifest(repository, digest)
+        except (Corrupt, InvalidInput):
+            return None
 
     def blob_size(self, repository: str, digest: str) -> int | None:
         """Size of a blob's file in bytes."""

@@ -114,6 +114,8 @@ class Manifest:
             config = _descriptor(document["config"]) if document.get("config") else None
             layers = [_descriptor(item) for item in [*(document.get("layers") or []), *(document.get("blobs") or [])]]
             subject = (document.get("subject") or {}).get("digest")
+            if subject is not None and not is_digest(str(subject)):
+                raise ValueError("no digest")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Corrupt("read", where, f"it is no image manifest ({type(error).__name__})") from None
         blobs = tuple(dict.fromkeys([*([config] if config else []), *layers]))

@@ -59,6 +59,8 @@ def mirror(request: Request) -> dict[str, Any]:
         raise InvalidInput(
             "push back", "images", "original_names is set without from", "Say in from where the copies are."
         )
+    if params["state"] == "absent" and params.get("verify"):
+        raise InvalidInput("remove", "images", "verify is set, which only looks", "Set state or verify, not both.")
     trust = Trust(params.get("signatures") or [])
     keyring = Keyring()
     registries = _registries(params, keyring)
@@ -165,8 +167,12 @@ def _given(entry: Any, ladder: Ladder) -> Entry:
         raise InvalidInput("use", f"image {entry['name']}", f"{digest!r} is no digest", "Give it as sha256:HEX.")
     known = {key: entry[key] for key in FRESH if entry.get(key) is not None}
     result = {**FRESH, **OUTCOME, **known, "name": str(entry["name"]), "target": None}
-    if digest is None:
+    try:
         written = Reference.anywhere(result["name"])
+    except InvalidInput as error:
+        result.update(digest=None, failed=True, msg=str(error))
+        return result
+    if digest is None:
         # What a cluster said, and no registry had, is never taken for the name of a file here.
         foreign = not is_registry(written.host) and result["resolved_by"] is None
         if foreign and written.digest is None:

@@ -32,6 +32,8 @@ def of(options: Mapping[str, Any], place: Place, entries: Iterable[Entry], *, ta
         return []
     hosts: set[str] = set()
     for entry in entries:
+        if entry["digest"] is None:
+            continue
         written = Reference.anywhere(entry["name"])
         # What lies elsewhere below the place was named by its copy.
         if is_registry(written.host) and entry["path"] == path_for(written):
@@ -48,6 +50,7 @@ def of(options: Mapping[str, Any], place: Place, entries: Iterable[Entry], *, ta
             f"[host.{json.dumps(f'{scheme}://{network_name(place.host)}/v2/{below}')}]",
             f"  capabilities = {json.dumps(capabilities)}",
             "  override_path = true",
+            *(["  skip_verify = true"] if not options.get("validate_certs", True) and scheme == "https" else []),
             *([f"  ca = {json.dumps(f'{folder}/ca.crt')}"] if options.get("ca_cert") and scheme == "https" else []),
         ]
         found.append({"registry": host, "path": f"{folder}/hosts.toml", "content": "\n".join(lines) + "\n"})

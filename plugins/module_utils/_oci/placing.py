@@ -19,7 +19,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import node_mirrors, removal
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally, check_whole
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import (
+    Copier,
+    Route,
+    Tally,
+    check_whole,
+    names,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.entries import (
     Entry,
     each,
@@ -80,6 +86,7 @@ class _Copiers:
                 write=not self._request.check_mode,
                 attachments=params["attachments"],
                 platforms=params["platforms"],
+                yields=bool(params["original_names"]),
             )
         return self._made[host]
 
@@ -135,20 +142,21 @@ def copy(
 
     def one(entry: Entry) -> None:
         source, target, digest = origin_of(entry), goal(entry), entry["digest"]
-        copier, tag = copiers.at(target.host), tags.get(str(target.at(digest)))
-        if tag and goal.place is None:
-            _refuse_to_move(registries, target, tag, digest)
+        copier, named = copiers.at(target.host), tags.get(str(target.at(digest)), [])
+        if goal.place is None:
+            for tag in named:
+                _refuse_to_move(registries, target, tag, digest)
         # Where signatures matter, one may have been added since; it has to be at the target when that is asked.
         judged = (entry["signatures"] or {}).get("policy", "off") != "off"
-        record = None if judged else records.find(entry["path"], digest, platforms)
-        if record is not None and copier.holds(target.repository, digest, tag):
+        record = None if judged else records.find(entry["path"], digest, platforms, params["attachments"])
+        if record is not None and copier.holds(target.repository, digest, named):
             entry["media_type"], entry["platforms"] = record.media_type, entry["platforms"] or list(record.platforms)
             entry["msg"] = "already there"
             return
         tally = Tally(reporter(request, entry))
         try:
             route = Route(registries.at(source.host), source.repository, target.repository)
-            root = copier.copy(route, digest, tally, tag)
+            root = copier.copy(route, digest, tally, named)
         finally:
             entry.update(bytes_copied=tally.bytes, blobs_copied=tally.blobs, blobs_mounted=tally.mounted)
             entry["changed"] = tally.changed
@@ -158,7 +166,11 @@ def copy(
         entry["msg"] = verb if tally.changed else "already there"
         if tally.notes:
             entry["msg"] += "; " + "; ".join(tally.notes)
-        records.proved(entry["path"], digest, _record(entry, platforms))
+        if not tally.unsure:
+            now, kind = clock.iso(clock.now()), root.media_type
+            put = tally.rooted or records.has(entry["path"], digest)
+            record = Record(now, kind, tuple(entry["platforms"]), platforms, params["attachments"], put)
+            records.proved(entry["path"], digest, record)
 
     try:
         judge(origin_of)
@@ -175,27 +187,29 @@ def copy(
     return told
 
 
-def _tags(entries: list[Entry], goal: Goal) -> dict[str, str]:
-    """The tag that each copy is to have besides ours; of several images of one name the first has it.
+def _tags(entries: list[Entry], goal: Goal) -> dict[str, list[str]]:
+    """The tags that each copy is to have besides ours; of several images of one name the first has it.
 
     None for an image whose tag named another one when it was resolved.
     """
     taken: dict[str, str] = {}
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for entry in known(entries):
         tag = Reference.anywhere(entry["name"]).tag
         if not tag or entry["tag_digest"] or entry["failed"]:
             continue
         target = goal(entry)
-        if taken.setdefault(f"{target.name}:{tag}", entry["digest"]) == entry["digest"]:
-            found[str(target.at(entry["digest"]))] = tag
+        named = found.setdefault(str(target.at(entry["digest"])), [])
+        if taken.setdefault(f"{target.name}:{tag}", entry["digest"]) == entry["digest"] and tag not in named:
+            named.append(tag)
     return found
 
 
 def _refuse_to_move(registries: Registries, target: Reference, tag: str, digest: str) -> None:
     """Raise :class:`Refused` where a tag that others own names another image."""
-    named = registries.at(target.host).tag_digest(target.repository, tag)
-    if named not in (None, digest):
+    place = registries.at(target.host)
+    named = place.tag_digest(target.repository, tag)
+    if named is not None and not names(place, target.repository, tag, digest):
         raise Refused(
             "push back",
             f"image {target.name}:{tag}",
@@ -212,18 +226,26 @@ def verify(request: Request, registries: Registries, entries: list[Entry], judge
         entry["path"] = entry["path"] or path(Reference.anywhere(entry["name"]), entry["repository"], places)
     platforms = tuple(request.params["platforms"])
     records = _records(request, goal)
+    tags = _tags(entries, goal) if request.params["tags"] or goal.place is None else {}
 
     def one(entry: Entry) -> None:
         at = goal(entry)
+        place = registries.at(at.host)
         try:
-            check_whole(registries.at(at.host), at.repository, entry["digest"], platforms)
+            check_whole(place, at.repository, entry["digest"], platforms)
+            for tag in tags.get(str(at.at(entry["digest"])), []):
+                if not names(place, at.repository, tag, entry["digest"]):
+                    raise Incomplete(
+                        "verify",
+                        f"image {at.name}:{tag}",
+                        f"that tag does not name {entry['digest']}",
+                        "Copy it again.",
+                    )
         except Incomplete:
             # The next copy then looks at all of it and repairs it.
             records.lost(entry["path"], entry["digest"])
             raise
         entry["msg"] = "whole"
-        if entry["media_type"]:
-            records.proved(entry["path"], entry["digest"], _record(entry, platforms))
 
     try:
         judge(goal)
@@ -259,8 +281,8 @@ def take_away(request: Request, registries: Registries, entries: list[Entry]) ->
         key = (entry["path"], entry["digest"])
         if key not in going:
             return
-        beside = [*((entry["path"], digest) for digest in records.digests(entry["path"])), *needed]
-        others = {digest for where, digest in beside if where == entry["path"] and (where, digest) not in going}
+        beside = {*((entry["path"], digest) for digest in records.digests(entry["path"])), *needed, *going}
+        others = {digest for where, digest in beside if where == entry["path"]}
         entry["changed"] = remover.remove(goal(entry).repository, entry["digest"], others)
         if remover.refusal:
             entry["msg"] = "kept: the registry does not delete"
@@ -284,7 +306,3 @@ def _records(request: Request, goal: Goal) -> Records:
     options = request.params.get("store") if goal.place else None
     age = clock.duration(request.params["recheck_after"])
     return Records(open_store(options) if options else None, goal.name, age, request.warn)
-
-
-def _record(entry: Entry, platforms: tuple[str, ...]) -> Record:
-    return Record(clock.iso(clock.now()), entry["media_type"], tuple(entry["platforms"]), platforms)

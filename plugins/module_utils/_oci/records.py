@@ -30,12 +30,17 @@ Copies = dict[str, dict[str, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Record:
-    """An image that was whole at ``verified``; ``selected`` are the platforms that were looked at, none for all."""
+    """An image that was whole at ``verified``; ``selected`` are the platforms that were looked at, none for all.
+
+    ``attachments``: what is attached to it was copied, too. ``put``: it is there by us, it was not there before.
+    """
 
     verified: str
     media_type: str
     platforms: tuple[str, ...]
     selected: tuple[str, ...] = ()
+    attachments: bool = False
+    put: bool = False
 
     @classmethod
     def of(cls, value: Any) -> Record | None:
@@ -46,7 +51,8 @@ class Record:
             platforms, selected = (tuple(str(item) for item in entries) for entries in lists)
         except (KeyError, TypeError, AttributeError, InvalidInput):
             return None
-        return cls(value["verified"], media_type, platforms, selected)
+        flags = (value.get(name) is True for name in ("attachments", "put"))
+        return cls(value["verified"], media_type, platforms, selected, *flags)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -54,11 +60,15 @@ class Record:
             "verified": self.verified,
             "media_type": self.media_type,
             "platforms": list(self.platforms),
+            "attachments": self.attachments,
+            "put": self.put,
         }
         return {**result, "selected": list(self.selected)} if self.selected else result
 
-    def covers(self, platforms: Sequence[str]) -> bool:
-        """Whether it speaks of all of these platforms; none stands for every platform."""
+    def covers(self, platforms: Sequence[str], attachments: bool) -> bool:
+        """Whether it speaks of all of these platforms (none stands for all), and of what is attached where wanted."""
+        if attachments and not self.attachments:
+            return False
         return not self.selected or (bool(platforms) and set(platforms) <= set(self.selected))
 
 
@@ -72,17 +82,17 @@ class Records:
     def __init__(self, store: Store | None, place: str, max_age: float, warn: Callable[[str], None]) -> None:
         self._store = store
         self._place = place
-        self._key = f"images/{re.sub(r'[^A-Za-z0-9._/-]+', '-', place).strip('/')}.json"
+        self._key = f"images/{_plain(place)}.json"
         self._max_age = timedelta(seconds=max_age)
         self._warn = warn
         self._lock = threading.Lock()
         self._news: dict[tuple[str, str], Record | None] = {}
         self._copies = self._attempt("read", self._load) or {}
 
-    def find(self, path: str, digest: str, platforms: Sequence[str] = ()) -> Record | None:
-        """What is known of an image, where that is young enough and speaks of these platforms."""
+    def find(self, path: str, digest: str, platforms: Sequence[str], attachments: bool) -> Record | None:
+        """What is known of an image, where that is young enough and speaks of all that is wanted."""
         record = Record.of(self._copies.get(path, {}).get(digest))
-        if record is None or not record.covers(platforms):
+        if record is None or not record.covers(platforms, attachments):
             return None
         age = clock.now() - clock.parse(record.verified)
         # A time to come is somebody's wrong clock and says nothing.
@@ -90,7 +100,7 @@ class Records:
 
     def has(self, path: str, digest: str) -> bool:
         """Whether we put this image there, however long ago."""
-        return digest in self._copies.get(path, {})
+        return self._copies.get(path, {}).get(digest, {}).get("put") is True
 
     def digests(self, path: str) -> list[str]:
         """The images that we put below this path."""
@@ -102,7 +112,7 @@ class Records:
 
     def lost(self, path: str, digest: str) -> None:
         """The image is not whole there, or not there any more."""
-        if self.has(path, digest) or (path, digest) in self._news:
+        if digest in self._copies.get(path, {}) or (path, digest) in self._news:
             self._note(path, digest, None)
 
     def save(self) -> None:
@@ -161,3 +171,9 @@ class Records:
             except Conflict:
                 if attempt == _TRIES:
                     raise
+
+
+def _plain(place: str) -> str:
+    """The name of a place as a path that any store takes."""
+    parts = re.sub(r"[^A-Za-z0-9._/-]+", "-", place).split("/")
+    return "/".join(part for part in parts if part not in ("", ".", ".."))

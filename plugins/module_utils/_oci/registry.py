@@ -31,7 +31,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest 
     Manifest,
     digest_of,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Chunks, Elsewhere, Source, Target
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import (
+    Chunks,
+    Elsewhere,
+    Rejected,
+    Source,
+    Target,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import (
     BROKEN,
     RETRY_STATUS,
@@ -145,7 +151,12 @@ class Registry:
         )
         if answer.status == 412:
             raise Conflict(task.action, task.target, "somebody else has changed it meanwhile", "Try again.")
-        self._expect(answer, task, 201, 200, 202, push=True)
+        try:
+            self._expect(answer, task, 201, 200, 202, push=True)
+        except (NotFound, Unavailable) as error:
+            if answer.status == 400 or (answer.status == 404 and server_words(answer)[0].startswith("MANIFEST")):
+                raise Rejected(task.action, task.target, error.reason, error.hint) from None
+            raise
         said = answer.headers.get("Docker-Content-Digest")
         if said and said.partition(":")[0] == manifest.digest.partition(":")[0] and said != manifest.digest:
             raise Corrupt(task.action, task.target, f"the registry stored it as {said}", "It alters what it is given.")
@@ -354,7 +365,7 @@ class Registry:
     ) -> Answer:
         authorization = self._auth.header(repository, _scopes(repository, push=True), task)
         signed = {"Content-Type": "application/octet-stream", **headers}
-        if authorization and urlsplit(url).netloc == urlsplit(self._base).netloc:
+        if authorization and self._is_ours(url):
             signed["Authorization"] = authorization
         try:
             answer = self._transport.send(method, url, task, signed, body)
@@ -362,6 +373,8 @@ class Registry:
         except BROKEN as error:
             raise SessionLost(str(error) or type(error).__name__) from None
         if answer.status == 401:
+            if not self._is_ours(answer.url):
+                raise SessionLost(f"{urlsplit(answer.url).netloc}, to which the registry sends uploads, wants a login")
             self._auth.refused(answer, repository, authorization, task)
             raise SessionLost("the login expired during the upload")
         return answer
@@ -396,7 +409,7 @@ class Registry:
         while True:
             attempt += 1
             signed = dict(headers or {})
-            if authorization and urlsplit(url).netloc == urlsplit(self._base).netloc:
+            if authorization and self._is_ours(url):
                 signed["Authorization"] = authorization
             if method in ("POST", "PUT") and body is None:
                 signed["Content-Length"] = "0"
@@ -404,7 +417,7 @@ class Registry:
                 method, url, task, headers=signed, body=body, stream=stream, redirects=redirects
             )
             # Where a redirect led, other logins count than ours.
-            refused = answer.status in (401, 403) and urlsplit(answer.url).netloc == urlsplit(url).netloc
+            refused = answer.status in (401, 403) and self._is_ours(answer.url)
             if not refused:
                 self._auth.accepted(repository, scopes, authorization)
             if not refused or attempt == _AUTH_ATTEMPTS or (denied_is_answer and answer.status == 403):
@@ -416,6 +429,10 @@ class Registry:
                 if denied_is_answer or self._absent(answer):
                     return answer
                 raise
+
+    def _is_ours(self, url: str) -> bool:
+        """Whether it is the registry itself that is asked there: nobody else sees its logins or is heard about them."""
+        return urlsplit(url).netloc == urlsplit(self._base).netloc
 
     def _absent(self, answer: Answer) -> bool:
         return answer.status == 404 or (answer.status == 403 and habits.of(self.host, answer.headers).denies_missing)

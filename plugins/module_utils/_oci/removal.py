@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, Denied
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import COSIGN_SUFFIXES
@@ -17,26 +17,30 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry 
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
 
 _POINT = re.compile(r"^applications/[^/]+/points/([^/]+)\.json$")
+_EXPIRED = re.compile(r"^applications/[^/]+/facts/([^/]+)/[^/]*-expired\.json$")
 
 
 def needed(store: Store) -> dict[tuple[str, str], str]:
     """Path and digest of every image that a sealed point in the store names, with one such point.
 
-    Raises :class:`Corrupt` for a point that cannot be read, because nobody knows what it needs.
+    Points that have expired need nothing. Raises :class:`Corrupt` for a point that cannot be read, because nobody knows
+    what it needs.
     """
     found: dict[tuple[str, str], str] = {}
-    for entry in store.list("applications/"):
-        match = _POINT.match(entry.key)
-        if match is None:
+    keys = [entry.key for entry in store.list("applications/")]
+    expired = {match.group(1) for match in map(_EXPIRED.match, keys) if match}
+    for key in keys:
+        match = _POINT.match(key)
+        if match is None or match.group(1) in expired:
             continue
         try:
-            for image in json.loads(store.get(entry.key))["images"]:
+            for image in json.loads(store.get(key))["images"]:
                 found[str(image["path"]), str(image["digest"])] = match.group(1)
         except (ValueError, KeyError, TypeError):
             raise Corrupt(
                 "remove",
                 "images",
-                f"{entry.key} in {store.place} cannot be read, so nobody knows which images it needs",
+                f"{key} in {store.place} cannot be read, so nobody knows which images it needs",
                 "Mend or remove that recovery point first.",
             ) from None
     return found
@@ -51,42 +55,52 @@ class Remover:
     def __init__(self, registry: Registry, *, write: bool) -> None:
         self._registry = registry
         self._write = write
+        # One after the other: what two images share goes with the second.
         self._lock = threading.Lock()
+        self._trees: dict[tuple[str, str], dict[str, None]] = {}
+        self._gone: set[tuple[str, str]] = set()
         self.refusal = ""
 
     def remove(self, repository: str, digest: str, others: Iterable[str]) -> bool:
         """Remove an image and what is attached to it, but nothing that one of the ``others`` there needs as well.
 
         Returns whether something was (or would be) removed; parents go before their children, so that what is visible
-        is whole at any moment.
+        is whole at any moment. Images that this has removed need nothing any more.
         """
-        kept = {manifest for other in others for manifest in self._below(repository, other)}
-        going = [manifest for manifest in self._below(repository, digest) if manifest not in kept]
-        if not going or self.refusal or not self._write:
-            return bool(going) and not self.refusal
-        try:
-            for manifest in going:
-                self._registry.delete_manifest(repository, manifest)
-        except Denied as error:
-            with self._lock:
+        with self._lock:
+            staying = [other for other in others if other != digest and (repository, other) not in self._gone]
+            kept = {manifest for other in staying for manifest in self._tree(repository, other)}
+            going = [manifest for manifest in self._tree(repository, digest) if manifest not in kept]
+            if not going or self.refusal:
+                return False
+            try:
+                for manifest in going if self._write else ():
+                    self._registry.delete_manifest(repository, manifest)
+            except Denied as error:
                 self.refusal = error.reason
-            return False
-        return True
+                return False
+            self._gone.add((repository, digest))
+            return True
 
-    def _below(self, repository: str, digest: str) -> Iterator[str]:
-        """The digests of a manifest, of those it names and of all that is attached to them."""
-        manifest = self._registry.manifest(repository, digest)
+    def _tree(self, repository: str, digest: str) -> dict[str, None]:
+        """The digests of a manifest, of those it names and of all that is attached to them, the parents first."""
+        if (repository, digest) not in self._trees:
+            found: dict[str, None] = {}
+            self._walk(repository, digest, found)
+            self._trees[repository, digest] = found
+        return self._trees[repository, digest]
+
+    def _walk(self, repository: str, digest: str, found: dict[str, None]) -> None:
+        manifest = None if digest in found else self._registry.manifest(repository, digest)
         if manifest is None:
             return
-        yield manifest.digest
+        found[digest] = None
         for child in manifest.children:
-            yield from self._below(repository, child.digest)
-        for suffix in COSIGN_SUFFIXES:
-            attached = self._registry.tag_digest(repository, digest.replace(":", "-") + suffix)
+            self._walk(repository, child.digest, found)
+        fallback = digest.replace(":", "-")
+        for tag in (fallback, *(fallback + suffix for suffix in COSIGN_SUFFIXES)):
+            attached = self._registry.tag_digest(repository, tag)
             if attached is not None:
-                yield from self._below(repository, attached)
+                self._walk(repository, attached, found)
         for referrer in self._registry.referrers(repository, digest):
-            yield from self._below(repository, referrer.digest)
-        fallback = self._registry.tag_digest(repository, digest.replace(":", "-"))
-        if fallback is not None:
-            yield fallback
+            self._walk(repository, referrer.digest, found)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Corrupt,
     Denied,
     Incomplete,
     MusterError,
@@ -94,7 +95,7 @@ class Ladder:
     def _look(self, place: Reference, reference: str, problems: list[MusterError]) -> Manifest | None:
         try:
             return self._registries.at(place.host).manifest(place.repository, reference)
-        except (Denied, Unavailable, NotFound) as error:
+        except (Corrupt, Denied, Unavailable, NotFound) as error:
             problems.append(error)
             return None
 

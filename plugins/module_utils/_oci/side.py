@@ -9,8 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Protocol, runtime_checkable
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import Descriptor, Manifest
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Readable
+
+
+class Rejected(Unavailable):
+    """A place does not take a manifest as it is, for example because something that it names is missing."""
 
 
 class Source(Protocol):

@@ -25,13 +25,18 @@ def of_users(images: Images) -> dict[str, list[Version]]:
     return {user: sorted(found[user], key=lambda one: (str(one["name"]), str(one["digest"]))) for user in sorted(found)}
 
 
+def _digests(versions: Sequence[Version]) -> set[Any]:
+    """What tells versions apart: after a failover the same image has another name."""
+    return {version["digest"] for version in versions}
+
+
 def changes(before: Images, after: Images) -> list[dict[str, Any]]:
     """Containers that use other images than before: ``used_by``, ``before``, ``after`` (lists, which may be empty)."""
     old, new = of_users(before), of_users(after)
     return [
         {"used_by": user, "before": old.get(user, []), "after": new.get(user, [])}
         for user in sorted(old.keys() | new.keys())
-        if old.get(user) != new.get(user)
+        if _digests(old.get(user, [])) != _digests(new.get(user, []))
     ]
 
 
@@ -48,7 +53,7 @@ def ledger(points: Iterable[tuple[str, str, Images]]) -> list[dict[str, Any]]:
         for user, used in now.items():
             known = runs.setdefault(user, [])
             # What was away in between and came back has run twice.
-            if user in users and known and known[0]["images"] == used:
+            if user in users and known and _digests(known[0]["images"]) == _digests(used):
                 known[0].update(last=point, until=time)
             else:
                 known.insert(0, {"images": used, "first": point, "since": time, "last": point, "until": time})

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 from fakes.k8s_modules import calling
-from fakes.registry import FakeRegistry
+from fakes.registry import MANIFEST, FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import registry as registry_module
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
 from ansible_collections.muster.container_dr.plugins.modules import image_mirror
 
 Mirror = Callable[..., dict[str, Any]]
@@ -53,6 +55,8 @@ def mirror(
     """Copies images of ``east`` to ``west`` and keeps in ``store`` what is known."""
     for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path))
+    for module in (registry_module, transport_module):
+        monkeypatch.setattr(module, "backoff", lambda _attempt: 0.001)
     main = calling(capsys)
 
     def call(*images: dict[str, Any], check: bool = False, **options: Any) -> dict[str, Any]:
@@ -154,6 +158,85 @@ def test_a_signature_that_was_added_since_travels_where_signatures_matter(
     judged = mirror(image, signatures=rules, check=True)["images"][0]["signatures"]
     # So it is with the images of a recovery point, which say that they were judged.
     assert mirror({**image, "signatures": judged})["changed"] and tag in copies(west).tags
+
+
+def sign(east: FakeRegistry, image: dict[str, Any], *content: bytes) -> str:
+    """Attach a signature by cosign's tag; returns the tag."""
+    tag: str = image["digest"].replace(":", "-") + ".sig"
+    east.image("app", tag, layers=content or (b"signature",))
+    return tag
+
+
+def test_a_signature_that_the_target_did_not_take_is_sent_again(
+    mirror: Mirror, east: FakeRegistry, west: FakeRegistry
+) -> None:
+    image = east.image("app", "1")
+    mirror(image)
+    tag = sign(east, image)
+    west.fault(r"POST /v2/.*uploads", times=1000, status=507, body=b"disk full")
+    assert mirror(image, recheck_after="0")["failed"]
+    west.faults.clear()
+    assert mirror(image, recheck_after="0")["changed"] and tag in copies(west).tags
+
+
+def test_what_nobody_could_look_for_is_not_known(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:
+    image = east.image("app", "1")
+    tag = sign(east, image)
+    east.fault(r"manifests/sha256-", times=1000, status=503)
+    assert mirror(image)["failed"]
+    assert "could not be looked for" in mirror(image)["images"][0]["msg"]
+    east.faults.clear()
+    assert mirror(image)["changed"] and tag in copies(west).tags
+
+
+def test_a_copy_without_attachments_is_no_proof_for_one_with_them(
+    mirror: Mirror, east: FakeRegistry, west: FakeRegistry
+) -> None:
+    image = east.image("app", "1")
+    tag = sign(east, image)
+    mirror(image, attachments=False)
+    assert not mirror(image, verify=True).get("failed")
+    assert mirror(image)["changed"] and tag in copies(west).tags
+    assert not mirror(image, attachments=False)["changed"]
+
+
+def test_a_referrer_that_is_only_listed_keeps_nothing_back(
+    mirror: Mirror, east: FakeRegistry, west: FakeRegistry
+) -> None:
+    image = east.image("app", "1")
+    gone = {"mediaType": MANIFEST, "digest": f"sha256:{'1' * 64}", "size": 5}
+    east.index("app", [gone], image["digest"].replace(":", "-"))
+    result = mirror(image, tags=True)
+    assert not result.get("failed") and "is listed at the source and not there" in result["images"][0]["msg"]
+    assert not mirror(image)["changed"]
+
+
+@pytest.mark.parametrize("subject", ["v1", "../../victim/manifests/v1", 5])
+def test_a_subject_that_is_no_digest_is_refused(
+    mirror: Mirror, east: FakeRegistry, west: FakeRegistry, subject: Any
+) -> None:
+    bad = east.image("app", "1", subject={"mediaType": MANIFEST, "digest": subject, "size": 1})
+    good = east.image("app", "2", layers=(b"good",))
+    result = mirror(bad, good)
+    assert [entry["failed"] for entry in result["images"]] == [True, False]
+    assert "it is no image manifest" in result["images"][0]["msg"]
+
+
+def test_an_image_whose_name_is_none_fails_alone(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:
+    image = east.image("app", "1")
+    good = {"name": f"{east.host}/app:1", "digest": image["digest"]}
+    result = mirror(images=[{"name": "Not An Image", "resolved_by": "unresolved"}, good], allow_unresolved=True)
+    assert [entry["failed"] for entry in result["images"]] == [True, False] and result["copied"] == 1
+
+
+def test_records_of_a_bucket_have_a_name_that_stores_take(
+    mirror: Mirror, east: FakeRegistry, store: Path, tmp_path: Path
+) -> None:
+    image = east.image("app", "1")
+    (tmp_path / "images").mkdir()
+    mirror(image, target={"name": f"oci:{tmp_path}//images"})
+    assert record_file(store).is_relative_to(store / "images")
+    assert not mirror(image, target={"name": f"oci:{tmp_path}//images"})["changed"]
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"format": "muster/images/v1", "place": "other", "copies": {}}'])
@@ -292,6 +375,32 @@ def test_a_copy_has_the_tag_of_its_image_on_request(mirror: Mirror, east: FakeRe
     assert copies(west).tags["1"] == newer["digest"]
 
 
+def test_every_tag_of_one_image_is_kept(mirror: Mirror, back: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:
+    image = east.image("app", "1", "1.0")
+    named = [{**image, "name": f"{east.host}/app:{tag}"} for tag in ("1", "1.0")]
+    copied = mirror(images=named, tags=True)["images"]
+    assert {"1", "1.0"} <= set(copies(west).tags)
+    assert not mirror(images=named, tags=True)["changed"]
+    east.repositories.clear()
+    back(*copied)
+    assert {"1", "1.0"} <= set(east.repository("app").tags)
+    assert not back(*copied, verify=True).get("failed")
+    del east.repository("app").tags["1.0"]
+    assert "app:1.0" in back(*copied, verify=True)["msg"]
+
+
+def test_newer_signatures_at_the_original_stay(
+    mirror: Mirror, back: Mirror, east: FakeRegistry, west: FakeRegistry
+) -> None:
+    image = east.image("app", "1")
+    sign(east, image)
+    (copied,) = mirror(images=[{**image, "name": f"{east.host}/app:1"}])["images"]
+    tag = sign(east, image, b"signature", b"another")
+    newer = east.repository("app").tags[tag]
+    assert "stays" in back(copied)["images"][0]["msg"]
+    assert east.repository("app").tags[tag] == newer
+
+
 def test_nodes_are_told_where_the_copies_are(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:
     image = east.image("app", "1")
     (told,) = mirror(image)["node_mirrors"]
@@ -397,6 +506,52 @@ def test_only_what_is_ours_and_what_nobody_needs_goes(
     assert not mirror(kept, verify=True).get("failed")
     again = mirror(gone, state="absent")
     assert not again["changed"] and not mirror(gone, kept)["images"][1]["changed"]
+
+
+def test_what_others_pushed_is_not_ours_because_we_saw_it(
+    mirror: Mirror, east: FakeRegistry, west: FakeRegistry
+) -> None:
+    """As where the target is the registry that the images come from."""
+    image = east.image("app", "1")
+    name = f"backup/{east.host.replace(':', '-')}/app"
+    there = west.image(name, "1")
+    assert there["digest"] == image["digest"]
+    mirror(image)
+    mirror(image, verify=True)
+    assert mirror(image, state="absent")["images"][0]["msg"] == "kept: nothing says that we put it there"
+    assert west.repository(name).tags["1"] == image["digest"]
+
+
+def test_points_that_have_expired_need_nothing(
+    mirror: Mirror, east: FakeRegistry, west: FakeRegistry, store: Path
+) -> None:
+    image = east.image("app", "1")
+    mirror(image)
+    need(store, entry(east, image))
+    assert not mirror(image, state="absent")["changed"]
+    fact = store / "applications/shop/facts/p1/20260131T040506000Z-expired.json"
+    fact.parent.mkdir(parents=True)
+    fact.write_text("{}")
+    assert mirror(image, state="absent")["changed"]
+
+
+def test_a_removal_that_breaks_leaves_the_other_image_whole(
+    mirror: Mirror, east: FakeRegistry, west: FakeRegistry
+) -> None:
+    children = platforms(east, "amd64", "arm64", "s390x")
+    first, second = east.index("app", children[:2], "1"), east.index("app", children[1:], "2")
+    mirror(first, second)
+    west.fault(f"DELETE .*{second['digest']}", times=1000, status=500)
+    assert mirror(first, second, state="absent")["failures"] == 1
+    west.faults.clear()
+    assert not mirror(second, verify=True).get("failed")
+
+
+def test_looking_and_removing_at_once_is_refused(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:
+    image = east.image("app", "1")
+    mirror(image)
+    assert "verify is set" in mirror(image, state="absent", verify=True)["msg"]
+    assert not any(line.startswith("DELETE") for line in west.requests)
 
 
 def test_what_several_images_share_goes_with_the_last_of_them(

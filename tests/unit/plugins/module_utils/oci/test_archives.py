@@ -248,7 +248,7 @@ def test_a_docker_daemon(tmp_path: Path, west: FakeRegistry, run: Run, monkeypat
     fake = FakeDocker(
         {"shop/web:1": ("shop/web:1",), "shop/web": ("shop/web:1", "shop/web:2"), "sha256:" + "a" * 64: ()}
     )
-    monkeypatch.setattr(daemon_module.docker, "from_env", lambda: fake)
+    monkeypatch.setattr(daemon_module.docker, "from_env", lambda **_options: fake)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     planned = run("docker-daemon:shop/web:1", check=True)
     assert planned["changed"]
@@ -270,7 +270,7 @@ def test_a_docker_daemon(tmp_path: Path, west: FakeRegistry, run: Run, monkeypat
 
 
 def test_a_docker_daemon_that_is_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away() -> None:
+    def away(**_options: Any) -> None:
         raise docker.errors.DockerException("connection refused")
 
     monkeypatch.setattr(daemon_module.docker, "from_env", away)

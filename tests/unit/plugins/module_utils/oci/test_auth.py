@@ -264,3 +264,54 @@ def test_credential_helpers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert users("e.example") == users("m.example") == []
     asked = (tmp_path / "asked").read_text().split()
     assert asked == ["r.example", "https://index.docker.io/v1/", "other.example", "e.example"]
+
+
+def test_the_best_login_stays_the_first() -> None:
+    keyring = Keyring()
+    document = {"auths": {"r.example.com": {"auth": base64.b64encode(b"a:1").decode()}}}
+    other = {"auths": {"r.example.com": {"auth": base64.b64encode(b"b:2").decode()}}}
+    for each in (document, other, document):
+        keyring.add_document(each, "a pull secret")
+    assert [login.username for login in keyring.candidates("r.example.com", "app")] == ["a", "b"]
+
+
+def test_a_host_by_its_ipv6_address_has_logins_too() -> None:
+    keyring = Keyring()
+    keyring.add_document({"auths": {"[fd00::1]:5000": {"auth": base64.b64encode(b"a:1").decode()}}}, "a pull secret")
+    assert [login.username for login in keyring.candidates("[fd00::1]:5000", "app")] == ["a"]
+
+
+def test_a_registry_that_offers_both_kinds_of_login() -> None:
+    class Both(Gate):
+        def challenge(self, *args: Any) -> str | None:
+            said = super().challenge(*args)
+            return f'{said}, Basic realm="the same registry"' if said else None
+
+    keyring = Keyring()
+    with FakeRegistry(gate=Both("bearer", {"muster": "secret"})) as registry:
+        keyring.add(registry.host, Login("muster", "secret"))
+        image = registry.image("app", "1")
+        with client(registry, keyring) as at:
+            assert at.tag_digest("app", "1") == image["digest"]
+
+
+def test_a_host_that_takes_uploads_for_the_registry_learns_no_login() -> None:
+    keyring = Keyring()
+    with (
+        FakeRegistry() as source,
+        FakeRegistry(gate=Gate("bearer", {"other": "x"})) as storage,
+        FakeRegistry(gate=Gate("bearer", {"muster": "secret"}), locations=f"http://{storage.host}") as target,
+    ):
+        keyring.add(target.host, Login("muster", "secret"))
+        digest = source.image("app", "1")["digest"]
+        with pytest.raises(Unavailable, match="to which the registry sends uploads, wants a login"):
+            copy(source, target, digest, keyring=keyring)
+        assert storage.requests and not any(storage.authorized)
+
+
+def test_a_folder_that_is_closed_to_us_holds_no_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", closed)
+    assert Keyring().candidates("r.example.com", "app") == []

@@ -81,10 +81,15 @@ class Route:
         return str(Reference(self.source.host, self.source_repository, digest=digest))
 
 
-def names(place: Source, repository: str, tag: str, digest: str) -> bool:
-    """Whether a tag names that image. Registries tell a tag's digest by their own algorithm, which may be another."""
+def names(place: Source, repository: str, tag: str, digest: str) -> bool | None:
+    """Whether a tag names that image; ``None`` where there is no such tag.
+
+    Registries tell a tag's digest by their own algorithm, which may be another.
+    """
     named = place.tag_digest(repository, tag)
-    if named is None or named == digest or named.partition(":")[0] == digest.partition(":")[0]:
+    if named is None:
+        return None
+    if named == digest or named.partition(":")[0] == digest.partition(":")[0]:
         return named == digest
     manifest = place.manifest(repository, tag)
     return manifest is not None and manifest.is_named(digest)

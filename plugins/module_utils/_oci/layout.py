@@ -37,7 +37,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Chunks
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import BODY_LIMIT
 from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import ConditionsUnsupported
-from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Readable, Store, Stored
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Readable, Store
 
 REF_NAME = "org.opencontainers.image.ref.name"
 # What containerd and BuildKit write: the full name, where REF_NAME is the tag alone.
@@ -315,7 +315,7 @@ class Layout(ReadOnlyLayout):
 
     def _merge(self, batch: Mapping[str, JSON]) -> None:
         for attempt in range(_ATTEMPTS):
-            stored = self._stored_index()
+            stored = self._store.peek(_INDEX)
             document = self._document(stored.data if stored else None)
             fresh, merged = dict(batch), []
             for entry in document["manifests"]:
@@ -345,14 +345,6 @@ class Layout(ReadOnlyLayout):
             f"others changed it {_ATTEMPTS} times in between",
             "Try again when they are done.",
         )
-
-    def _stored_index(self) -> Stored | None:
-        try:
-            return self._store.read(_INDEX)
-        except NotFound as error:
-            if error.__class__ is not NotFound:
-                raise
-            return None
 
 
 def _listing(document: JSON) -> tuple[list[JSON], dict[str, JSON]]:

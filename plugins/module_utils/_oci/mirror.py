@@ -26,6 +26,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.entries i
     FRESH,
     OUTCOME,
     Entry,
+    known,
     original,
     result,
 )
@@ -148,9 +149,9 @@ def _resolve(request: Request, registries: Registries, found: Sequence[workloads
         else:
             entry = {**FRESH, **OUTCOME, "name": image, "resolved_by": "unresolved", "failed": True}
             entry["msg"] = str(outcome.error)
-        known = entries.setdefault((image, entry["digest"]), entry)
-        known["used_by"] = sorted({*known["used_by"], *(use.used_by for use in users[outcome.item])})
-        known["nodes"] = sorted({*known["nodes"], *(use.node for use in users[outcome.item] if use.node)})
+        first = entries.setdefault((image, entry["digest"]), entry)
+        first["used_by"] = sorted({*first["used_by"], *(use.used_by for use in users[outcome.item])})
+        first["nodes"] = sorted({*first["nodes"], *(use.node for use in users[outcome.item] if use.node)})
         request.progress.update(
             "image", image, "failed" if entry["failed"] else "done", msg=entry["msg"] or entry["digest"]
         )
@@ -165,8 +166,8 @@ def _given(entry: Any, ladder: Ladder) -> Entry:
     digest = entry.get("digest")
     if digest is not None and not is_digest(str(digest)):
         raise InvalidInput("use", f"image {entry['name']}", f"{digest!r} is no digest", "Give it as sha256:HEX.")
-    known = {key: entry[key] for key in FRESH if entry.get(key) is not None}
-    result = {**FRESH, **OUTCOME, **known, "name": str(entry["name"]), "target": None}
+    said = {key: entry[key] for key in FRESH if entry.get(key) is not None}
+    result = {**FRESH, **OUTCOME, **said, "name": str(entry["name"]), "target": None}
     try:
         written = Reference.anywhere(result["name"])
     except InvalidInput as error:
@@ -220,7 +221,7 @@ def _judge(
                 "Have it signed with the keys of its rule, or correct the rule in signatures.",
             )
 
-    judged = [entry for entry in entries if entry["digest"] is not None] if trust else []
+    judged = known(entries) if trust else []
     for outcome in pool.each(judged, one, workers=request.params["workers"]):
         if isinstance(outcome.error, MusterError):
             outcome.item.update(failed=True, msg=str(outcome.error))

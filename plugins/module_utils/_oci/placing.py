@@ -72,22 +72,21 @@ class Goal:
 class _Copiers:
     """One copier for each place that takes images."""
 
-    def __init__(self, request: Request, registries: Registries) -> None:
-        self._request = request
-        self._registries = registries
-        self._made: dict[str, Copier] = {}
-
-    def at(self, host: str) -> Copier:
-        if host not in self._made:
-            params = self._request.params
-            self._made[host] = Copier(
-                self._registries.target(host),
+    def __init__(self, request: Request, registries: Registries, hosts: Iterable[str]) -> None:
+        params = request.params
+        self._made = {
+            host: Copier(
+                registries.target(host),
                 workers=params["workers"],
-                write=not self._request.check_mode,
+                write=not request.check_mode,
                 attachments=params["attachments"],
                 platforms=params["platforms"],
                 yields=bool(params["original_names"]),
             )
+            for host in hosts
+        }
+
+    def at(self, host: str) -> Copier:
         return self._made[host]
 
     def finish(self, entries: Iterable[Entry], goal: Goal) -> list[Entry]:
@@ -127,15 +126,10 @@ def copy(
     origin = Place.of(params["from"]) if params.get("from") else None
     platforms = tuple(params["platforms"])
     records = _records(request, goal)
-    copiers = _Copiers(request, registries)
-    for entry in known(entries):
-        if origin is None or not entry["path"]:
-            places = [place for place in (goal.place, *mirrors, origin) if place is not None]
-            fresh = path(Reference.anywhere(entry["name"]), entry["repository"], places)
-            entry["path"] = fresh if origin is None else entry["path"] or fresh
-    tags = _tags(entries, goal) if params["tags"] or goal.place is None else {}
-    for host in {goal(entry).host for entry in known(entries)}:
-        copiers.at(host)
+    # Where it was copied before, an image has its path already.
+    _give_paths(entries, (goal.place, *mirrors, origin), keep=origin is not None)
+    tags = _tags(request, entries, goal)
+    copiers = _Copiers(request, registries, {goal(entry).host for entry in known(entries)})
 
     def origin_of(entry: Entry) -> Reference:
         return Reference(origin.host, origin.repository(entry["path"])) if origin else original(entry)
@@ -187,11 +181,21 @@ def copy(
     return told
 
 
-def _tags(entries: list[Entry], goal: Goal) -> dict[str, list[str]]:
-    """The tags that each copy is to have besides ours; of several images of one name the first has it.
+def _give_paths(entries: list[Entry], places: Iterable[Place | None], *, keep: bool = True) -> None:
+    """Say where the images lie below any place; with ``keep`` those that say so themselves stay."""
+    there = [place for place in places if place is not None]
+    for entry in known(entries):
+        if not (keep and entry["path"]):
+            entry["path"] = path(Reference.anywhere(entry["name"]), entry["repository"], there)
+
+
+def _tags(request: Request, entries: list[Entry], goal: Goal) -> dict[str, list[str]]:
+    """The tags that each copy is to have besides ours, if any; of several images of one name the first has it.
 
     None for an image whose tag named another one when it was resolved.
     """
+    if not request.params["tags"] and goal.place is not None:
+        return {}
     taken: dict[str, str] = {}
     found: dict[str, list[str]] = {}
     for entry in known(entries):
@@ -208,8 +212,8 @@ def _tags(entries: list[Entry], goal: Goal) -> dict[str, list[str]]:
 def _refuse_to_move(registries: Registries, target: Reference, tag: str, digest: str) -> None:
     """Raise :class:`Refused` where a tag that others own names another image."""
     place = registries.at(target.host)
-    named = place.tag_digest(target.repository, tag)
-    if named is not None and not names(place, target.repository, tag, digest):
+    if names(place, target.repository, tag, digest) is False:
+        named = place.tag_digest(target.repository, tag)
         raise Refused(
             "push back",
             f"image {target.name}:{tag}",
@@ -221,12 +225,10 @@ def _refuse_to_move(registries: Registries, target: Reference, tag: str, digest:
 def verify(request: Request, registries: Registries, entries: list[Entry], judge: Judge) -> dict[str, Any]:
     """Look for everything that the images name, where they belong."""
     goal = Goal.of(request)
-    for entry in known(entries):
-        places = [goal.place] if goal.place else []
-        entry["path"] = entry["path"] or path(Reference.anywhere(entry["name"]), entry["repository"], places)
+    _give_paths(entries, [goal.place])
     platforms = tuple(request.params["platforms"])
     records = _records(request, goal)
-    tags = _tags(entries, goal) if request.params["tags"] or goal.place is None else {}
+    tags = _tags(request, entries, goal)
 
     def one(entry: Entry) -> None:
         at = goal(entry)
@@ -267,8 +269,8 @@ def take_away(request: Request, registries: Registries, entries: list[Entry]) ->
     records, remover = _records(request, goal), removal.Remover(registry, write=not request.check_mode)
     needed = removal.needed(store)
     going: set[tuple[str, str]] = set()
+    _give_paths(entries, [place])
     for entry in known(entries):
-        entry["path"] = entry["path"] or path(Reference.anywhere(entry["name"]), entry["repository"], [place])
         key = (entry["path"], entry["digest"])
         if key in needed:
             entry["msg"] = f"kept: recovery point {needed[key]} needs it"

@@ -14,12 +14,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import Descriptor, hasher
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Source
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import BROKEN, backoff
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import BREAKS, BROKEN, CHUNK, backoff
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Readable
 
-CHUNK = 1024 * 1024
 MARK = 16 * 1024 * 1024
-_BREAKS = 6
 
 
 class Download:
@@ -97,7 +95,7 @@ class _Reader:
                 problem = str(error) or type(error).__name__
             self.close()
             self._breaks += 1
-            if self._breaks >= _BREAKS:
+            if self._breaks >= BREAKS:
                 raise Unavailable(
                     "read",
                     self._target,

@@ -39,7 +39,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.side impo
     Target,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import (
+    BREAKS,
     BROKEN,
+    CHUNK,
     RETRY_STATUS,
     Answer,
     Task,
@@ -50,8 +52,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport
 
 _AUTH_ATTEMPTS = 8
 _PAGES = 100
-_BREAKS = 6
-_CHUNK = 1024 * 1024
 
 
 class SessionLost(Exception):
@@ -294,7 +294,7 @@ class Registry:
                 return sent
             except SessionLost as error:
                 breaks += 1
-                if breaks >= _BREAKS:
+                if breaks >= BREAKS:
                     raise Unavailable(
                         "upload",
                         f"blob {blob.digest} to {self.host}/{repository}",
@@ -475,7 +475,7 @@ def _begins_at(answer: Answer, offset: int) -> bool:
 
 def _skip(answer: Answer, count: int) -> None:
     while count:
-        data = answer.chunk(min(count, _CHUNK))
+        data = answer.chunk(min(count, CHUNK))
         if not data:
             raise ConnectionError("the registry sent fewer bytes than before")
         count -= len(data)

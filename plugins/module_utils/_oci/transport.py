@@ -41,6 +41,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 ATTEMPTS = 6
+# Breaks of one download or upload after which it is given up; each that made progress begins the count anew.
+BREAKS = 6
+CHUNK = 1024 * 1024
 MAX_WAIT = 120.0
 BODY_LIMIT = 32 * 1024 * 1024
 RETRY_STATUS = frozenset({408, 429, 500, 502, 503, 504})
@@ -150,7 +153,7 @@ class Answer:
         """Read the whole body into ``body``."""
         parts: list[bytes] = []
         total = 0
-        while data := self.chunk(1024 * 1024):
+        while data := self.chunk(CHUNK):
             parts.append(data)
             total += len(data)
             if total > BODY_LIMIT:

@@ -6,15 +6,32 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob, registry, transport
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries, Registry
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import Endpoint, Transport
 from fakes.registry import FakeRegistry
+
+
+def alone(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """No patience, nobody's logins and no proxies."""
+    for module in (transport, registry, blob):
+        monkeypatch.setattr(module, "backoff", lambda _attempt: 0.001)
+    for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+    for name in urllib.request.getproxies():
+        monkeypatch.delenv(f"{name}_proxy", raising=False)
+        monkeypatch.delenv(f"{name.upper()}_PROXY", raising=False)
 
 
 def connect(*fakes: FakeRegistry, keyring: Keyring | None = None, **reach: Any) -> Registries:

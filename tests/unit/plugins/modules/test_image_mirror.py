@@ -15,22 +15,19 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from fakes.cluster import FakeCluster
+from fakes.copying import alone
 from fakes.registry import FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiDenied
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import mirror as mirror_module
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
 from ansible_collections.muster.container_dr.plugins.modules import image_mirror
 
 Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setattr(transport_module, "backoff", lambda _attempt: 0.001)
-    for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(name, str(tmp_path))
-    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    alone(monkeypatch, tmp_path)
 
 
 @pytest.fixture

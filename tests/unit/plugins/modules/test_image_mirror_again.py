@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.copying import alone
 from fakes.k8s_modules import calling
 from fakes.registry import MANIFEST, FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import registry as registry_module
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
 from ansible_collections.muster.container_dr.plugins.modules import image_mirror
 
 Mirror = Callable[..., dict[str, Any]]
@@ -53,10 +52,7 @@ def mirror(
     store: Path,
 ) -> Mirror:
     """Copies images of ``east`` to ``west`` and keeps in ``store`` what is known."""
-    for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(name, str(tmp_path))
-    for module in (registry_module, transport_module):
-        monkeypatch.setattr(module, "backoff", lambda _attempt: 0.001)
+    alone(monkeypatch, tmp_path)
     main = calling(capsys)
 
     def call(*images: dict[str, Any], check: bool = False, **options: Any) -> dict[str, Any]:

@@ -17,14 +17,13 @@ from ansible.module_utils.testing import patch_module_args
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 from fakes.cluster import FakeCluster
+from fakes.copying import alone
 from fakes.registry import FakeRegistry, digest_of
 from fakes.signer import IN_TOTO, SIGN, Signatures, Signer, encoded
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob as blob_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import mirror as mirror_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import signature_keys
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import recovery_point
 from ansible_collections.muster.container_dr.plugins.modules import image_mirror
 
@@ -44,11 +43,7 @@ ALICE, BOB, MALLORY = (signer("p256", number) for number in range(3))
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for module in (transport_module, blob_module):
-        monkeypatch.setattr(module, "backoff", lambda _attempt: 0.001)
-    for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(name, str(tmp_path))
-    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
+    alone(monkeypatch, tmp_path)
 
 
 @pytest.fixture

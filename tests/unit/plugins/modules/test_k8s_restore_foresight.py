@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from fakes.api_server import ApiServer, running
+from fakes.copying import alone
 from fakes.k8s_modules import calling, in_folder, thing
 from fakes.registry import FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import execute
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport
 from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, k8s_snapshot
 
 Restore = Callable[..., dict[str, Any]]
@@ -47,9 +47,7 @@ def restore(
     """Captures what the source has by then and restores it to the target."""
     in_folder(tmp_path / "repository", monkeypatch)
     run = calling(capsys)
-    for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(name, str(tmp_path))
-    monkeypatch.setattr(transport, "backoff", lambda _attempt: 0.001)
+    alone(monkeypatch, tmp_path)
 
     def call(check: bool = False, namespaces: tuple[str, ...] = ("ledger",), **options: Any) -> dict[str, Any]:
         application = {"name": "ledger", "namespaces": list(namespaces)}

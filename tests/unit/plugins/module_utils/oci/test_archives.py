@@ -30,13 +30,6 @@ Run = Callable[..., JSON]
 LAYERS = [os.urandom(200_000), b"second", b"second"]
 
 
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
-
-
 @pytest.fixture
 def west() -> Iterator[FakeRegistry]:
     with FakeRegistry() as registry:

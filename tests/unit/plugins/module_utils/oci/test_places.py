@@ -21,9 +21,7 @@ from ansible.module_utils.testing import patch_module_args
 from fakes.registry import MANIFEST, FakeRegistry
 from fakes.s3 import FakeS3
 
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob as blob_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import layout as layout_module
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import keep_tag
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.layout import Layout
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import Manifest
@@ -36,15 +34,6 @@ JSON = dict[str, Any]
 Run = Callable[..., JSON]
 PATH = "10.9.9.9-5000/shop/web"
 NAME = "10.9.9.9:5000/shop/web:1"
-
-
-@pytest.fixture(autouse=True)
-def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for module in (transport_module, blob_module):
-        monkeypatch.setattr(module, "backoff", lambda _attempt: 0.001)
-    for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.delenv("REGISTRY_AUTH_FILE", raising=False)
 
 
 @pytest.fixture

@@ -26,3 +26,16 @@ def test_the_python_of_a_virtual_environment_is_never_chosen(tmp_path: Path) -> 
     ).stdout.strip()
     asked = "import sys; print(sys.prefix == sys.base_prefix)"
     assert subprocess.run([found, "-c", asked], capture_output=True, text=True, check=True).stdout.strip() == "True"
+
+
+def test_modules_are_compiled_once_whatever_the_user_has_set(tmp_path: Path) -> None:
+    """Else every task would compile what it imports: two seconds for the package kubernetes alone."""
+    (tmp_path / "compiled_once.py").write_text("", encoding="utf-8")
+    chosen = {
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPYCACHEPREFIX": str(tmp_path / "cache"),
+        "PYTHONPATH": str(tmp_path),
+    }
+    environment = {**os.environ, "MUSTER_VENV": sys.prefix, **chosen}
+    subprocess.run([ROOT / "tools" / "run", "python", "-c", "import compiled_once"], env=environment, check=True)
+    assert list((tmp_path / "cache").rglob("compiled_once.*.pyc"))

@@ -98,6 +98,10 @@ molecule: venv sites ## Run the Molecule scenarios on the two sites
 	@rm -rf .work/ansible-home/tmp/molecule.*
 	@$(RUN) molecule test --all
 
+.PHONY: nightly
+nightly: venv sites ## Run the tests on the two sites that take long, or that need programs which take long to build
+	@$(RUN) pytest --durations=0 -m nightly tests/integration
+
 .PHONY: build
 build: venv ## Build the collection's artefact into .work/build
 	@tools/copy-collection .work/build

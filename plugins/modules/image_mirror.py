@@ -91,8 +91,11 @@ options:
   verify:
     description:
       - Copy nothing; check that O(target) has every manifest, configuration and layer of the images.
-    type: bool
-    default: false
+      - V(digests) reads the manifests and looks whether the rest is there with its size. V(full) reads every byte back
+        and hashes it, each layer once.
+      - What is not whole fails, with RV(images[].used_by) saying which workloads could not be started from there.
+    type: str
+    choices: [digests, full]
   attachments:
     description:
       - Whether cosign's tags and referrers travel with the images.
@@ -149,7 +152,7 @@ options:
       - cosign's signatures by keys are verified, in both layouts, tags C(sha256-<hex>.sig) and sigstore bundles as
         referrers. That needs neither cosign nor any service. Signatures by identity (with a certificate, keyless) and
         of Notation are reported as present and not verified.
-      - They are looked for where the images are read. That is O(target) with O(verify=true), else O(from) or the
+      - They are looked for where the images are read. That is O(target) with O(verify), else O(from) or the
         original registry. Without O(target) they are verified, too.
     type: list
     elements: dict
@@ -308,7 +311,7 @@ EXAMPLES = r"""
     target:
       name: registry.west.example.com
       auth_file: ~/.config/containers/auth.json
-    verify: true
+    verify: digests
     signatures:
       - pattern: registry.east.example.com/*
         policy: require
@@ -521,7 +524,7 @@ OPTIONS = (
             "images": {"type": "list", "elements": "dict"},
             "sources": _PLACES,
             "mirrors": _PLACES,
-            "verify": {"type": "bool", "default": False},
+            "verify": {"type": "str", "choices": ["digests", "full"]},
             "attachments": {"type": "bool", "default": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "tags": {"type": "bool", "default": False},
@@ -536,7 +539,8 @@ OPTIONS = (
         required_one_of=[("application", "images")],
         required_if=[
             ("state", "absent", ("images", "target", "store")),
-            ("verify", True, ("target", "original_names"), True),
+            ("verify", "digests", ("target", "original_names"), True),
+            ("verify", "full", ("target", "original_names"), True),
         ],
         mutually_exclusive=[("target", "original_names")],
     )

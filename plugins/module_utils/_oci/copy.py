@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
     Corrupt,
-    Incomplete,
     NotFound,
     Unavailable,
 )
@@ -376,38 +375,3 @@ def _settle(waiting: list[Future[None]]) -> None:
     """Wait until all have ended, so that nothing of a failed image still moves while its error is told."""
     for future in waiting:
         future.exception()
-
-
-def missing_below(place: Source, repository: str, digest: str, platforms: Sequence[str] = ()) -> list[str]:
-    """What an image names and a place does not have whole: manifests read and hashed, blobs by existence and size.
-
-    Empty where the image is complete, for these platforms or for all.
-    """
-    manifest = place.manifest(repository, digest)
-    if manifest is None:
-        return [f"manifest {digest}"]
-    missing: list[str] = []
-    for child in manifest.serving(platforms):
-        missing += missing_below(place, repository, child.digest, platforms)
-    for blob in manifest.blobs:
-        if blob.foreign:
-            continue
-        size = place.blob_size(repository, blob.digest)
-        if size is None:
-            missing.append(f"{'configuration' if blob == manifest.config else 'layer'} {blob.digest}")
-        elif size not in (-1, blob.size):
-            missing.append(f"layer {blob.digest} ({size} of {blob.size} bytes)")
-    return missing
-
-
-def check_whole(place: Source, repository: str, digest: str, platforms: Sequence[str] = ()) -> None:
-    """Raise :class:`Incomplete` naming what is missing, where an image at a place is not whole."""
-    missing = missing_below(place, repository, digest, platforms)
-    if missing:
-        named = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise Incomplete(
-            "verify",
-            f"image {Reference(place.host, repository, digest=digest)}",
-            f"{place.host} does not have {named}",
-            "Copy the image there again.",
-        )

@@ -23,7 +23,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy impo
     Copier,
     Route,
     Tally,
-    check_whole,
     names,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.entries import (
@@ -41,6 +40,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference
     path_for,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries, Registry
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.wholeness import Wholeness
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
 Judge = Callable[[Callable[[Entry], Reference]], None]
@@ -229,12 +229,14 @@ def verify(request: Request, registries: Registries, entries: list[Entry], judge
     platforms = tuple(request.params["platforms"])
     records = _records(request, goal)
     tags = _tags(request, entries, goal)
+    full = request.params["verify"] == "full"
+    wholeness = Wholeness(read=full)
 
     def one(entry: Entry) -> None:
         at = goal(entry)
         place = registries.at(at.host)
         try:
-            check_whole(place, at.repository, entry["digest"], platforms)
+            wholeness.check(place, at.repository, entry["digest"], platforms, reporter(request, entry))
             for tag in tags.get(str(at.at(entry["digest"])), []):
                 if not names(place, at.repository, tag, entry["digest"]):
                     raise Incomplete(
@@ -247,7 +249,7 @@ def verify(request: Request, registries: Registries, entries: list[Entry], judge
             # The next copy then looks at all of it and repairs it.
             records.lost(entry["path"], entry["digest"])
             raise
-        entry["msg"] = "whole"
+        entry["msg"] = "whole, every byte of it read" if full else "whole"
 
     try:
         judge(goal)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -19,20 +18,20 @@ import boto3
 import pytest
 import yaml
 
-from .conftest import (
+from ..sites import (
     JSON,
     ROOT,
-    Capture,
     Site,
     bed,
     config_maps,
     entries,
+    kill,
     result_of,
-    serving,
     settings,
     thing,
     wait_until,
 )
+from .conftest import Capture, serving
 
 MANY = 1200
 
@@ -149,8 +148,7 @@ def test_a_run_that_is_killed_converges(east: Site, west: Site, namespace: str, 
     options = capture()
     started = west.start("k8s_restore", **options)
     wait_until(lambda: namespace in west.kubectl("get", "namespaces") and restored(west, namespace) > 50)
-    os.killpg(started.pid, signal.SIGKILL)
-    started.communicate()
+    kill(started)
     assert 0 < restored(west, namespace) < MANY
     result = west.run("k8s_restore", **options)
     assert not result.get("failed") and result["status"] == "completed", result["msg"]

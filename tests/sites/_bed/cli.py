@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     rotten.add_argument("--byte", type=int, default=0, help="the position of the byte; 0 unless said")
     verb("heal", "undo all faults")
     verb("reset", "empty a place: objects, images, buckets", site=True)
+    verb("forget-images", "take the images of both registries out of a site's nodes, the mover's excepted", site=True)
     verb("firewall", "switch the enforcement of network policies", site=True).add_argument(
         "state", choices=("on", "off")
     )
@@ -116,6 +117,8 @@ def act(bed: Bed, options: argparse.Namespace) -> int:
         upkeep.up(bed)
     elif options.verb == "reset":
         reset.reset(bed, host, options.site)
+    elif options.verb == "forget-images":
+        reset.forget_images(bed, host, options.site)
     elif options.verb == "partition":
         faults.partition(bed, host, options.site, options.peers)
     elif options.verb == "crash-api":

@@ -196,13 +196,19 @@ def finish(api: kube.Api, own: set[str]) -> None:
 
 
 def forget_images(bed: Bed, engine: Engine, site: str) -> None:
-    """Take images of the sites' registries out of the nodes, the mover excepted."""
-    registries = [stores.registry_name(engine, place) + "/" for place in SITES]
+    """Take images of the sites' registries out of the nodes, the mover excepted; what runs of them runs on."""
+    if site not in SITES:
+        raise BedError(f"There is no site {site!r}", f"Sites are {', '.join(SITES)}.")
+    registries = tuple(stores.registry_name(engine, place) + "/" for place in SITES)
     for node in bed.nodes(site, settings.load(bed).nodes):
-        listed = engine.docker("exec", node, "ctr", "-n", "k8s.io", "images", "ls", "-q").split()
-        named = [n for n in listed if n.startswith(tuple(registries)) and f"/{stores.MOVER}@" not in n]
-        if named:
-            engine.docker("exec", node, "ctr", "-n", "k8s.io", "images", "rm", *named, check=False)
+        rows = engine.docker("exec", node, "ctr", "-n", "k8s.io", "images", "ls").splitlines()[1:]
+        images = [(row.split()[0], row.split()[2]) for row in rows]
+        named = {digest for name, digest in images if name.startswith(registries)}
+        kept = {digest for name, digest in images if f"/{stores.MOVER}@" in name}
+        # containerd has each image by its id as well, which would keep its content.
+        going = [name for name, digest in images if digest in named - kept]
+        if going:
+            engine.docker("exec", node, "ctr", "-n", "k8s.io", "images", "rm", "--sync", *going, check=False)
 
 
 def empty_store(bed: Bed, engine: Engine, site: str) -> None:

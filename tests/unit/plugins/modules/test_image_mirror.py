@@ -138,11 +138,11 @@ def test_the_whole_way(cluster: FakeCluster, east: FakeRegistry, west: FakeRegis
     assert copied["images"][0]["target"] == f"{west.host}/backup/{path}@{image['digest']}"
     again = run(application=APPLICATION, images=resolved["images"], target=target)
     assert (again["changed"], again["bytes_copied"], again["unchanged"]) == (False, 0, 1)
-    assert run(images=copied["images"], target=target, verify=True)["failures"] == 0
+    assert run(images=copied["images"], target=target, verify="digests")["failures"] == 0
     onward = {"name": f"{west.host}/second", "plain_http": True}
     assert run(images=copied["images"], target=onward, **{"from": target})["changed"]
     west.repositories[f"backup/{path}"].blobs.clear()
-    broken = run(images=copied["images"], target=target, verify=True)
+    broken = run(images=copied["images"], target=target, verify="digests")
     assert broken["failed"]
     assert "does not have configuration" in broken["msg"]
     assert broken["images"][0]["failed"]

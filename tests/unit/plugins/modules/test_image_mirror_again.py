@@ -137,9 +137,9 @@ def test_verify_finds_what_was_collected_and_the_next_copy_repairs_it(
     image = east.image("app", "1")
     mirror(image)
     copies(west).blobs.popitem()
-    assert mirror(image, verify=True)["failed"]
+    assert mirror(image, verify="digests")["failed"]
     assert mirror(image)["blobs_copied"] == 1
-    assert not mirror(image, verify=True).get("failed")
+    assert not mirror(image, verify="digests").get("failed")
 
 
 def test_a_signature_that_was_added_since_travels_where_signatures_matter(
@@ -191,7 +191,7 @@ def test_a_copy_without_attachments_is_no_proof_for_one_with_them(
     image = east.image("app", "1")
     tag = sign(east, image)
     mirror(image, attachments=False)
-    assert not mirror(image, verify=True).get("failed")
+    assert not mirror(image, verify="digests").get("failed")
     assert mirror(image)["changed"] and tag in copies(west).tags
     assert not mirror(image, attachments=False)["changed"]
 
@@ -316,8 +316,8 @@ def test_a_choice_of_platforms_leaves_the_index_as_it_is(
     chosen = {image["digest"], *(item["digest"] for part in (children, proofs) for item in (part[0], part[2], part[3]))}
     assert set(copies(sparse).manifests) == chosen
     assert not mirror(image, platforms=wanted, recheck_after="0")["changed"]
-    assert not mirror(image, platforms=wanted, verify=True).get("failed")
-    assert mirror(image, verify=True)["failed"]
+    assert not mirror(image, platforms=wanted, verify="digests").get("failed")
+    assert mirror(image, verify="digests")["failed"]
 
 
 def test_a_proof_for_some_platforms_is_none_for_others(
@@ -380,9 +380,9 @@ def test_every_tag_of_one_image_is_kept(mirror: Mirror, back: Mirror, east: Fake
     east.repositories.clear()
     back(*copied)
     assert {"1", "1.0"} <= set(east.repository("app").tags)
-    assert not back(*copied, verify=True).get("failed")
+    assert not back(*copied, verify="digests").get("failed")
     del east.repository("app").tags["1.0"]
-    assert "app:1.0" in back(*copied, verify=True)["msg"]
+    assert "app:1.0" in back(*copied, verify="digests")["msg"]
 
 
 def test_newer_signatures_at_the_original_stay(
@@ -433,7 +433,7 @@ def test_a_registry_that_lost_everything_gets_it_back(
     ]
     was = {name: (dict(one.blobs), dict(one.manifests)) for name, one in east.repositories.items()}
     east.repositories.clear()
-    assert back(*copied, verify=True)["failures"] == 2
+    assert back(*copied, verify="digests")["failures"] == 2
     planned = back(*copied, check=True)
     assert planned["changed"] and east.writes() == []
     done = back(*copied)
@@ -441,7 +441,7 @@ def test_a_registry_that_lost_everything_gets_it_back(
     assert {name: (one.blobs, one.manifests) for name, one in east.repositories.items()} == was
     assert east.repository("app").tags["1"] == image["digest"]
     assert done["images"][0]["target"] == f"{east.host}/app@{image['digest']}" and "node_mirrors" not in done
-    assert not back(*copied)["changed"] and not back(*copied, verify=True).get("failed")
+    assert not back(*copied)["changed"] and not back(*copied, verify="digests").get("failed")
 
 
 def test_a_tag_of_somebody_else_is_not_moved(mirror: Mirror, back: Mirror, east: FakeRegistry) -> None:
@@ -499,7 +499,7 @@ def test_only_what_is_ours_and_what_nobody_needs_goes(
     told = [one["msg"] for one in result["images"]]
     assert told == ["removed", "kept: recovery point p1 needs it", "kept: nothing says that we put it there"]
     assert set(copies(west).manifests) == {kept["digest"], foreign["digest"], *(one["digest"] for one in children[1:])}
-    assert not mirror(kept, verify=True).get("failed")
+    assert not mirror(kept, verify="digests").get("failed")
     again = mirror(gone, state="absent")
     assert not again["changed"] and not mirror(gone, kept)["images"][1]["changed"]
 
@@ -513,7 +513,7 @@ def test_what_others_pushed_is_not_ours_because_we_saw_it(
     there = west.image(name, "1")
     assert there["digest"] == image["digest"]
     mirror(image)
-    mirror(image, verify=True)
+    mirror(image, verify="digests")
     assert mirror(image, state="absent")["images"][0]["msg"] == "kept: nothing says that we put it there"
     assert west.repository(name).tags["1"] == image["digest"]
 
@@ -540,13 +540,13 @@ def test_a_removal_that_breaks_leaves_the_other_image_whole(
     west.fault(f"DELETE .*{second['digest']}", times=1000, status=500)
     assert mirror(first, second, state="absent")["failures"] == 1
     west.faults.clear()
-    assert not mirror(second, verify=True).get("failed")
+    assert not mirror(second, verify="digests").get("failed")
 
 
 def test_looking_and_removing_at_once_is_refused(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:
     image = east.image("app", "1")
     mirror(image)
-    assert "verify is set" in mirror(image, state="absent", verify=True)["msg"]
+    assert "verify is set" in mirror(image, state="absent", verify="digests")["msg"]
     assert not any(line.startswith("DELETE") for line in west.requests)
 
 

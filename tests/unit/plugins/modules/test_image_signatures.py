@@ -435,13 +435,13 @@ def test_the_whole_way(
     assert copied["changed"] and copied["images"][0]["signatures"]["verdict"] == "verified"
     # The source registry is not needed any more, and what is at the target decides.
     east.fault(".*", times=1000, status=503)
-    verified = run(images=copied["images"], target=target, verify=True, signatures=rules)
+    verified = run(images=copied["images"], target=target, verify="digests", signatures=rules)
     assert (verified["failures"], verified["images"][0]["signatures"]["policy"]) == (0, "require")
-    kept = run(images=copied["images"], target=target, verify=True)
+    kept = run(images=copied["images"], target=target, verify="digests")
     assert kept["images"][0]["signatures"] == copied["images"][0]["signatures"]
     (repository,) = [name for name in west.repositories if name.startswith("backup/")]
     del west.repository(repository).tags[image.replace(":", "-") + ".sig"]
-    stripped = run(images=copied["images"], target=target, verify=True, signatures=rules)
+    stripped = run(images=copied["images"], target=target, verify="digests", signatures=rules)
     assert stripped["failed"] and "its verdict is unsigned" in stripped["msg"]
     assert stripped["images"][0]["signatures"]["verdict"] == "unsigned"
     onward = {"name": f"{west.host}/onward", "plain_http": True}

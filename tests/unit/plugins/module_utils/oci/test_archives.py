@@ -212,7 +212,7 @@ def test_a_layout_in_a_tar_file_keeps_every_digest(tmp_path: Path, west: FakeReg
         assert held.tags[root["digest"].replace(":", "-") + ".sig"] == signature["digest"]
         name = f"{place['name']}:10.9.9.9-5000/web:muster-{root['digest'][7:23]}"
         assert run(name)["images"][0]["digest"] == root["digest"]
-        assert run(images=first["images"], target=place, verify=True)["failures"] == 0
+        assert run(images=first["images"], target=place, verify="digests")["failures"] == 0
 
 
 class FakeDocker:

@@ -26,11 +26,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy impo
     Copier,
     Route,
     Tally,
-    check_whole,
     keep_tag,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import Endpoint, Transport
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.wholeness import Wholeness
 
 
 def test_an_index_with_all_platforms_once(source: FakeRegistry, target: FakeRegistry) -> None:
@@ -74,10 +74,10 @@ def test_what_was_lost_below_a_root_is_repaired(source: FakeRegistry, target: Fa
     del target.repository("backup/app").blobs[lost]
     registries = connect(target)
     with pytest.raises(Incomplete, match=f"layer {lost}"):
-        check_whole(registries.at(target.host), "backup/app", root["digest"])
+        Wholeness().check(registries.at(target.host), "backup/app", root["digest"])
     tally = copy(source, target, root["digest"])
     assert (tally.blobs, tally.manifests) == (1, 0)
-    check_whole(registries.at(target.host), "backup/app", root["digest"])
+    Wholeness().check(registries.at(target.host), "backup/app", root["digest"])
     registries.close()
 
 

@@ -26,7 +26,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import transport as transport_module
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally, check_whole
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.wholeness import Wholeness
 
 
 def date(seconds: float) -> str:
@@ -407,7 +408,7 @@ def test_anything_through_anything(seed: int) -> None:
         for fake in (source, target):
             fake.faults.clear()
         registries = connect(target)
-        check_whole(registries.at(target.host), "backup/app", digest)
+        Wholeness().check(registries.at(target.host), "backup/app", digest)
         registries.close()
         with target.watched() as seen:
             assert not copy(source, target, digest).changed

@@ -178,7 +178,7 @@ def test_there_and_back_again(
         again = run(images=images, sources=sources, target=kept.options)
     assert (again["changed"], again["unchanged"]) == (False, 1)
     assert (kept.files(), len(bucket.writes())) == (files, writes)
-    verified = run(images=first["images"], target=kept.options, verify=True)
+    verified = run(images=first["images"], target=kept.options, verify="digests")
     assert verified["failures"] == 0
 
     back = run(images=first["images"], **{"from": kept.options}, target=at(west, "/restored"))
@@ -300,7 +300,7 @@ def test_what_was_lost_is_repaired(kept: Kept, east: FakeRegistry, bucket: FakeS
             Path(kept.options["name"][4:], lost).unlink()
         assert run(images=images, sources=sources, target=kept.options)["changed"], lost
         assert without_locks(kept.files()).keys() == without_locks(whole).keys()
-        assert run(images=first["images"], target=kept.options, verify=True)["failures"] == 0
+        assert run(images=first["images"], target=kept.options, verify="digests")["failures"] == 0
         assert not run(images=images, sources=sources, target=kept.options)["changed"]
 
 
@@ -334,7 +334,7 @@ def test_a_damaged_manifest_and_a_cut_blob_count_as_absent(
         file = tmp_path / "layout" / "blobs" / digest.replace(":", "/")
         data = file.read_bytes()
         file.write_bytes(data[:-1] if damage == "cut" or digest == layer else b"[" + data[1:])
-        broken = run(images=first["images"], target=kept.options, verify=True)
+        broken = run(images=first["images"], target=kept.options, verify="digests")
         assert broken["failed"]
         assert digest in broken["msg"]
         assert run(images=given(east, root), sources=[at(east)], target=kept.options)["changed"]

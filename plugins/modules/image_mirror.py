@@ -277,6 +277,71 @@ EXAMPLES = r"""
       access_key: muster
       secret_key: "{{ bucket_key }}"
 
+- name: From Docker Hub, with an account for its higher limit of pulls
+  muster.container_dr.image_mirror:
+    kubeconfig: east.kubeconfig
+    application: {name: shop, namespaces: [shop]}
+    sources:
+      - name: docker.io
+        username: company
+        password: "{{ docker_hub_access_token }}"
+    target: "{{ muster_site.registry }}"
+    store: "{{ muster_site.store }}"
+
+- name: From GitHub's registry, with a classic token that has read:packages
+  muster.container_dr.image_mirror:
+    kubeconfig: east.kubeconfig
+    application: {name: shop, namespaces: [shop]}
+    sources:
+      - name: ghcr.io
+        username: company-bot
+        password: "{{ github_token }}"
+    target: "{{ muster_site.registry }}"
+    store: "{{ muster_site.store }}"
+
+- name: To Amazon ECR, where a repository has to exist or a creation template has to make it
+  muster.container_dr.image_mirror:
+    images: "{{ copied.images }}"
+    from: "{{ muster_site.registry }}"
+    target:
+      name: 123456789012.dkr.ecr.eu-central-1.amazonaws.com/backup
+      username: AWS
+      # Good for twelve hours. Instead of both, auth_file may name a file with the helper ecr-login in credHelpers.
+      password: "{{ lookup('ansible.builtin.pipe', 'aws ecr get-login-password --region eu-central-1') }}"
+
+- name: To Google's Artifact Registry, below a repository of the project, with the key of a service account
+  muster.container_dr.image_mirror:
+    images: "{{ copied.images }}"
+    from: "{{ muster_site.registry }}"
+    target:
+      name: europe-docker.pkg.dev/company-project/backup
+      username: _json_key
+      password: "{{ lookup('ansible.builtin.file', '/etc/muster/artifact-registry.json') }}"
+
+- name: To Harbor, with a robot account of the project and the company's own authority
+  muster.container_dr.image_mirror:
+    images: "{{ copied.images }}"
+    from: "{{ muster_site.registry }}"
+    target:
+      name: harbor.west.example.com/backup
+      username: robot$backup+muster
+      password: "{{ harbor_robot_secret }}"
+      ca_cert: /etc/ssl/company.pem
+
+- name: Let nodes take what their registry has lost from the copies, without a change to any workload
+  ansible.builtin.copy:
+    dest: "{{ item.path }}"
+    # Where the place wants a login for pulls, containerd reads it from here, too.
+    content: |
+      {{ item.content }}
+      [host."{{ item.host }}".header]
+        authorization = "Basic {{ ('muster:' ~ registry_password) | b64encode }}"
+    owner: root
+    group: root
+    mode: "0600"
+  loop: "{{ copied.node_mirrors }}"
+  delegate_to: west-node-1
+
 - name: Bring an image that was only built and saved
   muster.container_dr.image_mirror:
     images:
@@ -448,6 +513,10 @@ node_mirrors:
       description: Host and port of that registry.
       type: str
       sample: registry.east.example.com
+    host:
+      description: Where the copies are, as the file names it. Header lines of a login belong below that name.
+      type: str
+      sample: https://registry.west.example.com/v2/backup/registry.east.example.com
     path:
       description: Where the file belongs.
       type: str

@@ -23,7 +23,7 @@ _FOLDER = "/etc/containerd/certs.d"
 
 
 def of(options: Mapping[str, Any], place: Place, entries: Iterable[Entry], *, tags: bool) -> list[dict[str, str]]:
-    """``registry``, ``path`` and ``content`` of the file for each registry that images are named by.
+    """``registry``, ``host``, ``path`` and ``content`` of the file for each registry that images are named by.
 
     With ``tags`` the copies answer for tags too; else for digests only, and tags are still asked of their registry.
     Empty where the place is no registry.
@@ -43,15 +43,16 @@ def of(options: Mapping[str, Any], place: Place, entries: Iterable[Entry], *, ta
     found = []
     for host in sorted(hosts):
         below = place.repository(path_for(Reference(host, "x")).rpartition("/")[0])
-        folder = f"{_FOLDER}/{host}"
+        folder, url = f"{_FOLDER}/{host}", f"{scheme}://{network_name(place.host)}/v2/{below}"
         lines = [
             f"server = {json.dumps(f'https://{network_name(host)}')}",
             "",
-            f"[host.{json.dumps(f'{scheme}://{network_name(place.host)}/v2/{below}')}]",
+            f"[host.{json.dumps(url)}]",
             f"  capabilities = {json.dumps(capabilities)}",
             "  override_path = true",
             *(["  skip_verify = true"] if not options.get("validate_certs", True) and scheme == "https" else []),
             *([f"  ca = {json.dumps(f'{folder}/ca.crt')}"] if options.get("ca_cert") and scheme == "https" else []),
         ]
-        found.append({"registry": host, "path": f"{folder}/hosts.toml", "content": "\n".join(lines) + "\n"})
+        content = "\n".join(lines) + "\n"
+        found.append({"registry": host, "host": url, "path": f"{folder}/hosts.toml", "content": content})
     return found

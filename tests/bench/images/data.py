@@ -81,6 +81,16 @@ class Pusher:
         with ThreadPoolExecutor(self.workers) as threads:
             return dict(threads.map(one, range(count)))
 
+    def small(self, count: int, tag: str = "v1") -> dict[str, str]:
+        """Digest by repository of ``count`` images of one platform and one shared layer of 1 kB."""
+
+        def one(number: int) -> tuple[str, str]:
+            repository = f"small-{number:05d}"
+            return repository, self.image(repository, tag, {"amd64": [("small", 1000)]})
+
+        with ThreadPoolExecutor(self.workers) as threads:
+            return dict(threads.map(one, range(count)))
+
     def retag(self, repository: str, tag: str, new: str) -> None:
         """Give an image another tag."""
         connection = http.client.HTTPConnection(self.host, timeout=60)

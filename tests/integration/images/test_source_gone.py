@@ -88,8 +88,7 @@ def test_nodes_take_the_copies_for_the_original_names(copied: JSON, point: JSON,
     (found,) = copied["node_mirrors"]
     place = west.registry("backup")
     login = base64.b64encode(f"{place['username']}:{place['password']}".encode()).decode()
-    host = next(line for line in found["content"].splitlines() if line.startswith("[host."))
-    content = f'{found["content"]}{host[:-1]}.header]\n  authorization = "Basic {login}"\n'
+    content = f'{found["content"]}[host."{found["host"]}".header]\n  authorization = "Basic {login}"\n'
     path = shlex.quote(found["path"])
     before = west.in_node("cat", found["path"])
     west.in_node("sh", "-c", f"cat > {path}", feed=content)

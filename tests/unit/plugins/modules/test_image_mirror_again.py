@@ -403,6 +403,7 @@ def test_nodes_are_told_where_the_copies_are(mirror: Mirror, east: FakeRegistry,
     below = f"backup/{east.host.replace(':', '-')}"
     assert told == {
         "registry": east.host,
+        "host": f"http://{west.host}/v2/{below}",
         "path": f"/etc/containerd/certs.d/{east.host}/hosts.toml",
         "content": f'server = "https://{east.host}"\n\n[host."http://{west.host}/v2/{below}"]\n'
         '  capabilities = ["pull"]\n  override_path = true\n',

@@ -239,6 +239,10 @@ class Authorizer:
         self._base = base
         self._keyring = keyring
         self._challenge: _Challenge | None = None
+        # That one repository wants a password says nothing of others: those that do, and those that refused it and
+        # are asked without.
+        self._private: set[str] = set()
+        self._public: set[str] = set()
         self._turn: dict[str, int] = {}
         self._tokens: dict[_Key, tuple[str, float]] = {}
         self._wider: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -262,6 +266,8 @@ class Authorizer:
             if challenge is None:
                 return None
             if challenge.scheme == "basic":
+                if repository in self._public or (login is None and repository not in self._private):
+                    return None
                 if login is None:
                     raise self._denied(repository, task, "no login suits it")
                 if login.password or not login.identity_token:
@@ -288,6 +294,8 @@ class Authorizer:
             if challenge is not None:
                 self._challenge = challenge
             if first:
+                self._private.add(repository)
+                self._public.discard(repository)
                 return
             reason = "the login was refused" if answer.status == 401 else "its rights do not suffice"
             words = " ".join(filter(None, server_words(answer)))
@@ -308,7 +316,12 @@ class Authorizer:
                 else:
                     self._advance(repository, task, reason, words)
             elif login and sent == login.basic:
-                self._advance(repository, task, reason, words)
+                try:
+                    self._advance(repository, task, reason, words)
+                except Denied:
+                    if answer.status != 401 or repository in self._private:
+                        raise
+                    self._public.add(repository)
             # Else another worker has replaced it meanwhile.
 
     def accepted(self, repository: str, scopes: Sequence[str], sent: str | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,42 @@ def test_anonymous_tokens_read_and_do_not_write() -> None:
             assert registry.logins == ["anonymous"]
         with pytest.raises(Denied, match="none is known for it"):
             copy(source, target, root["digest"])
+
+
+@pytest.mark.parametrize("login", [True, False])
+def test_a_public_repository_stays_public_after_a_private_one(login: bool) -> None:
+    """A login that one repository wants may be refused by another, which wants none."""
+
+    class Private(Gate):
+        def challenge(self, headers: Message, repository: str, write: bool, host: str) -> str | None:
+            if repository == "private":
+                return super().challenge(headers, repository, write, host)
+            return 'Basic realm="fake"' if "Authorization" in headers else None
+
+    with FakeRegistry(gate=Private("basic")) as source:
+        for repository in ("private", "public"):
+            source.image(repository, "v1")
+        keyring = keyring_for(source, "secret") if login else Keyring()
+        with client(source, keyring) as registry:
+            for _time in range(2):
+                if login:
+                    assert registry.manifest("private", "v1")
+                else:
+                    with pytest.raises(Denied, match="none is known for it"):
+                        registry.manifest("private", "v1")
+                with source.watched() as seen:
+                    assert registry.manifest("public", "v1")
+            assert len(seen) == 1
+
+
+def test_a_password_is_asked_for_once_for_all_repositories() -> None:
+    with FakeRegistry(auth="basic") as source:
+        for number in range(5):
+            source.image(f"app{number}", "v1")
+        with client(source, keyring_for(source, "secret")) as registry:
+            for number in range(5):
+                assert registry.manifest(f"app{number}", "v1")
+        assert source.authorized == [False, *[True] * 5]
 
 
 @pytest.mark.parametrize("right", [True, False])

@@ -256,9 +256,13 @@ class Registry:
         """
         task = Task("mount", f"blob {self._name(repository, digest)} from {origin}")
         query = urlencode({"mount": digest, "from": origin})
-        answer = self._call(
-            "POST", repository, f"blobs/uploads/?{query}", task, push=True, origin=origin, denied_is_answer=True
-        )
+        try:
+            answer = self._call(
+                "POST", repository, f"blobs/uploads/?{query}", task, push=True, origin=origin, denied_is_answer=True
+            )
+        except Denied:
+            # The origin may be closed to us. If the repository is too, the upload that follows says so.
+            return False, None
         if answer.status == 201:
             return True, None
         if answer.status == 202:

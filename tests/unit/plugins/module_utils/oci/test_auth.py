@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,19 @@ def test_a_refusal_that_is_an_answer_costs_no_login(kind: str) -> None:
         registry.fault(r"/referrers/", status=403, times=99)
         copy(registry, registry, first["digest"], keyring=keyring_for(registry, "secret", "another", "third"))
         same(registry, registry)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_token_service_that_gives_no_rights_in_the_origin_of_a_mount(status: int) -> None:
+    """Then blobs are sent. That the origin is closed to us is asked once, not for every blob."""
+    with FakeRegistry(auth="bearer") as registry:
+        root = registry.image("app", layers=(b"one", b"two", b"three"))
+        both = r"/token\?.*scope=.*backup.*scope=.*app%3Apull$"
+        registry.fault(both, status=status, times=99)
+        tally = copy(registry, registry, root["digest"], keyring=keyring_for(registry, "secret", "another"), workers=1)
+        assert (tally.mounted, tally.blobs) == (0, 4)
+        same(registry, registry)
+        assert len([line for line in registry.requests if re.search(both, line)]) == 1
 
 
 @pytest.mark.parametrize(

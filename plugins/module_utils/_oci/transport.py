@@ -40,6 +40,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
+# Seconds for which an idle connection is trusted: servers end one sooner or later, and firewalls without a word.
+IDLE = 30.0
 ATTEMPTS = 6
 # Breaks of one download or upload after which it is given up; each that made progress begins the count anew.
 BREAKS = 6
@@ -215,7 +217,8 @@ class _Host:
         self.proxy = _Proxy.of(url)
         self._address = url.hostname or ""
         self.name = f"{url.netloc} through proxy {self.proxy.address}" if self.proxy else url.netloc
-        self._idle: list[http.client.HTTPConnection] = []
+        # With the time from which each is idle, in this order.
+        self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._lock = threading.Lock()
         self._not_before = 0.0
         self._requests = _Pace(endpoint.requests_per_second)
@@ -243,12 +246,16 @@ class _Host:
         return depth
 
     def take(self) -> http.client.HTTPConnection | None:
+        """The connection that was used last; those that have been idle for too long are closed."""
         with self._lock:
-            return self._idle.pop() if self._idle else None
+            oldest = time.monotonic() - IDLE
+            while self._idle and self._idle[0][0] < oldest:
+                self._idle.pop(0)[1].close()
+            return self._idle.pop()[1] if self._idle else None
 
     def keep(self, connection: http.client.HTTPConnection) -> None:
         with self._lock:
-            self._idle.append(connection)
+            self._idle.append((time.monotonic(), connection))
 
     def enter(self) -> None:
         """Wait until this worker may send a request: for a free place, the end of a cool-down, the pace of requests.
@@ -294,7 +301,7 @@ class _Host:
 
     def close(self) -> None:
         with self._lock:
-            for connection in self._idle:
+            for _since, connection in self._idle:
                 connection.close()
             self._idle.clear()
 

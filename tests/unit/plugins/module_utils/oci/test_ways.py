@@ -20,7 +20,7 @@ from fakes.proxy import FakeProxy
 from fakes.registry import INDEX, FakeRegistry, Gate
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, Unavailable
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import connections
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import connections, transport
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring, Login
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registry
@@ -155,6 +155,20 @@ def test_connections_that_the_registry_has_ended_meanwhile(source: FakeRegistry,
     copy(source, target, root["digest"])
     same(source, target)
     assert target.uploaded_bytes == sum(map(len, source.repository("app").blobs.values()))
+
+
+@pytest.mark.parametrize(("trusted", "opened"), [(1000.0, 1), (-1.0, 3)])
+def test_a_connection_that_was_idle_for_too_long_is_not_used(
+    source: FakeRegistry, monkeypatch: pytest.MonkeyPatch, trusted: float, opened: int
+) -> None:
+    """What lies between may have forgotten it, so that an upload on it would get neither an answer nor an end."""
+    monkeypatch.setattr(transport, "IDLE", trusted)
+    source.image("app", "v1")
+    ports = connections_to(source)
+    with client(source) as registry:
+        for _time in range(3):
+            assert registry.manifest("app", "v1")
+    assert len(ports) == opened
 
 
 def test_a_redirect_costs_no_connection(target: FakeRegistry) -> None:

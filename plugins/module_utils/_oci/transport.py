@@ -592,37 +592,49 @@ class Transport:
 
 
 def _tls(endpoint: Endpoint) -> ssl.SSLContext:
-    if endpoint.ca_cert and not Path(endpoint.ca_cert).is_file():
-        raise InvalidInput(
-            "read",
-            f"ca_cert {endpoint.ca_cert} of registry {endpoint.host}",
-            "there is no such file",
-            "Correct the path.",
-        )
-    try:
-        context = ssl.create_default_context()
-        if endpoint.ca_cert:
+    files = {"ca_cert": endpoint.ca_cert, "client_cert": endpoint.client_cert, "client_key": endpoint.client_key}
+    for option, path in files.items():
+        if path:
+            _check_readable(f"{option} {path} of registry {endpoint.host}", Path(path))
+    context = ssl.create_default_context()
+    if endpoint.ca_cert:
+        try:
             context.load_verify_locations(endpoint.ca_cert)
-    except ssl.SSLError:
-        raise InvalidInput(
-            "read", f"ca_cert {endpoint.ca_cert} of registry {endpoint.host}", "it holds no PEM certificate"
-        ) from None
+        except OSError:
+            raise InvalidInput(
+                "read",
+                f"ca_cert {endpoint.ca_cert} of registry {endpoint.host}",
+                "it holds no PEM certificate",
+                "Give the authority's certificate as PEM; openssl x509 -inform der -in FILE makes it from a DER file.",
+            ) from None
     if endpoint.client_cert:
         try:
             # Without a password of its own OpenSSL would ask for one on the terminal.
             context.load_cert_chain(endpoint.client_cert, endpoint.client_key, password="")
-        except OSError as error:
-            missing = isinstance(error, FileNotFoundError)
+        except OSError:
+            key = f" and client_key {endpoint.client_key}" if endpoint.client_key else ""
             raise InvalidInput(
                 "read",
-                f"client_cert {endpoint.client_cert} and client_key of registry {endpoint.host}",
-                "there is no such file" if missing else "they are no certificate with its key",
+                f"client_cert {endpoint.client_cert}{key} of registry {endpoint.host}",
+                "they are no certificate with its key",
                 "Both are PEM files, the key without a password; client_key may be left out where one file holds both.",
             ) from None
     if not endpoint.validate_certs:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _check_readable(what: str, path: Path) -> None:
+    """Raise :class:`InvalidInput` for a file that cannot be read; ``ssl`` says neither which one nor always why."""
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except FileNotFoundError:
+        raise InvalidInput("read", what, "there is no such file", "Correct the path.") from None
+    except OSError as error:
+        hint = "Name a file that this user may read."
+        raise InvalidInput("read", what, error.strerror or str(error), hint) from None
 
 
 def _explain(error: BaseException, host: str, task: Task) -> MusterError | None:

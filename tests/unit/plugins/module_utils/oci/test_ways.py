@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -223,6 +224,40 @@ def test_tls_with_an_authority_and_a_client_certificate_of_their_own(source: Fak
         for wrong, words in ((tmp_path / "none.pem", "no such file"), (us[0], "no certificate with its key")):
             with pytest.raises(InvalidInput, match=words):
                 reach(client_cert=str(wrong))
+
+
+@pytest.mark.parametrize("option", ["ca_cert", "client_cert", "client_key"])
+@pytest.mark.parametrize(
+    ("kind", "reason", "hint"),
+    [
+        ("missing", "there is no such file", "Correct the path"),
+        ("folder", "Is a directory", "Name a file that this user may read"),
+        ("closed", "Permission denied", "Name a file that this user may read"),
+        ("binary", "no (PEM )?certificate", "PEM"),
+    ],
+)
+def test_certificate_files_that_cannot_be_used_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, kind: str, reason: str, hint: str
+) -> None:
+    path = tmp_path / kind
+
+    def closed(_path: Path, _mode: str) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        path.write_bytes(b"\x30\x82\x01\x00")
+    if kind == "closed":
+        # Whoever runs the tests may be allowed to read everything.
+        monkeypatch.setattr(Path, "open", closed)
+    files = {option: str(path)}
+    if option == "client_key" and kind == "binary":
+        files["client_cert"] = str(certificates.certificate(tmp_path, "us")[0])
+    with pytest.raises(InvalidInput, match=f"read .*{option} {path}.* of registry 127.0.0.1:9: ") as caught:
+        Transport([Endpoint("127.0.0.1:9", **files)]).request("GET", "https://127.0.0.1:9/v2/", TASK)
+    assert re.search(reason, caught.value.reason)
+    assert hint in caught.value.hint
 
 
 # -- proxies --------------------------------------------------------------------------------------------------

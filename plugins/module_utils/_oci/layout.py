@@ -50,6 +50,7 @@ _ATTEMPTS = 30
 _PAUSE = 2.0
 # Seconds after which nobody still writes what has no name yet.
 _LEFT_BEHIND = 86400.0
+_FALLBACK_TAG = re.compile(r":sha(256|384|512)-[0-9a-f]+$")
 _DIGEST = re.compile(r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$")
 
 JSON = dict[str, Any]
@@ -321,7 +322,7 @@ class Layout(ReadOnlyLayout):
             for entry in document["manifests"]:
                 name = _annotations(entry).get(REF_NAME)
                 if name in fresh:
-                    merged.append(fresh.pop(name))
+                    merged.append(self._united(name, fresh.pop(name), entry))
                 elif name not in batch:
                     merged.append(entry)
             document = {**document, "manifests": [*merged, *fresh.values()]}
@@ -345,6 +346,22 @@ class Layout(ReadOnlyLayout):
             f"others changed it {_ATTEMPTS} times in between",
             "Try again when they are done.",
         )
+
+
+    def _united(self, name: str, ours: JSON, stored: JSON) -> JSON:
+        """Our entry for a name. That of a list of referrers has those that another run has listed meanwhile, too."""
+        lists = _FALLBACK_TAG.search(name) and ours["mediaType"] == stored.get("mediaType") == OCI_INDEX
+        if not lists or ours["digest"] == stored.get("digest"):
+            return ours
+        fresh, before = (self._readable("", str(entry.get("digest"))) for entry in (ours, stored))
+        listed = {child.digest: child.document for child in (before.children if before else ())}
+        added = {child.digest: child.document for child in (fresh.children if fresh else ())}
+        if listed.keys() <= added.keys():
+            return ours
+        data = index(list({**listed, **added}.values()))
+        digest = digest_of(data)
+        self._store.put(blob_key(digest), data)
+        return {**ours, "digest": digest, "size": len(data)}
 
 
 def _listing(document: JSON) -> tuple[list[JSON], dict[str, JSON]]:

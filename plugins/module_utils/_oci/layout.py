@@ -35,7 +35,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest 
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Chunks
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import BODY_LIMIT
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import (
+    BODY_LIMIT,
+    BREAKS,
+    backoff,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import ConditionsUnsupported
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Readable, Store
 
@@ -74,7 +78,26 @@ def blob_key(digest: str) -> str:
 
 
 def read_small(files: Files, key: str) -> bytes | None:
-    """A document's bytes; ``None`` where it is not there."""
+    """A document's bytes; ``None`` where it is not there. A read whose connection breaks is repeated."""
+    breaks = 0
+    while True:
+        try:
+            return _read_once(files, key)
+        except ConnectionError as error:
+            breaks += 1
+            if breaks >= BREAKS:
+                raise Unavailable(
+                    "read",
+                    f"{key} in {files.place}",
+                    f"the read broke {breaks} times: {error}",
+                    "Check the network to it and its log, then try again.",
+                ) from None
+        except OSError as error:
+            raise Unavailable("read", f"{key} in {files.place}", str(error)) from None
+        time.sleep(backoff(breaks))
+
+
+def _read_once(files: Files, key: str) -> bytes | None:
     try:
         stream = files.open(key)
     except NotFound as error:
@@ -86,8 +109,6 @@ def read_small(files: Files, key: str) -> bytes | None:
         data = b""
         while part := stream.read(BODY_LIMIT + 1 - len(data)):
             data += part
-    except OSError as error:
-        raise Unavailable("read", f"{key} in {files.place}", str(error)) from None
     finally:
         stream.close()
     if len(data) > BODY_LIMIT:
@@ -346,7 +367,6 @@ class Layout(ReadOnlyLayout):
             f"others changed it {_ATTEMPTS} times in between",
             "Try again when they are done.",
         )
-
 
     def _united(self, name: str, ours: JSON, stored: JSON) -> JSON:
         """Our entry for a name. That of a list of referrers has those that another run has listed meanwhile, too."""

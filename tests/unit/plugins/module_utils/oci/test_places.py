@@ -374,6 +374,39 @@ def test_a_broken_read_of_a_bucket_is_continued(
     assert west.uploaded_bytes < len(layer) + 1000
 
 
+@pytest.mark.parametrize("document", ["index.json", "manifest"])
+def test_a_broken_read_of_a_document_in_a_bucket_is_repeated(
+    east: FakeRegistry, west: FakeRegistry, bucket: FakeS3, run: Run, document: str
+) -> None:
+    root = east.image("shop/web")
+    first = run(images=given(east, root), sources=[at(east)], target=prefix(bucket).options)
+    bucket.break_next, bucket.breaks = f"GET .*{root['digest'][7:] if document == 'manifest' else document}", 2
+    assert run(images=first["images"], **{"from": prefix(bucket).options}, target=at(west))["copied"] == 1
+    assert bucket.breaks == 0
+    assert root["digest"] in west.repository(PATH).manifests
+
+
+def test_a_bucket_that_is_busy_is_asked_again(
+    east: FakeRegistry, west: FakeRegistry, bucket: FakeS3, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_module.time, "sleep", lambda _seconds: None)
+    first = run(images=given(east, east.image("shop/web")), sources=[at(east)], target=prefix(bucket).options)
+    bucket.busy = 3
+    assert run(images=first["images"], **{"from": prefix(bucket).options}, target=at(west))["copied"] == 1
+    assert bucket.busy == 0
+
+
+def test_a_bucket_whose_reads_always_break_is_said(
+    east: FakeRegistry, west: FakeRegistry, bucket: FakeS3, run: Run
+) -> None:
+    first = run(images=given(east, east.image("shop/web")), sources=[at(east)], target=prefix(bucket).options)
+    bucket.break_next, bucket.breaks = "GET .*index.json", 1000
+    result = run(images=first["images"], **{"from": prefix(bucket).options}, target=at(west))
+    assert (
+        "Could not read index.json in s3://bucket/images" in result["msg"] and "the read broke 6 times" in result["msg"]
+    )
+
+
 def test_how_a_bucket_is_named(east: FakeRegistry, west: FakeRegistry, bucket: FakeS3, run: Run) -> None:
     root = signed(east)
     login = {"access_key": "muster", "secret_key": "canary"}

@@ -55,7 +55,14 @@ _PAGES = 100
 
 
 class SessionLost(Exception):
-    """An upload session broke or was refused; the upload may go on after a probe, or in a new one."""
+    """An upload session broke or was refused; the upload may go on after a probe, or in a new one.
+
+    ``invalid``: the registry holds what it was sent to be wrong.
+    """
+
+    def __init__(self, reason: str, *, invalid: bool = False) -> None:
+        super().__init__(reason)
+        self.invalid = invalid
 
 
 class Registry:
@@ -280,6 +287,7 @@ class Registry:
         """Store one blob and return how many bytes were sent; ``session`` is an upload session that is already open."""
         location = session
         start = sent = breaks = 0
+        invalid = False
 
         def counted(chunks: Iterator[bytes]) -> Iterator[bytes]:
             nonlocal sent
@@ -305,8 +313,17 @@ class Registry:
                         f"the upload broke {breaks} times, last near byte {start} of {blob.size}: {error}",
                         "Check the network to the registry, its log and its free space, then try again.",
                     ) from None
+                if error.invalid and invalid:
+                    raise Unavailable(
+                        "upload",
+                        f"blob {blob.digest} to {self.host}/{repository}",
+                        f"{error}, in a fresh session too",
+                        "The bytes were right when they left; see the registry's log, and whether a proxy alters them.",
+                    ) from None
+                invalid = invalid or error.invalid
                 time.sleep(backoff(breaks))
-                reached = self.probe(repository, location)
+                # What a registry has put together wrongly once is sent in one piece from then on.
+                reached = None if invalid else self.probe(repository, location)
                 if reached is None and self.blob_size(repository, blob.digest) == blob.size:
                     return sent  # only the answer was lost
                 before = start
@@ -386,7 +403,8 @@ class Registry:
     def _lost(self, answer: Answer, task: Task) -> None:
         if answer.status in RETRY_STATUS or answer.status in (400, 404, 416):
             code, message = server_words(answer)
-            raise SessionLost(f"registry {self.host} answered {answer.status} {code} {message}".strip())
+            words = f"registry {self.host} answered {answer.status} {code} {message}".strip()
+            raise SessionLost(words, invalid=answer.status == 400)
         self._expect(answer, task, 201, push=True)
 
     # -- requests ---------------------------------------------------------------------------------------------

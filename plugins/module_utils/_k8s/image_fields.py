@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import discovery, pointer
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, Cluster, Resource
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, Cluster
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class ImageField:
     kinds: tuple[str, ...]
     path: tuple[str, ...]
 
-    def meant(self, resource: Resource) -> bool:
-        return any(fnmatchcase(resource.key, kind) for kind in self.kinds)
+    def meant(self, key: str) -> bool:
+        return any(fnmatchcase(key, kind) for kind in self.kinds)
 
 
 def _table(kinds: str, *paths: str) -> list[ImageField]:
@@ -73,6 +74,12 @@ IMAGE_FIELDS: tuple[ImageField, ...] = (
 )
 
 
+@cache
+def of_kind(key: str) -> tuple[ImageField, ...]:
+    """The known places in custom resources of one kind, ``clusters.postgresql.cnpg.io``."""
+    return tuple(field for field in IMAGE_FIELDS if field.meant(key))
+
+
 def of_option(entries: Any) -> tuple[ImageField, ...]:
     """The application's part of the table: ``[{kinds: [glob], path: pointer pattern}]``.
 
@@ -109,7 +116,7 @@ def named(
     """
     table = (*IMAGE_FIELDS, *more)
     for resource in discovery.read(cluster).preferred():
-        fields = [field for field in table if field.meant(resource)]
+        fields = [field for field in table if field.meant(resource.key)]
         if not fields or not resource.namespaced or "list" not in resource.verbs:
             continue
         for namespace in namespaces:

@@ -178,14 +178,21 @@ class Registry:
 
     def referrers(self, repository: str, digest: str) -> list[Descriptor]:
         """What refers to a manifest: by the registry's API, or from the fallback tag where it has none."""
-        if repository not in self._without_referrers:
-            found = self._referrers_api(repository, digest)
-            if found is not None:
-                return found
-            with self._lock:
-                self._without_referrers.add(repository)
+        found = self.indexed_referrers(repository, digest)
+        if found is not None:
+            return found
         fallback = self.manifest(repository, digest.replace(":", "-"))
         return list(fallback.children) if fallback and fallback.is_index else []
+
+    def indexed_referrers(self, repository: str, digest: str) -> list[Descriptor] | None:
+        """What refers to a manifest by the registry's API; ``None`` where it has none, which is asked once."""
+        if repository in self._without_referrers:
+            return None
+        found = self._referrers_api(repository, digest)
+        if found is None:
+            with self._lock:
+                self._without_referrers.add(repository)
+        return found
 
     def has_referrers_api(self, repository: str) -> bool:
         """Whether :meth:`referrers` found the API there; ask it first."""

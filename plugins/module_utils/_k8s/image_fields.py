@@ -27,6 +27,12 @@ class ImageField:
     def meant(self, key: str) -> bool:
         return any(fnmatchcase(key, kind) for kind in self.kinds)
 
+    def in_group(self, group: str) -> bool:
+        """Whether some kind of this API group may be meant; ``*`` stands for dots too."""
+        if not group:
+            return any("." not in kind for kind in self.kinds)
+        return any(fnmatchcase(f".{group}", kind[start:]) for kind in self.kinds for start in range(len(kind)))
+
 
 def _table(kinds: str, *paths: str) -> list[ImageField]:
     return [ImageField(tuple(kinds.split()), pointer.parse(path)) for path in paths]
@@ -112,10 +118,14 @@ def named(
 ) -> Iterator[tuple[str, str, str]]:
     """``(namespace, resource/name:pointer, image)`` for every custom resource that the table or ``more`` speaks of.
 
-    A kind that cannot be listed is a warning: its images may still be found by the pods that run.
+    An API that does not answer and a kind that cannot be listed are warnings: their images may still be found by the
+    pods that run. Other APIs are not asked.
     """
     table = (*IMAGE_FIELDS, *more)
-    for resource in discovery.read(cluster).preferred():
+    found = discovery.read(cluster, wanted=lambda group: any(field.in_group(group) for field in table))
+    for failure in found.failures:
+        warn(f"Images that custom resources of {failure.what} name are not looked for: {failure.why}.")
+    for resource in found.preferred():
         fields = [field for field in table if field.meant(resource.key)]
         if not fields or not resource.namespaced or "list" not in resource.verbs:
             continue

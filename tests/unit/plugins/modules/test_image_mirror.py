@@ -249,6 +249,36 @@ def test_what_does_not_run(cluster: FakeCluster, east: FakeRegistry, run: Run) -
     assert job["used_by"] == ["shop/cronjobs/nightly:web"]
 
 
+@pytest.mark.parametrize("denied", [False, True])
+def test_every_kind_is_listed_once_and_pod_templates_use_images_too(
+    cluster: FakeCluster, east: FakeRegistry, run: Run, monkeypatch: pytest.MonkeyPatch, denied: bool
+) -> None:
+    east.image("shop/web", "1")
+    template(cluster, "deployments", "idle", f"{east.host}/shop/web:1")
+    containers = [{"name": "web", "image": f"{east.host}/shop/web:1"}]
+    cluster.collections["/api/v1/namespaces/shop/podtemplates"] = [
+        {"metadata": {"name": "worker"}, "template": {"spec": {"containers": containers}}}
+    ]
+    listed: list[str] = []
+    items = cluster.list
+
+    def counted(path: str, query: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        listed.append(path)
+        if denied and path.endswith("/podtemplates"):
+            raise ApiDenied("list", path, 403, {"message": "not for you"})
+        return items(path, query)
+
+    monkeypatch.setattr(cluster, "list", counted)
+    result = run(application=APPLICATION)
+    # Its registry wants the login of the namespace's pull secret.
+    (entry,) = result["images"]
+    users = ["shop/deployments/idle:web"] + ([] if denied else ["shop/podtemplates/worker:web"])
+    assert (entry["resolved_by"], entry["used_by"]) == ("tag", users)
+    assert len(listed) == len(set(listed))
+    words = "What podtemplates in namespace shop name is not looked for, images and pull secrets: not for you"
+    assert (words in str(result.get("warnings"))) is denied
+
+
 def custom(cluster: FakeCluster, key: str, *specs: dict[str, Any]) -> None:
     """Custom resources ``c0``, ``c1``, … of a kind that the cluster then serves."""
     resource, _dot, group = key.partition(".")

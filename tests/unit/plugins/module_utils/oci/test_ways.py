@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -316,8 +317,11 @@ def test_a_proxy_that_is_away_is_named(source: FakeRegistry, monkeypatch: pytest
 @pytest.mark.parametrize("limit", [1, 2])
 def test_no_more_workers_than_connections(source: FakeRegistry, target: FakeRegistry, limit: int) -> None:
     root = source.image("app", layers=tuple(os.urandom(50_000) for _layer in range(8)))
-    source.fault(".", times=1_000_000, then=lambda: time.sleep(0.01))
-    target.fault(".", times=1_000_000, then=lambda: time.sleep(0.01))
+    # As many as may come in wait for each other, so that a busy machine cannot keep them apart.
+    source.fault("GET .*/blobs/", times=limit, then=partial(threading.Barrier(limit).wait, 60))
+    target.fault("PUT .*/blobs/", times=limit, then=partial(threading.Barrier(limit).wait, 60))
+    for fake in (source, target):
+        fake.fault(".", times=1_000_000, then=lambda: time.sleep(0.01))
     copy(source, target, root["digest"], workers=6, connections=limit)
     same(source, target)
     assert (source.busiest, target.busiest) == (limit, limit)

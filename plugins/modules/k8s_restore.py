@@ -158,8 +158,9 @@ options:
   images:
     description:
       - The image list of the recovery point's document (C(name), C(digest), C(path), C(used_by)). With O(registry) the
-        containers of pods and pod templates, and known names under C(image) in custom resources, get
-        C(REGISTRY/PATH@DIGEST).
+        containers of pods and pod templates, and known names in custom resources, get C(REGISTRY/PATH@DIGEST). In
+        custom resources these are names under C(image), names with a tag, a digest or a registry, and those that stand
+        where C(used_by) or the table for common operators says. Nothing in C(metadata) and C(status) is one.
     type: list
     elements: dict
   registry:

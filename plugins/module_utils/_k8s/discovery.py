@@ -10,6 +10,7 @@ has just come or gone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
@@ -81,8 +82,8 @@ def discover(cluster: Cluster) -> list[Resource]:
     return read(cluster).preferred()
 
 
-def read(cluster: Cluster, *, workers: int = 12) -> Discovery:
-    """Ask for every group version in parallel.
+def read(cluster: Cluster, *, workers: int = 12, wanted: Callable[[str], bool] = lambda _group: True) -> Discovery:
+    """Ask for every group version in parallel, or for those of the ``wanted`` groups alone.
 
     A version that vanished between the two questions is no failure, one that answers nonsense is one. Raises
     :class:`Unavailable` or :class:`ApiError` when the list of groups itself cannot be read.
@@ -95,6 +96,7 @@ def read(cluster: Cluster, *, workers: int = 12) -> Discovery:
         names = [str(version["groupVersion"]) for version in group.get("versions") or []]
         first = (group.get("preferredVersion") or {}).get("groupVersion")
         order += sorted(names, key=lambda name: name != first)
+    order = [api_version for api_version in order if wanted(api_version.rpartition("/")[0])]
 
     def resources(api_version: str) -> list[Resource]:
         path = ("/apis/" if "/" in api_version else "/api/") + api_version

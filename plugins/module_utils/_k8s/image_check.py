@@ -54,7 +54,7 @@ def _used(step: Step, place: str, mapped: Collection[str]) -> list[str]:
     elif kinds.built_in(step.key):
         return []
     else:
-        named = [text for _holder, _key, text in texts(step.body.get("spec"))]
+        named = [text for _holder, _key, text in texts(step.body)]
     return sorted({image for image in named if image in mapped})
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import discovery, pointer
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, Cluster, Resource
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, Cluster
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,14 @@ class ImageField:
     kinds: tuple[str, ...]
     path: tuple[str, ...]
 
-    def meant(self, resource: Resource) -> bool:
-        return any(fnmatchcase(resource.key, kind) for kind in self.kinds)
+    def meant(self, key: str) -> bool:
+        return any(fnmatchcase(key, kind) for kind in self.kinds)
+
+    def in_group(self, group: str) -> bool:
+        """Whether some kind of this API group may be meant; ``*`` stands for dots too."""
+        if not group:
+            return any("." not in kind for kind in self.kinds)
+        return any(fnmatchcase(f".{group}", kind[start:]) for kind in self.kinds for start in range(len(kind)))
 
 
 def _table(kinds: str, *paths: str) -> list[ImageField]:
@@ -73,6 +80,12 @@ IMAGE_FIELDS: tuple[ImageField, ...] = (
 )
 
 
+@cache
+def of_kind(key: str) -> tuple[ImageField, ...]:
+    """The known places in custom resources of one kind, ``clusters.postgresql.cnpg.io``."""
+    return tuple(field for field in IMAGE_FIELDS if field.meant(key))
+
+
 def of_option(entries: Any) -> tuple[ImageField, ...]:
     """The application's part of the table: ``[{kinds: [glob], path: pointer pattern}]``.
 
@@ -105,11 +118,15 @@ def named(
 ) -> Iterator[tuple[str, str, str]]:
     """``(namespace, resource/name:pointer, image)`` for every custom resource that the table or ``more`` speaks of.
 
-    A kind that cannot be listed is a warning: its images may still be found by the pods that run.
+    An API that does not answer and a kind that cannot be listed are warnings: their images may still be found by the
+    pods that run. Other APIs are not asked.
     """
     table = (*IMAGE_FIELDS, *more)
-    for resource in discovery.read(cluster).preferred():
-        fields = [field for field in table if field.meant(resource)]
+    found = discovery.read(cluster, wanted=lambda group: any(field.in_group(group) for field in table))
+    for failure in found.failures:
+        warn(f"Images that custom resources of {failure.what} name are not looked for: {failure.why}.")
+    for resource in found.preferred():
+        fields = [field for field in table if field.meant(resource.key)]
         if not fields or not resource.namespaced or "list" not in resource.verbs:
             continue
         for namespace in namespaces:

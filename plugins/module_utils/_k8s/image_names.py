@@ -7,30 +7,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import image_fields, kinds, objects, pointer
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON
 
 PULL_SECRET = "container-dr-registry"
+# Written by controllers or about the object: no image is taken from what stands there.
+_NOT_WANTED = ("metadata", "status")
 
 
 @dataclass
 class ImageNames:
-    """Image names as written, and what they become. ``unknown`` collects those that the point does not have."""
+    """Image names as written, and what they become. ``unknown`` collects those that the point does not have.
+
+    ``pointed``: by object, where in it an image was found at the capture, its name there, and what that becomes.
+    """
 
     targets: Mapping[str, str]
     by_user: Mapping[str, str]
     pull_secret: str | None
     unknown: set[str] = field(default_factory=set)
+    pointed: Mapping[str, Sequence[tuple[tuple[str, ...], str, str]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, registry: Mapping[str, Any] | None, images: Sequence[Mapping[str, Any]], login: bool) -> ImageNames:
         """From registry options and a recovery point's image list (``name``, ``digest``, ``path``, ``used_by``)."""
         targets: dict[str, str] = {}
         by_user: dict[str, str] = {}
+        pointed: dict[str, list[tuple[tuple[str, ...], str, str]]] = {}
         for image in images if registry else ():
             if not isinstance(image, Mapping) or not image.get("name"):
                 raise InvalidInput("read", "the list of images", "an entry has no name", "Give the document's images.")
@@ -42,7 +50,12 @@ class ImageNames:
             # The same tag may run with two digests; the user of an image decides which it was.
             for user in image.get("used_by") or ():
                 by_user[f"{user} {image['name']}"] = target
-        return cls(targets, by_user, PULL_SECRET if registry and login else None)
+                owner, found, where = str(user).partition(":/")
+                if found:
+                    with suppress(pointer.PointerError):
+                        place = pointer.parse(f"/{where}")
+                        pointed.setdefault(owner, []).append((place, str(image["name"]), target))
+        return cls(targets, by_user, PULL_SECRET if registry and login else None, pointed=pointed)
 
     @property
     def mapped(self) -> frozenset[str]:
@@ -58,8 +71,8 @@ class ImageNames:
             return self._pods(key, obj, spec)
         if key == "serviceaccounts" and self.pull_secret:
             obj["imagePullSecrets"] = _first(self.pull_secret, obj.get("imagePullSecrets"))
-        elif not kinds.built_in(key):
-            count = self._custom(obj.get("spec"))
+        else:
+            count = self._pointed(key, obj) + (0 if kinds.built_in(key) else self._custom(key, obj))
             return [f"{count} images taken from the target's registry"] if count else []
         return []
 
@@ -87,15 +100,31 @@ class ImageNames:
             notes += [f"image {name} stays as written; that it can be pulled is assumed" for name in sorted(set(left))]
         return notes
 
-    def _custom(self, value: Any) -> int:
-        """In custom resources a known name is an image below ``image``, and anywhere where it is written in full."""
-        count = 0
-        for holder, key, text in list(texts(value)):
+    def _pointed(self, key: str, obj: JSON) -> int:
+        """What the capture found at a place of this very object."""
+        where = objects.identity(key, obj)
+        places = self.pointed.get(f"{where.namespace}/{key.partition('.')[0]}/{where.name}", ())
+        return sum(_replace(obj, tokens, {name: target}) for tokens, name, target in places)
+
+    def _custom(self, key: str, obj: JSON) -> int:
+        """In custom resources a known name is an image where the table says so, as ``image``, and in full anywhere."""
+        count = sum(_replace(obj, known.path, self.targets) for known in image_fields.of_kind(key))
+        for holder, name, text in list(texts(obj)):
             target = self.targets.get(text)
-            if target and (key == "image" or _unmistakable(text)):
-                holder[key] = target
+            if target and (name == "image" or _unmistakable(text)):
+                holder[name] = target
                 count += 1
         return count
+
+
+def _replace(obj: JSON, pattern: tuple[str, ...], targets: Mapping[str, str]) -> int:
+    """Put targets in the place of the names that lie where the pattern says; returns how many."""
+    count = 0
+    for tokens, holder, value in list(pointer.places(obj, pattern)):
+        if tokens[0] not in _NOT_WANTED and isinstance(value, str) and value in targets:
+            holder[pointer.key_in(holder, tokens[-1])] = targets[value]
+            count += 1
+    return count
 
 
 def _unmistakable(text: str) -> bool:
@@ -104,14 +133,20 @@ def _unmistakable(text: str) -> bool:
     return ":" in text or (bool(slash) and "." in host)
 
 
-def texts(value: Any) -> Iterator[tuple[Any, Any, str]]:
-    """Every text in a document: the dict or list that holds it, its key or index there, and the text."""
+def texts(obj: JSON) -> Iterator[tuple[Any, Any, str]]:
+    """Every text that is wanted of an object: the dict or list that holds it, its key or index there, and the text."""
+    for key, inner in obj.items():
+        if key not in _NOT_WANTED:
+            yield from [(obj, key, inner)] if isinstance(inner, str) else _texts(inner)
+
+
+def _texts(value: Any) -> Iterator[tuple[Any, Any, str]]:
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in entries:
         if isinstance(inner, str):
             yield value, key, inner
         else:
-            yield from texts(inner)
+            yield from _texts(inner)
 
 
 def _first(name: str, others: Any) -> list[JSON]:

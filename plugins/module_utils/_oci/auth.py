@@ -35,6 +35,7 @@ _HELPER_TIMEOUT = 30
 _PATIENCE = 5.0
 # Seconds that a token holds where its service does not say, as the specification has it.
 _LIFETIME = 60
+_BEYOND = "its token service refuses rights in another repository as well"
 _HUB_KEYS = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 
 
@@ -239,10 +240,15 @@ class Authorizer:
         self._base = base
         self._keyring = keyring
         self._challenge: _Challenge | None = None
+        # That one repository wants a password says nothing of others: those that do, and those that refused it and
+        # are asked without.
+        self._private: set[str] = set()
+        self._public: set[str] = set()
         self._turn: dict[str, int] = {}
         self._tokens: dict[_Key, tuple[str, float]] = {}
         self._wider: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._renewed: set[tuple[str, ...]] = set()
+        self._beyond: set[_Key] = set()
         self._used: dict[str, None] = {}
         self._lock = threading.Lock()
         self._fetching: dict[_Key, threading.Lock] = {}
@@ -253,7 +259,11 @@ class Authorizer:
         return list(self._used)
 
     def header(self, repository: str, scopes: Sequence[str], task: Task) -> str | None:
-        """The header's value for a request to ``repository``; ``None`` to ask without."""
+        """The header's value for a request to ``repository``; ``None`` to ask without.
+
+        Scopes after the first are of other repositories. Where those are refused, :class:`Denied` leaves the login in
+        its place: for the first scope alone it may well do.
+        """
         while True:
             with self._lock:
                 challenge, login = self._challenge, self._login(repository)
@@ -262,11 +272,15 @@ class Authorizer:
             if challenge is None:
                 return None
             if challenge.scheme == "basic":
+                if repository in self._public or (login is None and repository not in self._private):
+                    return None
                 if login is None:
                     raise self._denied(repository, task, "no login suits it")
                 if login.password or not login.identity_token:
                     return login.basic
             else:
+                if key in self._beyond:
+                    raise self._denied(repository, task, _BEYOND)
                 # Tokens for different repositories are fetched side by side, the same one only once.
                 held = fetching.acquire(timeout=_PATIENCE)
                 try:
@@ -276,6 +290,9 @@ class Authorizer:
                         fetching.release()
                 if token is not None:
                     return f"Bearer {token}"
+                if len(scopes) > 1:
+                    self._beyond.add(key)
+                    raise self._denied(repository, task, _BEYOND)
             with self._lock:
                 if self._turn.get(repository, 0) == key[0]:
                     self._advance(repository, task, "the login was refused")
@@ -288,6 +305,8 @@ class Authorizer:
             if challenge is not None:
                 self._challenge = challenge
             if first:
+                self._private.add(repository)
+                self._public.discard(repository)
                 return
             reason = "the login was refused" if answer.status == 401 else "its rights do not suffice"
             words = " ".join(filter(None, server_words(answer)))
@@ -305,10 +324,17 @@ class Authorizer:
                     self._wider[key[1]] = (*asked, *wanted)
                 elif answer.status == 401 and key[1] not in self._renewed:
                     self._renewed.add(key[1])  # it may just have expired
+                elif len(key[1]) > 2:
+                    raise self._denied(repository, task, reason, words)
                 else:
                     self._advance(repository, task, reason, words)
             elif login and sent == login.basic:
-                self._advance(repository, task, reason, words)
+                try:
+                    self._advance(repository, task, reason, words)
+                except Denied:
+                    if answer.status != 401 or repository in self._private:
+                        raise
+                    self._public.add(repository)
             # Else another worker has replaced it meanwhile.
 
     def accepted(self, repository: str, scopes: Sequence[str], sent: str | None) -> None:

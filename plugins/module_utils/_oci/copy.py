@@ -186,7 +186,8 @@ class Copier:
         tagged = manifest is not None and manifest.is_named(digest)
         if not tagged:
             manifest = self._target.manifest(route.repository, digest)
-        there = manifest is not None or digest in self._planned
+        found = manifest is not None
+        there = found or digest in self._planned
         if manifest is None:
             manifest = route.source.manifest(route.source_repository, digest)
             if manifest is None:
@@ -207,6 +208,9 @@ class Copier:
             _settle(waiting)
         for future in waiting:
             future.result()
+        if found and link and manifest.subject:
+            # A run that was killed after it had put the manifest has not listed it.
+            self._link(route.repository, manifest, tally)
         if there and (tagged or tag is None):
             return manifest
         try:

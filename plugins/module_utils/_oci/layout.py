@@ -35,7 +35,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest 
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Chunks
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import BODY_LIMIT
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import (
+    BODY_LIMIT,
+    BREAKS,
+    backoff,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import ConditionsUnsupported
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Readable, Store
 
@@ -50,6 +54,7 @@ _ATTEMPTS = 30
 _PAUSE = 2.0
 # Seconds after which nobody still writes what has no name yet.
 _LEFT_BEHIND = 86400.0
+_FALLBACK_TAG = re.compile(r":sha(256|384|512)-[0-9a-f]+$")
 _DIGEST = re.compile(r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$")
 
 JSON = dict[str, Any]
@@ -73,7 +78,26 @@ def blob_key(digest: str) -> str:
 
 
 def read_small(files: Files, key: str) -> bytes | None:
-    """A document's bytes; ``None`` where it is not there."""
+    """A document's bytes; ``None`` where it is not there. A read whose connection breaks is repeated."""
+    breaks = 0
+    while True:
+        try:
+            return _read_once(files, key)
+        except ConnectionError as error:
+            breaks += 1
+            if breaks >= BREAKS:
+                raise Unavailable(
+                    "read",
+                    f"{key} in {files.place}",
+                    f"the read broke {breaks} times: {error}",
+                    "Check the network to it and its log, then try again.",
+                ) from None
+        except OSError as error:
+            raise Unavailable("read", f"{key} in {files.place}", str(error)) from None
+        time.sleep(backoff(breaks))
+
+
+def _read_once(files: Files, key: str) -> bytes | None:
     try:
         stream = files.open(key)
     except NotFound as error:
@@ -85,8 +109,6 @@ def read_small(files: Files, key: str) -> bytes | None:
         data = b""
         while part := stream.read(BODY_LIMIT + 1 - len(data)):
             data += part
-    except OSError as error:
-        raise Unavailable("read", f"{key} in {files.place}", str(error)) from None
     finally:
         stream.close()
     if len(data) > BODY_LIMIT:
@@ -321,7 +343,7 @@ class Layout(ReadOnlyLayout):
             for entry in document["manifests"]:
                 name = _annotations(entry).get(REF_NAME)
                 if name in fresh:
-                    merged.append(fresh.pop(name))
+                    merged.append(self._united(name, fresh.pop(name), entry))
                 elif name not in batch:
                     merged.append(entry)
             document = {**document, "manifests": [*merged, *fresh.values()]}
@@ -345,6 +367,21 @@ class Layout(ReadOnlyLayout):
             f"others changed it {_ATTEMPTS} times in between",
             "Try again when they are done.",
         )
+
+    def _united(self, name: str, ours: JSON, stored: JSON) -> JSON:
+        """Our entry for a name. That of a list of referrers has those that another run has listed meanwhile, too."""
+        lists = _FALLBACK_TAG.search(name) and ours["mediaType"] == stored.get("mediaType") == OCI_INDEX
+        if not lists or ours["digest"] == stored.get("digest"):
+            return ours
+        fresh, before = (self._readable("", str(entry.get("digest"))) for entry in (ours, stored))
+        listed = {child.digest: child.document for child in (before.children if before else ())}
+        added = {child.digest: child.document for child in (fresh.children if fresh else ())}
+        if listed.keys() <= added.keys():
+            return ours
+        data = index(list({**listed, **added}.values()))
+        digest = digest_of(data)
+        self._store.put(blob_key(digest), data)
+        return {**ours, "digest": digest, "size": len(data)}
 
 
 def _listing(document: JSON) -> tuple[list[JSON], dict[str, JSON]]:

@@ -71,8 +71,7 @@ def mirror(request: Request) -> dict[str, Any]:
             cluster = Cluster.connect(params)
             namespaces = _namespaces(cluster, application)
             fields = image_fields.of_option(application.get("image_fields"))
-            found = workloads.uses(cluster, namespaces, fields, request.warn)
-            workloads.pull_logins(cluster, namespaces, keyring, request.warn)
+            found = workloads.uses(cluster, namespaces, fields, request.warn, keyring)
             entries = _resolve(request, registries, found)
         else:
             ladder = Ladder(registries)

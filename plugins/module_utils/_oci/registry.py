@@ -55,7 +55,14 @@ _PAGES = 100
 
 
 class SessionLost(Exception):
-    """An upload session broke or was refused; the upload may go on after a probe, or in a new one."""
+    """An upload session broke or was refused; the upload may go on after a probe, or in a new one.
+
+    ``invalid``: the registry holds what it was sent to be wrong.
+    """
+
+    def __init__(self, reason: str, *, invalid: bool = False) -> None:
+        super().__init__(reason)
+        self.invalid = invalid
 
 
 class Registry:
@@ -171,14 +178,21 @@ class Registry:
 
     def referrers(self, repository: str, digest: str) -> list[Descriptor]:
         """What refers to a manifest: by the registry's API, or from the fallback tag where it has none."""
-        if repository not in self._without_referrers:
-            found = self._referrers_api(repository, digest)
-            if found is not None:
-                return found
-            with self._lock:
-                self._without_referrers.add(repository)
+        found = self.indexed_referrers(repository, digest)
+        if found is not None:
+            return found
         fallback = self.manifest(repository, digest.replace(":", "-"))
         return list(fallback.children) if fallback and fallback.is_index else []
+
+    def indexed_referrers(self, repository: str, digest: str) -> list[Descriptor] | None:
+        """What refers to a manifest by the registry's API; ``None`` where it has none, which is asked once."""
+        if repository in self._without_referrers:
+            return None
+        found = self._referrers_api(repository, digest)
+        if found is None:
+            with self._lock:
+                self._without_referrers.add(repository)
+        return found
 
     def has_referrers_api(self, repository: str) -> bool:
         """Whether :meth:`referrers` found the API there; ask it first."""
@@ -256,9 +270,13 @@ class Registry:
         """
         task = Task("mount", f"blob {self._name(repository, digest)} from {origin}")
         query = urlencode({"mount": digest, "from": origin})
-        answer = self._call(
-            "POST", repository, f"blobs/uploads/?{query}", task, push=True, origin=origin, denied_is_answer=True
-        )
+        try:
+            answer = self._call(
+                "POST", repository, f"blobs/uploads/?{query}", task, push=True, origin=origin, denied_is_answer=True
+            )
+        except Denied:
+            # The origin may be closed to us. If the repository is too, the upload that follows says so.
+            return False, None
         if answer.status == 201:
             return True, None
         if answer.status == 202:
@@ -276,6 +294,7 @@ class Registry:
         """Store one blob and return how many bytes were sent; ``session`` is an upload session that is already open."""
         location = session
         start = sent = breaks = 0
+        invalid = False
 
         def counted(chunks: Iterator[bytes]) -> Iterator[bytes]:
             nonlocal sent
@@ -301,8 +320,17 @@ class Registry:
                         f"the upload broke {breaks} times, last near byte {start} of {blob.size}: {error}",
                         "Check the network to the registry, its log and its free space, then try again.",
                     ) from None
+                if error.invalid and invalid:
+                    raise Unavailable(
+                        "upload",
+                        f"blob {blob.digest} to {self.host}/{repository}",
+                        f"{error}, in a fresh session too",
+                        "The bytes were right when they left; see the registry's log, and whether a proxy alters them.",
+                    ) from None
+                invalid = invalid or error.invalid
                 time.sleep(backoff(breaks))
-                reached = self.probe(repository, location)
+                # What a registry has put together wrongly once is sent in one piece from then on.
+                reached = None if invalid else self.probe(repository, location)
                 if reached is None and self.blob_size(repository, blob.digest) == blob.size:
                     return sent  # only the answer was lost
                 before = start
@@ -382,7 +410,8 @@ class Registry:
     def _lost(self, answer: Answer, task: Task) -> None:
         if answer.status in RETRY_STATUS or answer.status in (400, 404, 416):
             code, message = server_words(answer)
-            raise SessionLost(f"registry {self.host} answered {answer.status} {code} {message}".strip())
+            words = f"registry {self.host} answered {answer.status} {code} {message}".strip()
+            raise SessionLost(words, invalid=answer.status == 400)
         self._expect(answer, task, 201, push=True)
 
     # -- requests ---------------------------------------------------------------------------------------------

@@ -57,7 +57,8 @@ class Remover:
         self._write = write
         # One after the other: what two images share goes with the second.
         self._lock = threading.Lock()
-        self._trees: dict[tuple[str, str], dict[str, None]] = {}
+        # What each manifest names and what is attached to it; none where it is not there.
+        self._below: dict[tuple[str, str], list[str] | None] = {}
         self._gone: set[tuple[str, str]] = set()
         self.refusal = ""
 
@@ -84,23 +85,36 @@ class Remover:
 
     def _tree(self, repository: str, digest: str) -> dict[str, None]:
         """The digests of a manifest, of those it names and of all that is attached to them, the parents first."""
-        if (repository, digest) not in self._trees:
-            found: dict[str, None] = {}
-            self._walk(repository, digest, found)
-            self._trees[repository, digest] = found
-        return self._trees[repository, digest]
+        found: dict[str, None] = {}
+        self._walk(repository, digest, found)
+        return found
 
     def _walk(self, repository: str, digest: str, found: dict[str, None]) -> None:
-        manifest = None if digest in found else self._registry.manifest(repository, digest)
-        if manifest is None:
+        if digest in found:
+            return
+        if (repository, digest) not in self._below:
+            self._below[repository, digest] = self._read(repository, digest)
+        below = self._below[repository, digest]
+        if below is None:
             return
         found[digest] = None
-        for child in manifest.children:
-            self._walk(repository, child.digest, found)
+        for each in below:
+            self._walk(repository, each, found)
+
+    def _read(self, repository: str, digest: str) -> list[str] | None:
+        """What lies right below a manifest."""
+        manifest = self._registry.manifest(repository, digest)
+        if manifest is None:
+            return None
         fallback = digest.replace(":", "-")
-        for tag in (fallback, *(fallback + suffix for suffix in COSIGN_SUFFIXES)):
-            attached = self._registry.tag_digest(repository, tag)
-            if attached is not None:
-                self._walk(repository, attached, found)
-        for referrer in self._registry.referrers(repository, digest):
-            self._walk(repository, referrer.digest, found)
+        tags = [fallback + suffix for suffix in COSIGN_SUFFIXES]
+        indexed = self._registry.indexed_referrers(repository, digest)
+        if indexed is None or indexed:
+            # What no index lists may be listed in the tag; a registry may have got its API after that was written.
+            tags.append(fallback)
+        attached = [one for tag in tags if (one := self._registry.manifest(repository, tag)) is not None]
+        for one in attached:
+            # Read already; and copies do not look for what is attached to a signature or to a list.
+            self._below.setdefault((repository, one.digest), [child.digest for child in one.children])
+        referrers = [referrer.digest for referrer in indexed or ()]
+        return [*(child.digest for child in manifest.children), *(one.digest for one in attached), *referrers]

@@ -40,6 +40,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
+# Seconds for which an idle connection is trusted: servers end one sooner or later, and firewalls without a word.
+IDLE = 30.0
 ATTEMPTS = 6
 # Breaks of one download or upload after which it is given up; each that made progress begins the count anew.
 BREAKS = 6
@@ -215,7 +217,8 @@ class _Host:
         self.proxy = _Proxy.of(url)
         self._address = url.hostname or ""
         self.name = f"{url.netloc} through proxy {self.proxy.address}" if self.proxy else url.netloc
-        self._idle: list[http.client.HTTPConnection] = []
+        # With the time from which each is idle, in this order.
+        self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._lock = threading.Lock()
         self._not_before = 0.0
         self._requests = _Pace(endpoint.requests_per_second)
@@ -243,12 +246,16 @@ class _Host:
         return depth
 
     def take(self) -> http.client.HTTPConnection | None:
+        """The connection that was used last; those that have been idle for too long are closed."""
         with self._lock:
-            return self._idle.pop() if self._idle else None
+            oldest = time.monotonic() - IDLE
+            while self._idle and self._idle[0][0] < oldest:
+                self._idle.pop(0)[1].close()
+            return self._idle.pop()[1] if self._idle else None
 
     def keep(self, connection: http.client.HTTPConnection) -> None:
         with self._lock:
-            self._idle.append(connection)
+            self._idle.append((time.monotonic(), connection))
 
     def enter(self) -> None:
         """Wait until this worker may send a request: for a free place, the end of a cool-down, the pace of requests.
@@ -294,7 +301,7 @@ class _Host:
 
     def close(self) -> None:
         with self._lock:
-            for connection in self._idle:
+            for _since, connection in self._idle:
                 connection.close()
             self._idle.clear()
 
@@ -585,37 +592,49 @@ class Transport:
 
 
 def _tls(endpoint: Endpoint) -> ssl.SSLContext:
-    if endpoint.ca_cert and not Path(endpoint.ca_cert).is_file():
-        raise InvalidInput(
-            "read",
-            f"ca_cert {endpoint.ca_cert} of registry {endpoint.host}",
-            "there is no such file",
-            "Correct the path.",
-        )
-    try:
-        context = ssl.create_default_context()
-        if endpoint.ca_cert:
+    files = {"ca_cert": endpoint.ca_cert, "client_cert": endpoint.client_cert, "client_key": endpoint.client_key}
+    for option, path in files.items():
+        if path:
+            _check_readable(f"{option} {path} of registry {endpoint.host}", Path(path))
+    context = ssl.create_default_context()
+    if endpoint.ca_cert:
+        try:
             context.load_verify_locations(endpoint.ca_cert)
-    except ssl.SSLError:
-        raise InvalidInput(
-            "read", f"ca_cert {endpoint.ca_cert} of registry {endpoint.host}", "it holds no PEM certificate"
-        ) from None
+        except OSError:
+            raise InvalidInput(
+                "read",
+                f"ca_cert {endpoint.ca_cert} of registry {endpoint.host}",
+                "it holds no PEM certificate",
+                "Give the authority's certificate as PEM; openssl x509 -inform der -in FILE makes it from a DER file.",
+            ) from None
     if endpoint.client_cert:
         try:
             # Without a password of its own OpenSSL would ask for one on the terminal.
             context.load_cert_chain(endpoint.client_cert, endpoint.client_key, password="")
-        except OSError as error:
-            missing = isinstance(error, FileNotFoundError)
+        except OSError:
+            key = f" and client_key {endpoint.client_key}" if endpoint.client_key else ""
             raise InvalidInput(
                 "read",
-                f"client_cert {endpoint.client_cert} and client_key of registry {endpoint.host}",
-                "there is no such file" if missing else "they are no certificate with its key",
+                f"client_cert {endpoint.client_cert}{key} of registry {endpoint.host}",
+                "they are no certificate with its key",
                 "Both are PEM files, the key without a password; client_key may be left out where one file holds both.",
             ) from None
     if not endpoint.validate_certs:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _check_readable(what: str, path: Path) -> None:
+    """Raise :class:`InvalidInput` for a file that cannot be read; ``ssl`` says neither which one nor always why."""
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except FileNotFoundError:
+        raise InvalidInput("read", what, "there is no such file", "Correct the path.") from None
+    except OSError as error:
+        hint = "Name a file that this user may read."
+        raise InvalidInput("read", what, error.strerror or str(error), hint) from None
 
 
 def _explain(error: BaseException, host: str, task: Task) -> MusterError | None:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks, pool
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import image_fields, objects
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import image_fields, kinds, objects
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
+    ApiDenied,
     ApiError,
     Cluster,
     object_path,
@@ -24,24 +25,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.image_fields import ImageField
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
 
-_TEMPLATES = {
-    "deployments": "apps/v1",
-    "statefulsets": "apps/v1",
-    "daemonsets": "apps/v1",
-    "replicasets": "apps/v1",
-    "replicationcontrollers": "v1",
-    "jobs": "batch/v1",
-    "cronjobs": "batch/v1",
-}
-_PLURAL = {
-    "Deployment": "deployments",
-    "StatefulSet": "statefulsets",
-    "DaemonSet": "daemonsets",
-    "ReplicaSet": "replicasets",
-    "ReplicationController": "replicationcontrollers",
-    "Job": "jobs",
-    "CronJob": "cronjobs",
-}
+_PODS, _POD_TEMPLATES = "pods", "podtemplates"
+# Kinds with a template for pods, and their names in ``used_by``.
+_TEMPLATES = {key: key.partition(".")[0] for key in kinds.POD_SPECS if key != _PODS}
 _ENDED = ("Succeeded", "Failed")
 
 
@@ -60,17 +46,26 @@ class Use:
 
 
 def uses(
-    cluster: Cluster, namespaces: Sequence[str], fields: Sequence[ImageField], warn: Callable[[str], None]
+    cluster: Cluster,
+    namespaces: Sequence[str],
+    fields: Sequence[ImageField],
+    warn: Callable[[str], None],
+    keyring: Keyring | None = None,
 ) -> list[Use]:
     """Every use of an image in the namespaces, ordered.
 
     What runs counts. A workload's template is added where no pod of it runs that image: scaled to zero, suspended,
     between two runs of a CronJob. For these the newest pod that has ended tells what last ran. An image that a custom
     resource names (``fields`` add to the known ones) is added where no container of the namespace has it.
+
+    With ``keyring`` that gets the logins which :func:`pull_logins` finds, and nothing is listed twice.
     """
     found: list[Use] = []
     for namespace in namespaces:
-        found += _namespace(cluster, namespace)
+        listed = _listed(cluster, namespace, warn)
+        found += _uses(namespace, listed)
+        if keyring is not None:
+            _add_logins(cluster, namespace, listed, keyring, warn)
     known = {(use.used_by.partition("/")[0], use.image) for use in found}
     for namespace, user, image in image_fields.named(cluster, namespaces, fields, warn):
         if (namespace, image) not in known:
@@ -78,18 +73,33 @@ def uses(
     return sorted(set(found), key=lambda use: (use.image, use.used_by, use.image_id, use.node))
 
 
-def _namespace(cluster: Cluster, namespace: str) -> list[Use]:
-    kinds = [("pods", "v1"), *_TEMPLATES.items()]
-    outcomes = pool.each(kinds, lambda kind: list(cluster.list(object_path(kind[1], kind[0], namespace))), workers=8)
+def _listed(cluster: Cluster, namespace: str, warn: Callable[[str], None]) -> dict[str, list[JSON]]:
+    """The namespace's pods and all that has a template for them, by kind."""
+
+    def items(key: str) -> list[JSON]:
+        plural, _dot, group = key.partition(".")
+        return list(cluster.list(object_path(f"{group}/v1" if group else "v1", plural, namespace)))
+
     listed: dict[str, list[JSON]] = {}
-    for outcome in outcomes:
-        if outcome.error is not None:
+    for outcome in pool.each(kinds.POD_SPECS, items, workers=8):
+        if isinstance(outcome.error, ApiDenied) and outcome.item == _POD_TEMPLATES:
+            # They make nothing by themselves, and the usual roles of a namespace do not include them.
+            what = f"What podtemplates in namespace {namespace} name"
+            warn(f"{what} is not looked for, images and pull secrets: {outcome.error.reason}.")
+        elif outcome.error is not None:
             raise outcome.error
-        listed[outcome.item[0]] = [item for item in outcome.value or [] if not _is_ours(item)]
+        listed[outcome.item] = outcome.value or []
+    return listed
+
+
+def _uses(namespace: str, listed: Mapping[str, list[JSON]]) -> list[Use]:
+    theirs = {key: [item for item in items if not _is_ours(item)] for key, items in listed.items()}
     owners = {
-        (kind, item["metadata"]["name"]): _controller(item) for kind in ("replicasets", "jobs") for item in listed[kind]
+        (_TEMPLATES[key], item["metadata"]["name"]): _controller(item)
+        for key in ("replicasets.apps", "jobs.batch")
+        for item in theirs[key]
     }
-    return list(_combine(namespace, listed, lambda item: _workload(item, owners)))
+    return list(_combine(namespace, theirs, lambda item: _workload(item, owners)))
 
 
 def _combine(
@@ -97,7 +107,7 @@ def _combine(
 ) -> Iterator[Use]:
     running: set[tuple[str, str, str, str]] = set()
     ended: dict[tuple[str, str, str, str], tuple[str, str]] = {}
-    for pod in listed["pods"]:
+    for pod in listed[_PODS]:
         kind, name = workload(pod)
         over = pod.get("status", {}).get("phase") in _ENDED
         for container, image, image_id in _pod_images(pod):
@@ -109,12 +119,12 @@ def _combine(
                 running.add(key)
                 node = str(pod["spec"].get("nodeName") or "")
                 yield Use(image, image_id, f"{namespace}/{kind}/{name}:{container}", node)
-    for plural in _TEMPLATES:
-        for item in listed[plural]:
+    for resource, plural in _TEMPLATES.items():
+        for item in listed[resource]:
             if _controller(item) is not None:
                 continue
             name = item["metadata"]["name"]
-            for container, holder, field in objects.images(_template(plural, item)):
+            for container, holder, field in objects.images(objects.pod_spec(resource, item) or {}):
                 image = str(holder[field])
                 key = (plural, name, container, image)
                 if key not in running:
@@ -129,15 +139,16 @@ def _is_ours(item: JSON) -> bool:
 
 def _controller(item: JSON) -> tuple[str, str] | None:
     for owner in item["metadata"].get("ownerReferences") or []:
-        if owner.get("controller") and owner.get("kind") in _PLURAL:
-            return _PLURAL[owner["kind"]], str(owner["name"])
+        plural = f"{str(owner.get('kind')).lower()}s"
+        if owner.get("controller") and plural in _TEMPLATES.values():
+            return plural, str(owner["name"])
     return None
 
 
 def _workload(pod: JSON, owners: Mapping[tuple[str, str], tuple[str, str] | None]) -> tuple[str, str]:
     owner = _controller(pod)
     if owner is None:
-        return "pods", str(pod["metadata"]["name"])
+        return _PODS, str(pod["metadata"]["name"])
     return owners.get(owner) or owner
 
 
@@ -153,31 +164,32 @@ def _pod_images(pod: JSON) -> Iterator[tuple[str, str, str]]:
         yield user, holder[key], ids.get(user, "")
 
 
-def _template(plural: str, item: JSON) -> JSON:
-    spec = item.get("spec") or {}
-    if plural == "cronjobs":
-        spec = (spec.get("jobTemplate") or {}).get("spec") or {}
-    template: JSON = (spec.get("template") or {}).get("spec") or {}
-    return template
-
-
 def pull_logins(cluster: Cluster, namespaces: Iterable[str], keyring: Keyring, warn: Callable[[str], None]) -> None:
     """Add the logins with which the namespaces' pods pull: of pods, workload templates and service accounts."""
     for namespace in namespaces:
-        names: dict[str, None] = {}
         try:
-            for account in cluster.list(object_path("v1", "serviceaccounts", namespace)):
-                _collect(account.get("imagePullSecrets"), names)
-            for pod in cluster.list(object_path("v1", "pods", namespace)):
-                _collect(pod["spec"].get("imagePullSecrets"), names)
-            for plural, version in _TEMPLATES.items():
-                for item in cluster.list(object_path(version, plural, namespace)):
-                    _collect(_template(plural, item).get("imagePullSecrets"), names)
+            listed = _listed(cluster, namespace, warn)
         except ApiError as error:
             warn(f"Pull secrets of namespace {namespace} are not used: {error.reason}.")
             continue
-        for name in names:
-            _add_secret(cluster, namespace, name, keyring, warn)
+        _add_logins(cluster, namespace, listed, keyring, warn)
+
+
+def _add_logins(
+    cluster: Cluster, namespace: str, listed: Mapping[str, list[JSON]], keyring: Keyring, warn: Callable[[str], None]
+) -> None:
+    names: dict[str, None] = {}
+    try:
+        for account in cluster.list(object_path("v1", "serviceaccounts", namespace)):
+            _collect(account.get("imagePullSecrets"), names)
+    except ApiError as error:
+        warn(f"Pull secrets of namespace {namespace} are not used: {error.reason}.")
+        return
+    for key, items in listed.items():
+        for item in items:
+            _collect((objects.pod_spec(key, item) or {}).get("imagePullSecrets"), names)
+    for name in names:
+        _add_secret(cluster, namespace, name, keyring, warn)
 
 
 def _collect(references: Any, names: dict[str, None]) -> None:

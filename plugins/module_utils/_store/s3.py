@@ -130,8 +130,17 @@ class S3(Store):
 
     def read(self, key: str) -> Stored:
         def call() -> Stored:
-            answer = self._small.get_object(Bucket=self._bucket, Key=self._key(key))
-            return Stored(answer["Body"].read(), answer["ETag"])
+            attempt = 1
+            while True:
+                answer = self._small.get_object(Bucket=self._bucket, Key=self._key(key))
+                try:
+                    return Stored(answer["Body"].read(), answer["ETag"])
+                except (botocore.exceptions.BotoCoreError, OSError):
+                    # boto3 repeats what fails before the answer's body begins, and nothing after that.
+                    if attempt == _ATTEMPTS:
+                        raise
+                time.sleep(0.5 * 2 ** (attempt - 1))
+                attempt += 1
 
         return self._call("read", key, call)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob, registry, transport
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob, layout, registry, transport
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries, Registry
@@ -24,7 +24,7 @@ from fakes.registry import FakeRegistry
 
 def alone(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     """No patience, nobody's logins and no proxies."""
-    for module in (transport, registry, blob):
+    for module in (transport, registry, blob, layout):
         monkeypatch.setattr(module, "backoff", lambda _attempt: 0.001)
     for name in ("HOME", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(home))

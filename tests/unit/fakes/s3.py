@@ -20,7 +20,8 @@ class FakeS3:
 
     ``requests`` is what it was asked. ``refuse`` is a pattern of ``METHOD /path?query``; what matches is answered with
     403 from then on, and so is every write after ``writes_left`` more. ``break_next`` is a pattern of requests of which
-    the next one gets half of its answer's body.
+    the next one gets half of its answer's body, or with ``breaks`` the next so many. The next ``busy`` requests are
+    answered with 503.
     """
 
     name = "bucket"
@@ -34,6 +35,8 @@ class FakeS3:
         self.requests: list[str] = []
         self.refuse = ""
         self.break_next = ""
+        self.breaks = 1
+        self.busy = 0
         self.lock = threading.Lock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"bucket": self}))
         self.server.daemon_threads = True
@@ -74,7 +77,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.bucket.requests.append(line)
             writes = self.command != "GET" and self.command != "HEAD"
             self.bucket.writes_left -= writes
-            if name != self.bucket.name:
+            if self.bucket.busy:
+                self.bucket.busy -= 1
+                self._fail(503, "SlowDown")
+            elif name != self.bucket.name:
                 self._fail(404, "NoSuchBucket")
             elif (writes and self.bucket.writes_left < 0) or (
                 self.bucket.refuse and re.search(self.bucket.refuse, line)
@@ -159,7 +165,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         if self.bucket.break_next and re.search(self.bucket.break_next, f"{self.command} {self.path}"):
-            self.bucket.break_next = ""
+            self.bucket.breaks -= 1
+            self.bucket.break_next = self.bucket.break_next if self.bucket.breaks else ""
             self.close_connection = True
             body = body[: len(body) // 2]
         self.wfile.write(body)

@@ -18,7 +18,8 @@ from fakes.cluster import FakeCluster
 from fakes.copying import alone
 from fakes.registry import FakeRegistry
 
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiDenied
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import image_fields
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiDenied, ApiError
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import mirror as mirror_module
 from ansible_collections.muster.container_dr.plugins.modules import image_mirror
 
@@ -248,6 +249,36 @@ def test_what_does_not_run(cluster: FakeCluster, east: FakeRegistry, run: Run) -
     assert job["used_by"] == ["shop/cronjobs/nightly:web"]
 
 
+@pytest.mark.parametrize("denied", [False, True])
+def test_every_kind_is_listed_once_and_pod_templates_use_images_too(
+    cluster: FakeCluster, east: FakeRegistry, run: Run, monkeypatch: pytest.MonkeyPatch, denied: bool
+) -> None:
+    east.image("shop/web", "1")
+    template(cluster, "deployments", "idle", f"{east.host}/shop/web:1")
+    containers = [{"name": "web", "image": f"{east.host}/shop/web:1"}]
+    cluster.collections["/api/v1/namespaces/shop/podtemplates"] = [
+        {"metadata": {"name": "worker"}, "template": {"spec": {"containers": containers}}}
+    ]
+    listed: list[str] = []
+    items = cluster.list
+
+    def counted(path: str, query: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+        listed.append(path)
+        if denied and path.endswith("/podtemplates"):
+            raise ApiDenied("list", path, 403, {"message": "not for you"})
+        return items(path, query)
+
+    monkeypatch.setattr(cluster, "list", counted)
+    result = run(application=APPLICATION)
+    # Its registry wants the login of the namespace's pull secret.
+    (entry,) = result["images"]
+    users = ["shop/deployments/idle:web"] + ([] if denied else ["shop/podtemplates/worker:web"])
+    assert (entry["resolved_by"], entry["used_by"]) == ("tag", users)
+    assert len(listed) == len(set(listed))
+    words = "What podtemplates in namespace shop name is not looked for, images and pull secrets: not for you"
+    assert (words in str(result.get("warnings"))) is denied
+
+
 def custom(cluster: FakeCluster, key: str, *specs: dict[str, Any]) -> None:
     """Custom resources ``c0``, ``c1``, … of a kind that the cluster then serves."""
     resource, _dot, group = key.partition(".")
@@ -313,6 +344,51 @@ def test_custom_resources_that_may_not_be_listed_are_named(
     result = run(application=APPLICATION)
     assert not result.get("failed")
     assert any("clusters.postgresql.cnpg.io in namespace shop" in str(warning) for warning in result["warnings"])
+
+
+def test_only_apis_that_may_name_images_are_asked_and_one_that_is_broken_is_named(
+    cluster: FakeCluster, east: FakeRegistry, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    east.image("shop/web", "1")
+    for key in ("clusters.postgresql.cnpg.io", "rollouts.argoproj.io", "pods.metrics.example.net", "shops.example.com"):
+        custom(cluster, key, {"imageName": f"{east.host}/shop/web:1"})
+    asked, get = [], cluster.get
+
+    def answer(path: str, *args: Any, **options: Any) -> dict[str, Any]:
+        asked.append(path)
+        if "argoproj" in path or "metrics" in path:
+            raise ApiError("discover", path, 503, {"message": "its backend is away"})
+        return get(path, *args, **options)
+
+    monkeypatch.setattr(cluster, "get", answer)
+    fields = [{"kinds": ["sh*.example.com", "configmaps"], "path": "/spec/imageName"}]
+    result = run(application={**APPLICATION, "image_fields": fields})
+    assert not result.get("failed")
+    assert result["images"][0]["used_by"] == ["shop/clusters/c0:/spec/imageName", "shop/shops/c0:/spec/imageName"]
+    warnings = [str(warning) for warning in result["warnings"]]
+    assert any("API argoproj.io/v1 name are not looked for" in warning for warning in warnings)
+    assert "/apis/metrics.example.net/v1" not in asked
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "meant"),
+    [
+        ("a.example.com", "example.com", True),
+        ("a.example.com", "b.example.com", False),
+        ("*.example.com", "b.example.com", True),
+        ("a*.example.com", "b.example.com", True),
+        ("a*e.com", "b.example.com", True),
+        ("?.example.com", "example.com", True),
+        ("[ab].example.com", "example.com", True),
+        ("*.example.com", "", False),
+        ("configmaps", "", True),
+        ("configmaps", "example.com", False),
+        ("*", "example.com", True),
+        ("*", "", True),
+    ],
+)
+def test_which_apis_a_glob_of_kinds_may_mean(kind: str, group: str, meant: bool) -> None:
+    assert image_fields.of_option([{"kinds": kind, "path": "/image"}])[0].in_group(group) is meant
 
 
 def test_copies_of_ours_keep_their_path(cluster: FakeCluster, west: FakeRegistry, run: Run) -> None:

@@ -561,6 +561,30 @@ def test_what_several_images_share_goes_with_the_last_of_them(
     assert copies(west).manifests == {} and copies(west).tags == {}
 
 
+@pytest.mark.parametrize("api", [True, False])
+def test_how_many_requests_a_removal_takes(mirror: Mirror, east: FakeRegistry, west: FakeRegistry, api: bool) -> None:
+    """Of an image and of each referrer: the manifest, three tags of cosign, its referrers, and DELETE.
+
+    Of a signature nothing but DELETE, as reading its tag has given all. Once: that there is no API for referrers; and
+    with it a tag that may list them for each image that has some.
+    """
+    west.referrers = east.referrers = api
+    images = [east.image("app", str(number), layers=(b"%d" % number,)) for number in range(20)]
+    for image in images:
+        east.image("app", image["digest"].replace(":", "-") + ".sig", layers=(image["digest"].encode(),))
+    described = images[:5]
+    sboms = [east.image("app", layers=(b"sbom of %d" % number,), subject=one) for number, one in enumerate(described)]
+    if not api:
+        for sbom, image in zip(sboms, described, strict=True):
+            east.index("app", [sbom], image["digest"].replace(":", "-"))
+    mirror(*images)
+    with west.watched() as asked:
+        assert mirror(*images, state="absent")["msg"] == "20 of 20 images removed"
+    assert copies(west).manifests == {}
+    lists = 5 if api else 5 + 1
+    assert len(asked) <= (20 + 5) * 6 + 20 + lists
+
+
 def test_a_registry_that_does_not_delete_says_so_once(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:
     images = [east.image("app", str(number), layers=(bytes([number]),)) for number in range(3)]
     mirror(*images)

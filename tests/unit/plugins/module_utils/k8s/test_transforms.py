@@ -186,6 +186,50 @@ def test_images_that_are_mounted_and_that_custom_resources_name() -> None:
     assert custom["spec"] == {"imageName": postgres, "engine": "redis", "parts": [{"image": redis}, postgres]}
 
 
+def test_images_anywhere_in_custom_resources_but_not_in_what_is_said_about_them() -> None:
+    name, redis = "r.example.com/db:1", "west:5000/redis@sha256:r"
+    images = [
+        {"name": name, "digest": "sha256:d", "path": "db"},
+        {"name": "redis", "digest": "sha256:r", "path": "redis", "used_by": ["a/shops/x:/parts/0/runs"]},
+    ]
+    names = ImageNames.of({"name": "west:5000"}, images, login=False)
+    about = {"metadata": {"name": "x", "namespace": "a", "annotations": {"image": name}}, "status": {"image": name}}
+    # Where the capture found it, below the key image, and in full.
+    custom = {"image": name, "data": {"image": "redis"}, "parts": [{"runs": "redis"}, {"runs": "redis"}], **about}
+    assert names.rewrite("shops.example.com", custom) == ["3 images taken from the target's registry"]
+    db = "west:5000/db@sha256:d"
+    assert custom == {"image": db, "data": {"image": redis}, "parts": [{"runs": redis}, {"runs": "redis"}], **about}
+    assert about["status"] == {"image": name}
+
+
+def test_a_bare_name_where_the_table_knows_of_an_image() -> None:
+    names = ImageNames.of({"name": "west:5000"}, [{"name": "pg", "digest": "sha256:p", "path": "pg"}], login=False)
+    custom = thing(spec={"imageName": "pg", "description": "pg"})
+    names.rewrite("clusters.postgresql.cnpg.io", custom)
+    assert custom["spec"] == {"imageName": "west:5000/pg@sha256:p", "description": "pg"}
+
+
+def test_an_image_that_the_application_says_a_built_in_kind_names() -> None:
+    images = [{"name": "r/a:1", "digest": "sha256:a", "path": "a", "used_by": ["a/configmaps/x:/data/image"]}]
+    names = ImageNames.of({"name": "west:5000"}, images, login=False)
+    taken, other = thing(data={"image": "r/a:1", "note": "r/a:1"}), thing("y", data={"image": "r/a:1"})
+    for one in (taken, other):
+        names.rewrite("configmaps", one)
+    assert taken["data"] == {"image": "west:5000/a@sha256:a", "note": "r/a:1"}
+    assert other["data"] == {"image": "r/a:1"}
+
+
+def test_pod_templates_take_their_images_from_the_targets_registry() -> None:
+    images = [
+        {"name": "r/a:1", "digest": "sha256:old", "path": "a"},
+        {"name": "r/a:1", "digest": "sha256:new", "path": "a", "used_by": ["a/podtemplates/x:c"]},
+    ]
+    names = ImageNames.of({"name": "west:5000"}, images, login=False)
+    obj = thing(template={"spec": {"containers": [{"name": "c", "image": "r/a:1"}]}})
+    names.rewrite("podtemplates", obj)
+    assert obj["template"]["spec"]["containers"][0]["image"] == "west:5000/a@sha256:new"
+
+
 BUBBLE = bubble.Bubble("run-1", "ledger")
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,42 @@ def test_anonymous_tokens_read_and_do_not_write() -> None:
             copy(source, target, root["digest"])
 
 
+@pytest.mark.parametrize("login", [True, False])
+def test_a_public_repository_stays_public_after_a_private_one(login: bool) -> None:
+    """A login that one repository wants may be refused by another, which wants none."""
+
+    class Private(Gate):
+        def challenge(self, headers: Message, repository: str, write: bool, host: str) -> str | None:
+            if repository == "private":
+                return super().challenge(headers, repository, write, host)
+            return 'Basic realm="fake"' if "Authorization" in headers else None
+
+    with FakeRegistry(gate=Private("basic")) as source:
+        for repository in ("private", "public"):
+            source.image(repository, "v1")
+        keyring = keyring_for(source, "secret") if login else Keyring()
+        with client(source, keyring) as registry:
+            for _time in range(2):
+                if login:
+                    assert registry.manifest("private", "v1")
+                else:
+                    with pytest.raises(Denied, match="none is known for it"):
+                        registry.manifest("private", "v1")
+                with source.watched() as seen:
+                    assert registry.manifest("public", "v1")
+            assert len(seen) == 1
+
+
+def test_a_password_is_asked_for_once_for_all_repositories() -> None:
+    with FakeRegistry(auth="basic") as source:
+        for number in range(5):
+            source.image(f"app{number}", "v1")
+        with client(source, keyring_for(source, "secret")) as registry:
+            for number in range(5):
+                assert registry.manifest(f"app{number}", "v1")
+        assert source.authorized == [False, *[True] * 5]
+
+
 @pytest.mark.parametrize("right", [True, False])
 def test_identity_tokens(right: bool) -> None:
     with FakeRegistry(gate=Gate("bearer", identity={"canary-identity"})) as source:
@@ -145,6 +183,19 @@ def test_a_refusal_that_is_an_answer_costs_no_login(kind: str) -> None:
         registry.fault(r"/referrers/", status=403, times=99)
         copy(registry, registry, first["digest"], keyring=keyring_for(registry, "secret", "another", "third"))
         same(registry, registry)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_token_service_that_gives_no_rights_in_the_origin_of_a_mount(status: int) -> None:
+    """Then blobs are sent. That the origin is closed to us is asked once, not for every blob."""
+    with FakeRegistry(auth="bearer") as registry:
+        root = registry.image("app", layers=(b"one", b"two", b"three"))
+        both = r"/token\?.*scope=.*backup.*scope=.*app%3Apull$"
+        registry.fault(both, status=status, times=99)
+        tally = copy(registry, registry, root["digest"], keyring=keyring_for(registry, "secret", "another"), workers=1)
+        assert (tally.mounted, tally.blobs) == (0, 4)
+        same(registry, registry)
+        assert len([line for line in registry.requests if re.search(both, line)]) == 1
 
 
 @pytest.mark.parametrize(

@@ -334,3 +334,28 @@ def test_every_request_may_be_the_last(source: FakeRegistry) -> None:
             copy(source, target, root["digest"])
             same(source, target)
             assert not copy(source, target, root["digest"]).changed
+
+
+def test_a_subject_that_a_killed_run_did_not_list_is_listed_by_the_next(
+    source: FakeRegistry, target: FakeRegistry
+) -> None:
+    """A signature that has both cosign's tag and a subject, and an image in an index that describes another."""
+    child = source.image("app", layers=(b"one",))
+    described = source.image("app", layers=(b"provenance",), subject=child)
+    root = source.index("app", [child, described])
+    signature = source.image("app", root["digest"].replace(":", "-") + ".sig", layers=(b"signature",), subject=root)
+    fallback = {one["digest"]: one["digest"].replace(":", "-") for one in (child, root)}
+    for subject, referrer in ((child, described), (root, signature)):
+        target.fault(f"PUT .*/manifests/{fallback[subject['digest']]}$", status=410)
+        with pytest.raises(MusterError, match="410"):
+            copy(source, target, root["digest"])
+        held = target.repository("backup/app")
+        assert referrer["digest"] in held.manifests and fallback[subject["digest"]] not in held.tags
+        assert copy(source, target, root["digest"], write=False).changed
+    copy(source, target, root["digest"])
+    registries = connect(target)
+    for subject, referrer in ((child, described), (root, signature)):
+        listed = registries.at(target.host).referrers("backup/app", subject["digest"])
+        assert [entry.digest for entry in listed] == [referrer["digest"]]
+    registries.close()
+    assert not copy(source, target, root["digest"]).changed

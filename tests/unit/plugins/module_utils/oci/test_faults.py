@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 import email.utils
+import json
 import os
 import random
+import re
 import threading
 import time
 from typing import Any
@@ -127,6 +129,32 @@ def test_uploads_that_always_break_make_progress_too(source: FakeRegistry, targe
     copy(source, target, root["digest"])
     same(source, target)
     assert target.uploaded_bytes == sum(map(len, source.repository("app").blobs.values()))
+
+
+@pytest.mark.parametrize("times", [1, FOREVER])
+def test_a_blob_that_the_registry_holds_to_be_wrong_gets_one_fresh_session(
+    source: FakeRegistry, target: FakeRegistry, times: int
+) -> None:
+    root = source.image("app", layers=(os.urandom(1000),))
+    layer = json.loads(source.repository("app").manifests[root["digest"]][0])["layers"][0]["digest"]
+    wrong = rf"PUT .*/blobs/uploads/.*{layer.partition(':')[2]}"
+    body = b'{"errors": [{"code": "DIGEST_INVALID", "message": "provided digest did not match"}]}'
+    target.fault(wrong, status=400, body=body, times=times)
+    if times == 1:
+        copy(source, target, root["digest"])
+        same(source, target)
+    else:
+        with pytest.raises(Unavailable, match="400 DIGEST_INVALID provided digest did not match, in a fresh session"):
+            copy(source, target, root["digest"])
+    assert len([line for line in target.requests if re.search(wrong, line)]) == 2
+
+
+def test_a_registry_that_keeps_one_part_of_an_upload_gets_it_in_one(source: FakeRegistry) -> None:
+    with FakeRegistry(parts=False) as target:
+        root = source.image("app", layers=(os.urandom(300_000),))
+        target.fault(r"PUT .*/blobs/uploads/", swallow=100_000, times=3)
+        copy(source, target, root["digest"])
+        same(source, target)
 
 
 def test_a_server_that_falls_silent_is_asked_again(

@@ -18,11 +18,12 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from fakes.copying import connect
 from fakes.registry import MANIFEST, FakeRegistry
 from fakes.s3 import FakeS3
 
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import layout as layout_module
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import keep_tag
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally, keep_tag
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.layout import Layout
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import Manifest
 from ansible_collections.muster.container_dr.plugins.module_utils._store import s3 as s3_module
@@ -373,6 +374,39 @@ def test_a_broken_read_of_a_bucket_is_continued(
     assert west.uploaded_bytes < len(layer) + 1000
 
 
+@pytest.mark.parametrize("document", ["index.json", "manifest"])
+def test_a_broken_read_of_a_document_in_a_bucket_is_repeated(
+    east: FakeRegistry, west: FakeRegistry, bucket: FakeS3, run: Run, document: str
+) -> None:
+    root = east.image("shop/web")
+    first = run(images=given(east, root), sources=[at(east)], target=prefix(bucket).options)
+    bucket.break_next, bucket.breaks = f"GET .*{root['digest'][7:] if document == 'manifest' else document}", 2
+    assert run(images=first["images"], **{"from": prefix(bucket).options}, target=at(west))["copied"] == 1
+    assert bucket.breaks == 0
+    assert root["digest"] in west.repository(PATH).manifests
+
+
+def test_a_bucket_that_is_busy_is_asked_again(
+    east: FakeRegistry, west: FakeRegistry, bucket: FakeS3, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_module.time, "sleep", lambda _seconds: None)
+    first = run(images=given(east, east.image("shop/web")), sources=[at(east)], target=prefix(bucket).options)
+    bucket.busy = 3
+    assert run(images=first["images"], **{"from": prefix(bucket).options}, target=at(west))["copied"] == 1
+    assert bucket.busy == 0
+
+
+def test_a_bucket_whose_reads_always_break_is_said(
+    east: FakeRegistry, west: FakeRegistry, bucket: FakeS3, run: Run
+) -> None:
+    first = run(images=given(east, east.image("shop/web")), sources=[at(east)], target=prefix(bucket).options)
+    bucket.break_next, bucket.breaks = "GET .*index.json", 1000
+    result = run(images=first["images"], **{"from": prefix(bucket).options}, target=at(west))
+    assert (
+        "Could not read index.json in s3://bucket/images" in result["msg"] and "the read broke 6 times" in result["msg"]
+    )
+
+
 def test_how_a_bucket_is_named(east: FakeRegistry, west: FakeRegistry, bucket: FakeS3, run: Run) -> None:
     root = signed(east)
     login = {"access_key": "muster", "secret_key": "canary"}
@@ -424,6 +458,46 @@ def test_writers_at_the_same_time_lose_nothing(
         list(threads.map(write, range(60)))
         list(threads.map(lambda layout: layout.finish(), layouts))
     assert set(kept.names) == {f"app:t{number}" for number in range(60)}
+
+
+@pytest.mark.parametrize("where", ["directory", "bucket"])
+@pytest.mark.parametrize("pause", [0.0, 60.0])
+def test_runs_at_the_same_time_list_all_referrers(
+    where: str, pause: float, tmp_path: Path, east: FakeRegistry, bucket: FakeS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has read the layout before the other wrote; the list of referrers is one manifest, which both replace."""
+    monkeypatch.setattr(layout_module, "_PAUSE", pause)
+    place = S3Place("bucket", "images", bucket.url, "muster", "canary")
+    (tmp_path / "layout").mkdir()
+    root = east.image("shop/web")
+    registries = connect(east)
+
+    def layout() -> Layout:
+        return Layout("x", Directory(tmp_path / "layout") if where == "directory" else S3(place))
+
+    def copy_to(at: Layout, finish: bool = True) -> None:
+        copier = Copier(at)
+        try:
+            copier.copy(Route(registries.at(east.host), "shop/web", "app"), root["digest"], Tally())
+            if finish:
+                copier.finish()
+        finally:
+            copier.close()
+
+    copy_to(layout())
+    runs = [layout() for _run in range(3)]
+    expected = set()
+    for run_of in runs:
+        assert run_of.tag_digest("app", keep_tag(root["digest"]))
+    for run_of in runs:
+        own = east.image("shop/web", layers=(os.urandom(9),), subject=root)
+        expected.add(own["digest"])
+        copy_to(run_of, finish=False)
+        del east.repository("shop/web").manifests[own["digest"]]
+    for run_of in runs:
+        run_of.finish()
+    registries.close()
+    assert {entry.digest for entry in layout().referrers("app", root["digest"])} == expected
 
 
 def test_the_index_is_not_written_for_every_name(east: FakeRegistry, bucket: FakeS3, run: Run) -> None:

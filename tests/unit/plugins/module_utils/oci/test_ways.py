@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from fakes.proxy import FakeProxy
 from fakes.registry import INDEX, FakeRegistry, Gate
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, Unavailable
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import connections
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import connections, transport
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring, Login
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registry
@@ -157,6 +159,20 @@ def test_connections_that_the_registry_has_ended_meanwhile(source: FakeRegistry,
     assert target.uploaded_bytes == sum(map(len, source.repository("app").blobs.values()))
 
 
+@pytest.mark.parametrize(("trusted", "opened"), [(1000.0, 1), (-1.0, 3)])
+def test_a_connection_that_was_idle_for_too_long_is_not_used(
+    source: FakeRegistry, monkeypatch: pytest.MonkeyPatch, trusted: float, opened: int
+) -> None:
+    """What lies between may have forgotten it, so that an upload on it would get neither an answer nor an end."""
+    monkeypatch.setattr(transport, "IDLE", trusted)
+    source.image("app", "v1")
+    ports = connections_to(source)
+    with client(source) as registry:
+        for _time in range(3):
+            assert registry.manifest("app", "v1")
+    assert len(ports) == opened
+
+
 def test_a_redirect_costs_no_connection(target: FakeRegistry) -> None:
     with FakeRegistry() as storage, FakeRegistry(redirect_blobs_to=storage.host) as source:
         source.image("app", "v1", layers=(b"one", b"two", b"three"))
@@ -209,6 +225,40 @@ def test_tls_with_an_authority_and_a_client_certificate_of_their_own(source: Fak
         for wrong, words in ((tmp_path / "none.pem", "no such file"), (us[0], "no certificate with its key")):
             with pytest.raises(InvalidInput, match=words):
                 reach(client_cert=str(wrong))
+
+
+@pytest.mark.parametrize("option", ["ca_cert", "client_cert", "client_key"])
+@pytest.mark.parametrize(
+    ("kind", "reason", "hint"),
+    [
+        ("missing", "there is no such file", "Correct the path"),
+        ("folder", "Is a directory", "Name a file that this user may read"),
+        ("closed", "Permission denied", "Name a file that this user may read"),
+        ("binary", "no (PEM )?certificate", "PEM"),
+    ],
+)
+def test_certificate_files_that_cannot_be_used_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, kind: str, reason: str, hint: str
+) -> None:
+    path = tmp_path / kind
+
+    def closed(_path: Path, _mode: str) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        path.write_bytes(b"\x30\x82\x01\x00")
+    if kind == "closed":
+        # Whoever runs the tests may be allowed to read everything.
+        monkeypatch.setattr(Path, "open", closed)
+    files = {option: str(path)}
+    if option == "client_key" and kind == "binary":
+        files["client_cert"] = str(certificates.certificate(tmp_path, "us")[0])
+    with pytest.raises(InvalidInput, match=f"read .*{option} {path}.* of registry 127.0.0.1:9: ") as caught:
+        Transport([Endpoint("127.0.0.1:9", **files)]).request("GET", "https://127.0.0.1:9/v2/", TASK)
+    assert re.search(reason, caught.value.reason)
+    assert hint in caught.value.hint
 
 
 # -- proxies --------------------------------------------------------------------------------------------------
@@ -267,8 +317,11 @@ def test_a_proxy_that_is_away_is_named(source: FakeRegistry, monkeypatch: pytest
 @pytest.mark.parametrize("limit", [1, 2])
 def test_no_more_workers_than_connections(source: FakeRegistry, target: FakeRegistry, limit: int) -> None:
     root = source.image("app", layers=tuple(os.urandom(50_000) for _layer in range(8)))
-    source.fault(".", times=1_000_000, then=lambda: time.sleep(0.01))
-    target.fault(".", times=1_000_000, then=lambda: time.sleep(0.01))
+    # As many as may come in wait for each other, so that a busy machine cannot keep them apart.
+    source.fault("GET .*/blobs/", times=limit, then=partial(threading.Barrier(limit).wait, 60))
+    target.fault("PUT .*/blobs/", times=limit, then=partial(threading.Barrier(limit).wait, 60))
+    for fake in (source, target):
+        fake.fault(".", times=1_000_000, then=lambda: time.sleep(0.01))
     copy(source, target, root["digest"], workers=6, connections=limit)
     same(source, target)
     assert (source.busiest, target.busiest) == (limit, limit)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, NoCredentialsError, SSLError
 from botocore.stub import Stubber
+from fakes.s3 import FakeS3
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
@@ -20,6 +21,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     NotFound,
     Unavailable,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._store import s3
 from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import (
     S3,
     BucketMissing,
@@ -114,3 +116,19 @@ def test_a_missing_bucket_is_more_than_a_missing_object(store: S3, answers: Stub
     assert store.find("a") is None
     with pytest.raises(BucketMissing):
         store.find("a")
+
+
+@pytest.mark.parametrize(("breaks", "read"), [(2, True), (3, False)])
+def test_an_answer_that_breaks_off_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, breaks: int, read: bool) -> None:
+    """boto3 itself repeats a request only until the answer's body begins."""
+    monkeypatch.setattr(s3.time, "sleep", lambda _seconds: None)
+    with FakeS3() as bucket:
+        bucket.objects["p/k"] = b"long enough to be broken"
+        bucket.break_next, bucket.breaks = "GET .*/p/k", breaks
+        store = S3(S3Place("bucket", "p", bucket.url, "access", "canary-secret"))
+        if read:
+            assert store.get("k") == bucket.objects["p/k"]
+        else:
+            with pytest.raises(Unavailable, match="Could not read k in s3://bucket/p"):
+                store.get("k")
+        assert bucket.breaks == 0

@@ -51,5 +51,5 @@ options:
           - With E(DOCKER_CERT_PATH) it is C(key.pem) in that folder.
         type: path
 requirements:
-  - docker >= 7 (Python package), for Docker hosts
+  - docker >= 7.1.0 (Python package), for Docker hosts
 """

@@ -48,7 +48,8 @@ class _Ports(ThreadingHTTPServer):
 class FakeEngine:
     """``with FakeEngine() as engine``: ``engine.docker_host`` answers; ``engine.requests`` is what it was asked.
 
-    ``refuses`` maps a part of a path to the status with which it is answered, ``cut`` ends exports in the middle.
+    ``refuses`` maps a part of a path to the status with which it is answered, ``cut`` ends exports in the middle,
+    ``stuck`` stops in the middle of exports and before the lists of containers.
     """
 
     def __init__(self, *, containerd: bool = False, tls: ssl.SSLContext | None = None) -> None:
@@ -60,6 +61,8 @@ class FakeEngine:
         self.requests: list[str] = []
         self.refuses: dict[str, int] = {}
         self.cut = False
+        self.stuck = False
+        self.over = threading.Event()
         self.docker_host = ""
 
     def __enter__(self) -> FakeEngine:
@@ -83,6 +86,7 @@ class FakeEngine:
         return self
 
     def __exit__(self, *_args: object) -> None:
+        self.over.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -184,6 +188,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/info":
             self._answer(200, {"Name": "dock-1"})
         elif path == "/containers/json":
+            if engine.stuck:
+                engine.over.wait()
             every = "all=1" in self.path
             self._answer(200, [one for one in engine.containers if every or one["State"] in ("running", "paused")])
         elif path.startswith("/containers/"):
@@ -229,10 +235,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/x-tar")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        if self.served.cut:
+        if self.served.cut or self.served.stuck:
             data = data[: len(data) // 2]
         self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-        if self.served.cut:
+        if self.served.stuck:
+            self.served.over.wait()
+        if self.served.cut or self.served.stuck:
             self.close_connection = True
         else:
             self.wfile.write(b"0\r\n\r\n")

@@ -472,6 +472,15 @@ def test_a_daemon_that_fails(engine: FakeEngine, east: FakeRegistry, run: Run, t
     assert "Docker did not export it" in run(engine)["msg"]
 
 
+def test_a_daemon_that_gets_stuck(engine: FakeEngine, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.built("shop/web:1", layers=(b"0" * 4096,))
+    for patience in ("_ANSWER", "_EXPORT"):
+        monkeypatch.setattr(client_module, patience, 0.2)
+    engine.stuck = True
+    assert "Read timed out" in run(engine)["msg"]
+    assert "Read timed out" in run(engine, images=[{"name": "docker-daemon:shop/web:1"}])["msg"]
+
+
 def test_a_file_system_that_is_full(
     engine: FakeEngine, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -11,8 +11,8 @@ short_description: Resolve the images that run to digests, copy them to another 
 version_added: 0.1.0
 author: Muster contributors (@muster-dr)
 description:
-  - Finds every image that an application runs on a cluster and resolves it to the digest that its registry can give
-    back.
+  - Finds every image that an application runs on a cluster, or on a Docker host, and resolves it to the digest that its
+    registry can give back.
   - Copies images by digest to another registry, a directory or a bucket, with all platforms, cosign signatures,
     attestations, SBOMs and OCI 1.1 referrers, without changing a byte.
   - Verifies that everything which the images name is at such a place.
@@ -26,6 +26,7 @@ description:
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster
+  - muster.container_dr.docker
   - muster.container_dr.registry.sources
   - muster.container_dr.registry.mirrors
   - muster.container_dr.registry.from
@@ -49,6 +50,11 @@ options:
       - Besides what pods and workloads run and mount, these are the images that custom resources name. Where these do
         so is known for common operators; C(image_fields) of the application adds places, as a list of C(kinds)
         (RESOURCE.GROUP, globs allowed) and C(path) (a JSON pointer, V(*) for every element).
+      - On a Docker host it has, instead of C(namespaces), C(containers) (names and globs of containers),
+        C(compose_projects) (names and globs of Compose projects) or both. Containers count whether they run or not. A
+        service without any container, such as one that is scaled to 0, is only known to its Compose file and is not
+        seen. C(docker compose create) makes one without starting it.
+      - A pattern that matches nothing is an error, unless C(allow_no_match) of the application is true.
       - With O(images) only the pull secrets of the namespaces are used.
     type: dict
   images:
@@ -57,7 +63,8 @@ options:
         C(digest), and C(path) where it was copied before.
       - One without C(digest) may have as C(name) an image in another place than a registry -
         V(docker-archive:/FILE:NAME:TAG), V(docker-daemon:NAME:TAG), V(oci-archive:/FILE:NAME), V(oci:/DIRECTORY:NAME),
-        V(s3://BUCKET/PREFIX:NAME). An archive that has one image needs no C(NAME).
+        V(s3://BUCKET/PREFIX:NAME). An archive that has one image needs no C(NAME). V(docker-daemon:) is the Docker
+        Engine that O(docker) reaches; V(sha256:HEX) is an image of it by its id.
       - Without it, the images that O(application) runs.
     type: list
     elements: dict
@@ -208,8 +215,15 @@ notes:
     node runs in the repository as written (V(image_id)) or as the node names it (V(image_id_repository)), in O(mirrors)
     (V(mirror)), by a tag whose configuration is what runs (V(config_digest)). Only what does not run is resolved by its
     V(tag).
+  - On a Docker host the digests by which the image was pulled or pushed (C(RepoDigests)) take the place of those that a
+    node reports, and nothing is resolved by its tag, as every container has an image. What is nowhere else comes last
+    of all from the daemon (V(export)), because the host is then the only place that has it. That is so for what was
+    built there, for what its registry has lost, and where the registry does not answer or refuses. A warning tells of
+    each image for which another digest was expected.
   - Docker keeps no manifest of an image, so one from V(docker-archive:) or V(docker-daemon:) gets one that is made from
-    its configuration and layers, the same each time. Its digest is a new one, as RV(images[].resolved_by=export) says.
+    its configuration and layers, the same each time. Its digest is a new one, as RV(images[].resolved_by=export) and
+    RV(images[].msg) say. Only the image store of containerd keeps manifests, and then the image keeps its digest.
+  - Each image that is exported needs room for all its layers in E(TMPDIR) until the module ends, in check mode too.
   - The proxies of C(HTTPS_PROXY), C(HTTP_PROXY) and C(NO_PROXY) are used, with the login in their URL.
   - Where a registry sends us to another host for a layer, its login does not go there. A host that lies further inside
     the network than the registry itself is only followed to where it is named among the registries, for example in
@@ -222,7 +236,6 @@ notes:
 requirements:
   - boto3 >= 1.36 (Python package), for V(s3://) places and stores
   - cryptography >= 42.0.0, where O(signatures) has keys
-  - docker >= 7 (Python package), for V(docker-daemon:)
 seealso:
   - module: muster.container_dr.recovery_point
 """
@@ -238,6 +251,20 @@ EXAMPLES = r"""
         - kinds: shops.example.com
           path: /spec/parts/*/image
   register: running
+
+- name: Copy what a Docker host runs, also what was only built there, to an object store
+  muster.container_dr.image_mirror:
+    docker:
+      docker_host: ssh://ops@dock1.example.com
+    application:
+      name: wiki
+      compose_projects: [wiki]
+      containers: ["proxy-*"]
+    target:
+      name: s3://backup/images
+      endpoint_url: https://s3.east.example.com
+      access_key: muster
+      secret_key: "{{ bucket_key }}"
 
 - name: Copy them to the backup registry
   muster.container_dr.image_mirror:
@@ -394,7 +421,7 @@ images:
   returned: always
   contains:
     name:
-      description: The image as written.
+      description: The image as written. A container that names its image by an id has V(sha256:HEX), the whole id.
       type: str
       sample: registry.east.example.com/shop/web:1.4
     digest:
@@ -423,20 +450,24 @@ images:
       type: str
       sample: null
     repository:
-      description: Where the digest was found.
+      description: Where the digest was found. V(docker-daemon:sha256:HEX) is an image of a Docker host by its id.
       type: str
       sample: registry.east.example.com/shop/web
     path:
-      description: Repository path of its copies below any target.
+      description:
+        - Repository path of its copies below any target. An image without a name has that of the repository where it
+          was found, or C(untagged/) with the first twelve digits of its id.
       type: str
       sample: registry.east.example.com/shop/web
     used_by:
-      description: Workloads and containers that use it.
+      description:
+        - Workloads and containers that use it. On a Docker host V(containers/NAME), or V(PROJECT/services/SERVICE:NAME)
+          of a Compose project.
       type: list
       elements: str
       sample: ["shop/deployments/web:web"]
     nodes:
-      description: Nodes whose pods run it.
+      description: Nodes whose pods run it, or the name of the Docker host.
       type: list
       elements: str
       sample: [east-worker]
@@ -567,6 +598,7 @@ failures:
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
     CLUSTER,
+    DOCKER,
     IMAGE_PLACE_ARGUMENTS,
     PROGRESS,
     SIGNATURE_ARGUMENTS,
@@ -575,7 +607,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.options 
     image_place,
     store,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.mirror import mirror
 
@@ -583,6 +614,7 @@ _PLACES = {"type": "list", "elements": "dict", "default": [], "options": IMAGE_P
 
 OPTIONS = (
     CLUSTER
+    + DOCKER
     + application(required=False)
     + image_place("from")
     + image_place("target")
@@ -618,7 +650,7 @@ OPTIONS = (
 
 def main() -> None:
     """Entry point."""
-    run(OPTIONS, mirror, [REQUIREMENT])
+    run(OPTIONS, mirror)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.basic import env_fallback
+from ansible.module_utils.basic import AnsibleFallbackNotFound, env_fallback
 
 Spec = dict[str, Any]
 
@@ -71,6 +73,37 @@ CLUSTER = Options(
         "proxy": _env("K8S_AUTH_PROXY", type="str"),
         "impersonate_user": _env("K8S_AUTH_IMPERSONATE_USER", type="str"),
         "impersonate_groups": _env("K8S_AUTH_IMPERSONATE_GROUPS", type="list", elements="str"),
+    }
+)
+
+
+def _docker_env(name: str, file: str = "") -> str:
+    """What Docker's own programs read; for them an empty variable is none, and the certificates are in one folder."""
+    value = os.environ.get(name)
+    if not value:
+        raise AnsibleFallbackNotFound
+    return str(Path(value, file)) if file else value
+
+
+def _docker(*names: str, **spec: Any) -> Spec:
+    return {**spec, "fallback": (_docker_env, list(names))}
+
+
+# Names and environment variables are community.docker's. One option, as most names are those of CLUSTER too.
+DOCKER = Options(
+    arguments={
+        "docker": {
+            "type": "dict",
+            "apply_defaults": True,
+            "options": {
+                "docker_host": _docker("DOCKER_HOST", type="str"),
+                "tls": _docker("DOCKER_TLS", type="bool", default=False),
+                "validate_certs": _docker("DOCKER_TLS_VERIFY", type="bool", default=False),
+                "ca_path": _docker("DOCKER_CERT_PATH", "ca.pem", type="path"),
+                "client_cert": _docker("DOCKER_CERT_PATH", "cert.pem", type="path"),
+                "client_key": _docker("DOCKER_CERT_PATH", "key.pem", type="path", no_log=False),
+            },
+        }
     }
 )
 

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ansible.module_utils.basic import missing_required_lib
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import NotFound
+
 
 @dataclass(frozen=True)
 class Requirement:
@@ -15,3 +19,8 @@ class Requirement:
 
     package: str
     import_error: str | None
+
+    def check(self, target: str) -> None:
+        """Raise :class:`NotFound` where the package is missing, without which ``target`` cannot be used."""
+        if self.import_error is not None:
+            raise NotFound("use", target, missing_required_lib(self.package))

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Corrupt,
     Denied,
+    InvalidInput,
     MusterError,
     NotFound,
     Unavailable,
@@ -135,13 +136,15 @@ class DockerArchive:
     """What ``docker save`` wrote, old form or new, as a source.
 
     Docker keeps no manifest of an image, so one is made from its configuration and layers, always the same for the same
-    image. Its digest is a new one, whatever registry the image may have come from.
+    image. Its digest is a new one, whatever registry the image may have come from. Only containerd's image store keeps
+    manifests and layers as they came; what is whole of these is found by its own digest.
     """
 
     def __init__(self, host: str, files: TarFiles) -> None:
         self.host = host
         self._files = files
         self._manifests: dict[str, Manifest] = {}
+        self._originals: dict[str, Manifest] = {}
         self._tags: dict[str, str] = {}
         self._blobs: dict[str, str] = {}
         listed = self._json("manifest.json")
@@ -154,9 +157,9 @@ class DockerArchive:
                 self._tags[str(Reference.parse(str(name)))] = manifest.digest
 
     def manifest(self, repository: str, reference: str) -> Manifest | None:
-        """The manifest that was made for an image, by its digest or by the image's tag."""
+        """The manifest that was made for an image, by its digest or by the image's tag; or one that was saved."""
         digest = reference if ":" in reference else self.tag_digest(repository, reference)
-        return self._manifests.get(digest or "")
+        return (self._manifests.get(digest) or self._original(digest)) if digest else None
 
     def tag_digest(self, repository: str, tag: str) -> str | None:
         """The digest of the image of that name; without a name, of the only image."""
@@ -166,7 +169,7 @@ class DockerArchive:
 
     def has_manifest(self, repository: str, digest: str) -> bool:
         """Whether an image has this digest."""
-        return digest in self._manifests
+        return self.manifest(repository, digest) is not None
 
     def referrers(self, repository: str, digest: str) -> list[Descriptor]:
         """None: Docker saves only images."""
@@ -183,6 +186,28 @@ class DockerArchive:
     def read_blob(self, repository: str, digest: str) -> bytes:
         """A small blob as a whole."""
         return self._read(self._key(digest))
+
+    def _original(self, digest: str, media_type: str = "") -> Manifest | None:
+        """A manifest that was saved as it is, where all that it names was saved too."""
+        if digest in self._originals:
+            return self._originals[digest]
+        data = read_small(self._files, _blob_key(digest))
+        if data is None or digest_of(data, digest) != digest:
+            return None
+        try:
+            manifest = Manifest.parse(data, media_type, f"manifest {digest} in {self.host}", digest)
+        except (Corrupt, InvalidInput):
+            # A configuration, for example; its digest is the image's id elsewhere.
+            return None
+        if not manifest.children and manifest.config is None:
+            return None
+        blobs = {blob.digest: _blob_key(blob.digest) for blob in manifest.blobs if not blob.foreign}
+        whole = all(self._files.size(blobs[blob.digest]) == blob.size for blob in manifest.blobs if not blob.foreign)
+        if not whole or any(self._original(child.digest, child.media_type) is None for child in manifest.children):
+            return None
+        self._blobs.update(blobs)
+        self._originals[digest] = manifest
+        return manifest
 
     def _build(self, item: Any) -> Manifest:
         try:
@@ -243,3 +268,7 @@ class DockerArchive:
         return Corrupt(
             "read", f"archive {self._files.place}", reason, "It must be a whole file as 'docker save' writes it."
         )
+
+
+def _blob_key(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import without_empty
+from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import Engine
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import habits
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring, Login
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.places import Places, check_options
@@ -22,8 +23,17 @@ _BUDGETS = ("connections", "requests_per_second", "bytes_per_second")
 _REACH = ("ca_cert", "validate_certs", "plain_http", "client_cert", "client_key", *_BUDGETS)
 
 
-def of_options(named: Iterable[Mapping[str, Any] | None], keyring: Keyring, *, attempts: int = ATTEMPTS) -> Registries:
-    """Clients for all hosts; the first mention of a host that says more than its name decides how it is reached."""
+def of_options(
+    named: Iterable[Mapping[str, Any] | None],
+    keyring: Keyring,
+    *,
+    attempts: int = ATTEMPTS,
+    engine: Engine | None = None,
+) -> Registries:
+    """Clients for all hosts; the first mention of a host that says more than its name decides how it is reached.
+
+    ``engine`` is the Docker daemon that images may come from; it is closed with them.
+    """
     endpoints: dict[str, Endpoint] = {}
     elsewhere: dict[str, Mapping[str, Any]] = {}
     for options in [without_empty(entry) for entry in named if entry]:
@@ -49,4 +59,4 @@ def of_options(named: Iterable[Mapping[str, Any] | None], keyring: Keyring, *, a
             )
         elif options.get("auth_file"):
             keyring.add_file(str(options["auth_file"]), place.host)
-    return Registries(Transport(endpoints.values(), attempts=attempts), keyring, Places(elsewhere))
+    return Registries(Transport(endpoints.values(), attempts=attempts), keyring, Places(elsewhere, engine))

@@ -2,65 +2,49 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""A Docker daemon as a source of images that no registry has; the only file that knows its SDK."""
+"""A Docker daemon as a source of images that no registry has."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import threading
-import traceback
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import NotFound, Unavailable
-from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import Engine
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.archive import DockerArchive, TarFiles
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import Descriptor, Manifest
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import is_digest
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Readable
-
-try:
-    import docker
-    import docker.errors
-
-    DOCKER_IMPORT_ERROR: str | None = None
-except ImportError:
-    DOCKER_IMPORT_ERROR = traceback.format_exc()
-
-if TYPE_CHECKING:
-    from docker import DockerClient
-
-REQUIREMENT = Requirement("docker", DOCKER_IMPORT_ERROR)
-
-
-# Seconds: the daemon prepares all of an image before it sends the first byte.
-_TIMEOUT = 3600
 
 
 class Daemon:
-    """Images of the daemon that ``DOCKER_HOST`` names, each exported once to a file without a name."""
+    """Images of a daemon, by name or by id, each exported once to a file without a name."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, engine: Engine) -> None:
         self.host = host
-        if REQUIREMENT.import_error is not None:
-            raise NotFound("use", host, missing_required_lib(REQUIREMENT.package))
+        self._engine = engine
         self._held = ExitStack()
-        self._client: DockerClient | None = None
         self._exports: dict[str, DockerArchive] = {}
         self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Remove the files and close the connection."""
+        """Remove the files."""
         self._held.close()
 
     def manifest(self, repository: str, reference: str) -> Manifest | None:
-        """The manifest that is made for an image of the daemon, by its tag, or by the digest that it got so."""
+        """A manifest of an image: the one that is made for it, by tag or digest, or its own, where Docker has kept it.
+
+        An image without a name has its id as the ``repository``; any tag then means it.
+        """
         if reference.startswith("sha256-"):
             # The tags of what is attached to an image; Docker keeps only images.
             return None
+        if is_digest(repository):
+            archive = self._export(repository)
+            return archive.manifest("", reference if ":" in reference else "latest") if archive else None
         if ":" not in reference:
             archive = self._export(f"{repository}:{reference}")
             return archive.manifest("", "latest") if archive else None
@@ -110,23 +94,19 @@ class Daemon:
         """What ``docker save NAME`` writes; without a tag that is every image of a repository."""
         with self._lock:
             if name not in self._exports:
+                chunks = self._engine.export(name)
+                if chunks is None:
+                    return None
                 handle, path = tempfile.mkstemp(prefix="muster-image-")
                 Path(path).unlink()
                 spool = self._held.enter_context(os.fdopen(handle, "w+b"))
                 try:
-                    if self._client is None:
-                        self._client = docker.from_env(timeout=_TIMEOUT)
-                        self._held.callback(self._client.close)
-                    for chunk in self._client.api.get_image(name):
-                        spool.write(chunk)
-                except docker.errors.NotFound:
-                    return None
-                except (docker.errors.DockerException, OSError) as error:
-                    raise Unavailable(
-                        "export",
-                        f"image {name} from Docker",
-                        str(error),
-                        "Check that Docker runs, DOCKER_HOST, the rights on its socket, and the space in TMPDIR.",
-                    ) from None
+                    with closing(chunks):
+                        for chunk in chunks:
+                            spool.write(chunk)
+                    spool.flush()
+                except OSError as error:
+                    target = f"image {name} to {tempfile.gettempdir()}"
+                    raise Unavailable("export", target, str(error), "Set TMPDIR to a place with room.") from None
                 self._exports[name] = DockerArchive(self.host, TarFiles(f"image {name} of {self.host}", spool))
             return self._exports[name]

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
@@ -16,11 +16,18 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     MusterError,
     Refused,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._core.options import without_empty
+from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import Engine
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import image_fields, scope
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT, Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.selection import Selection
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import connections, placing, workloads
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import (
+    connections,
+    containers,
+    placing,
+    workloads,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.entries import (
     FRESH,
@@ -40,6 +47,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry 
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.resolve import Ladder, Resolved
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.signature_formats import Signed
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.signatures import Trust
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import application as plan
 
 _NAMED = 3
 
@@ -50,6 +58,8 @@ def mirror(request: Request) -> dict[str, Any]:
     application = params.get("application") or {}
     if params.get("images") is None and not application:
         raise InvalidInput("mirror", "images", "there is nothing to work on", "Set application or images.")
+    plan.check_keys(application)
+    docker = plan.on_docker(application)
     back = bool(params.get("original_names"))
     for option in ("verify", "from"):
         if params.get(option) and not params.get("target") and not back:
@@ -64,11 +74,14 @@ def mirror(request: Request) -> dict[str, Any]:
         raise InvalidInput("remove", "images", "verify is set, which only looks", "Set state or verify, not both.")
     trust = Trust(params.get("signatures") or [])
     keyring = Keyring()
-    registries = _registries(params, keyring)
+    engine = Engine(without_empty(params.get("docker")))
+    registries = _registries(params, keyring, engine)
     try:
         originals = back or (not params.get("from") and not params.get("verify"))
-        if params.get("images") is None:
-            cluster = Cluster.connect(params)
+        if params.get("images") is None and docker:
+            entries = _resolve(request, registries, containers.uses(engine, application, request.warn))
+        elif params.get("images") is None:
+            cluster = _cluster(params)
             namespaces = _namespaces(cluster, application)
             fields = image_fields.of_option(application.get("image_fields"))
             found = workloads.uses(cluster, namespaces, fields, request.warn, keyring)
@@ -76,8 +89,8 @@ def mirror(request: Request) -> dict[str, Any]:
         else:
             ladder = Ladder(registries)
             entries = [_given(entry, ladder) for entry in params["images"]]
-            if application and originals:
-                cluster = Cluster.connect(params)
+            if application and originals and not docker:
+                cluster = _cluster(params)
                 workloads.pull_logins(cluster, _namespaces(cluster, application), keyring, request.warn)
         told = _work(request, registries, entries, trust)
         return {**told, "logins": registries.logins()}
@@ -106,6 +119,12 @@ def _work(request: Request, registries: Registries, entries: list[Entry], trust:
     return result(request, entries, "resolved", "of the application", changed=False)
 
 
+def _cluster(params: Mapping[str, Any]) -> Cluster:
+    # Only here: a machine that looks after Docker hosts need not have it.
+    REQUIREMENT.check("the cluster")
+    return Cluster.connect(params)
+
+
 def _namespaces(cluster: Cluster, application: Mapping[str, Any]) -> list[str]:
     return list(scope.of(cluster, Selection.of({"name": "the application", **application})).namespaces)
 
@@ -113,9 +132,9 @@ def _namespaces(cluster: Cluster, application: Mapping[str, Any]) -> list[str]:
 # -- connections ----------------------------------------------------------------------------------------------
 
 
-def _registries(params: Mapping[str, Any], keyring: Keyring) -> Registries:
+def _registries(params: Mapping[str, Any], keyring: Keyring, engine: Engine) -> Registries:
     named = [params.get("target"), params.get("from"), *(params.get("sources") or []), *(params.get("mirrors") or [])]
-    return connections.of_options(named, keyring)
+    return connections.of_options(named, keyring, engine=engine)
 
 
 # -- resolve --------------------------------------------------------------------------------------------------
@@ -123,27 +142,30 @@ def _registries(params: Mapping[str, Any], keyring: Keyring) -> Registries:
 
 def _resolve(request: Request, registries: Registries, found: Sequence[workloads.Use]) -> list[Entry]:
     """One entry per name and digest, ordered by name; what could not be resolved is marked as failed."""
-    users: dict[tuple[str, str, bool], list[workloads.Use]] = {}
+    users: dict[workloads.Use, list[workloads.Use]] = {}
     for use in found:
-        users.setdefault((use.image, use.image_id, use.live), []).append(use)
+        users.setdefault(replace(use, used_by="", node=""), []).append(use)
     mirrors = [Place.of(entry) for entry in request.params.get("mirrors") or []]
     ladder = Ladder(registries, mirrors)
 
-    def one(key: tuple[str, str, bool]) -> Resolved:
-        image, image_id, live = key
-        request.progress.update("image", image, "running", msg="resolving")
-        return ladder.resolve(image, image_id, live=live)
+    def one(use: workloads.Use) -> Resolved:
+        request.progress.update("image", use.image, "running", msg="resolving")
+        if use.held is not None:
+            return ladder.resolve_held(use.image, use.held)
+        return ladder.resolve(use.image, use.image_id, live=use.live)
 
     entries: dict[tuple[str, str | None], Entry] = {}
     for outcome in pool.each(users, one, workers=request.params["workers"]):
-        image = outcome.item[0]
+        image = outcome.item.image
         if outcome.error is not None and not isinstance(outcome.error, MusterError):
             raise outcome.error
         if outcome.value is not None:
             resolved = asdict(outcome.value)
-            path = placing.path(Reference.parse(image), resolved["repository"], mirrors)
+            lost = resolved.pop("lost")
+            written = Reference.anywhere(image) if is_digest(image) else Reference.parse(image)
+            path = placing.path(written, resolved["repository"], mirrors)
             entry = {**FRESH, **OUTCOME, **resolved, "name": image, "path": path}
-            if resolved["tag_digest"]:
+            if resolved["tag_digest"] or lost:
                 request.warn(f"Image {image}: {resolved['msg']}.")
         else:
             entry = {**FRESH, **OUTCOME, "name": image, "resolved_by": "unresolved", "failed": True}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import Engine
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.archive import DockerArchive, TarFiles
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.daemon import Daemon
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.layout import Layout, ReadOnlyLayout
@@ -39,10 +40,11 @@ def check_options(place: Place, options: Mapping[str, Any]) -> None:
 
 
 class Places:
-    """Layouts, archives and the Docker daemon; ``options`` of buckets by the place's name."""
+    """Layouts, archives and a Docker daemon; ``options`` of buckets by the place's name, ``engine`` is the daemon's."""
 
-    def __init__(self, options: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, options: Mapping[str, Mapping[str, Any]], engine: Engine | None = None) -> None:
         self._options = options
+        self._engine = engine or Engine()
         self._held = ExitStack()
 
     def open(self, host: str) -> Source | None:
@@ -55,7 +57,7 @@ class Places:
         if scheme == "s3":
             return Layout(host, open_store({**self._options_of(host), **_bucket(rest)}))
         if scheme == "docker-daemon":
-            daemon = Daemon(host)
+            daemon = Daemon(host, self._engine)
             self._held.callback(daemon.close)
             return daemon
         files = TarFiles.at(Path(rest))
@@ -77,6 +79,7 @@ class Places:
     def close(self) -> None:
         """Close what was opened."""
         self._held.close()
+        self._engine.close()
 
 
 def _bucket(rest: str) -> dict[str, str]:

@@ -37,6 +37,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.records i
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import (
     Place,
     Reference,
+    is_digest,
+    is_registry,
     path_for,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries, Registry
@@ -64,7 +66,7 @@ class Goal:
     def __call__(self, entry: Entry) -> Reference:
         """The repository of an image."""
         if self.place is None:
-            written = Reference.parse(entry["name"])
+            written = Reference.anywhere(entry["name"])
             return Reference(written.host, written.repository)
         return Reference(self.place.host, self.place.repository(entry["path"]))
 
@@ -114,7 +116,9 @@ def path(written: Reference, repository: str | None, places: Iterable[Place]) ->
             path = place.path_of(reference)
             if path is not None:
                 return path
-    return path_for(written)
+    found = Reference.anywhere(repository) if repository else written
+    # A container may name its image by the id, which says nothing; the registry that has it gives it a name.
+    return path_for(found if is_digest(written.repository) and is_registry(found.host) else written)
 
 
 def copy(
@@ -128,14 +132,17 @@ def copy(
     records = _records(request, goal)
     # Where it was copied before, an image has its path already.
     _give_paths(entries, (goal.place, *mirrors, origin), keep=origin is not None)
+    _fail_nameless(entries, goal)
     tags = _tags(request, entries, goal)
-    copiers = _Copiers(request, registries, {goal(entry).host for entry in known(entries)})
+    copiers = _Copiers(request, registries, {goal(entry).host for entry in known(entries) if not entry["failed"]})
 
     def origin_of(entry: Entry) -> Reference:
         return Reference(origin.host, origin.repository(entry["path"])) if origin else original(entry)
 
     def one(entry: Entry) -> None:
         source, target, digest = origin_of(entry), goal(entry), entry["digest"]
+        # That an export has a digest of its own matters for as long as it is there.
+        exported = f"; {entry['msg']}" if entry["resolved_by"] == "export" and entry["msg"] else ""
         copier, named = copiers.at(target.host), tags.get(str(target.at(digest)), [])
         if goal.place is None:
             for tag in named:
@@ -145,7 +152,7 @@ def copy(
         record = None if judged else records.find(entry["path"], digest, platforms, params["attachments"])
         if record is not None and copier.holds(target.repository, digest, named):
             entry["media_type"], entry["platforms"] = record.media_type, entry["platforms"] or list(record.platforms)
-            entry["msg"] = "already there"
+            entry["msg"] = f"already there{exported}"
             return
         tally = Tally(reporter(request, entry))
         try:
@@ -157,7 +164,7 @@ def copy(
         entry["media_type"] = root.media_type
         entry["platforms"] = entry["platforms"] or root.platforms
         verb = "would be copied" if request.check_mode else "copied"
-        entry["msg"] = verb if tally.changed else "already there"
+        entry["msg"] = (verb if tally.changed else "already there") + exported
         if tally.notes:
             entry["msg"] += "; " + "; ".join(tally.notes)
         if not tally.unsure:
@@ -187,6 +194,19 @@ def _give_paths(entries: list[Entry], places: Iterable[Place | None], *, keep: b
     for entry in known(entries):
         if not (keep and entry["path"]):
             entry["path"] = path(Reference.anywhere(entry["name"]), entry["repository"], there)
+
+
+def _fail_nameless(entries: list[Entry], goal: Goal) -> None:
+    """Where names say where images belong, fail those that no registry's name was written for."""
+    for entry in known(entries) if goal.place is None else []:
+        if not is_registry(goal(entry).host):
+            error = InvalidInput(
+                "push back",
+                f"image {entry['name']}",
+                "it has no name at a registry",
+                "Copy it to a target, and give it a name there.",
+            )
+            entry.update(failed=True, msg=str(error))
 
 
 def _tags(request: Request, entries: list[Entry], goal: Goal) -> dict[str, list[str]]:
@@ -226,6 +246,7 @@ def verify(request: Request, registries: Registries, entries: list[Entry], judge
     """Look for everything that the images name, where they belong."""
     goal = Goal.of(request)
     _give_paths(entries, [goal.place])
+    _fail_nameless(entries, goal)
     platforms = tuple(request.params["platforms"])
     records = _records(request, goal)
     tags = _tags(request, entries, goal)

@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 
 DOCKER_HUB = "docker.io"
+DOCKER_DAEMON = "docker-daemon:"
 _DIGEST = re.compile(r"^[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}$")
 _REPOSITORY = re.compile(r"^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$")
 _TAG = re.compile(r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$")
@@ -23,6 +24,7 @@ _ELSEWHERE = re.compile(
     r"^(oci:/[^/:@][^:@]*|(?:oci|docker)-archive:/[^:@]+|s3:(?://|https?://[^/@]+/)[^/:@][^:@]*|docker-daemon:)(?::?(.*))$"
 )
 _SCHEME = re.compile(r"^(oci|oci-archive|docker-archive|docker-daemon|s3):(?!\d+(?:/|$))")
+_ID = re.compile(r"^(?:docker-daemon:)?(sha256:[0-9a-f]{64})$")
 # As tools name images in a layout: any words with slashes, colons and dashes between them.
 _NAME = re.compile(
     r"^[A-Za-z0-9]+(?:(?:[._:+-]|__|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[._:+-]|__|--)[A-Za-z0-9]+)*)*$"
@@ -86,8 +88,11 @@ class Reference:
     def anywhere(cls, text: str) -> Reference:
         """Read an image's name in any place: ``oci:/srv/images:shop/web:1``, or as :meth:`parse` does.
 
-        For what users say; what a workload says is never the name of a file here.
+        For what users say; what a workload says is never the name of a file here. An image's id, which only a Docker
+        daemon knows, is the repository there, without a tag.
         """
+        if identity := _ID.match(text.strip()):
+            return cls(DOCKER_DAEMON, identity.group(1))
         found = _ELSEWHERE.match(text.strip())
         if not found:
             return cls.parse(text)
@@ -209,10 +214,13 @@ def path_for(reference: Reference) -> str:
     """Where the copy of an image lies below any place: the original's host and port, then its repository.
 
     ``10.7.0.10:5000/ledger/api`` → ``10.7.0.10-5000/ledger/api``. In a layout a name that is such a path stays what it
-    is, any other and those of Docker are read as names of images; what has no name is called as its file.
+    is, any other and those of Docker are read as names of images; what has no name is called as its file. An image
+    that Docker knows by its id alone lies below ``untagged``, by the id as ``docker ps`` shows it.
     """
     if not is_registry(reference.host):
         name = reference.repository
+        if reference.host == DOCKER_DAEMON and is_digest(name):
+            return f"untagged/{name.partition(':')[2][:12]}"
         if not name:
             return re.sub(r"[^a-z0-9.]+", "-", reference.host.rpartition("/")[2].lower()).strip("-.") or "image"
         if reference.host.startswith("docker-") or not _REPOSITORY.match(name):

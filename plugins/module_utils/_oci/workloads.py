@@ -24,6 +24,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.image_fields import ImageField
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.resolve import Held
 
 _PODS, _POD_TEMPLATES = "pods", "podtemplates"
 # Kinds with a template for pods, and their names in ``used_by``.
@@ -35,7 +36,8 @@ _ENDED = ("Succeeded", "Failed")
 class Use:
     """One container that names an image, and the node that it was placed on.
 
-    ``image_id`` is empty for what has not run; ``live`` is what runs now.
+    ``image_id`` is empty for what has not run; ``live`` is what runs now. On a Docker host ``held`` is what the daemon
+    says of the image.
     """
 
     image: str
@@ -43,6 +45,7 @@ class Use:
     used_by: str
     node: str = ""
     live: bool = True
+    held: Held | None = None
 
 
 def uses(

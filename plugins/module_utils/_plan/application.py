@@ -35,6 +35,8 @@ SELECTION_KEYS = (
 _KEYS = (
     "name",
     "namespaces",
+    "containers",
+    "compose_projects",
     "targets",
     "hooks",
     "hook_annotations",
@@ -90,6 +92,40 @@ class Application:
     checks: tuple[Mapping[str, Any], ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class Containers:
+    """An application on a Docker host: names and globs of containers and of Compose projects."""
+
+    name: str
+    containers: tuple[str, ...]
+    compose_projects: tuple[str, ...]
+
+
+def on_docker(value: Mapping[str, Any]) -> bool:
+    """Whether an application is on a Docker host; :class:`InvalidInput` for one that would be on a cluster as well."""
+    docker = [key for key in ("containers", "compose_projects") if value.get(key)]
+    cluster = [key for key in ("namespaces", "whole_cluster", *SELECTION_KEYS) if value.get(key)]
+    cluster = [key for key in dict.fromkeys(cluster) if key != "allow_no_match"]
+    if docker and cluster:
+        raise _wrong(
+            f"application {value.get('name') or ''}".strip(),
+            f"it has {docker[0]} of a Docker host and {cluster[0]} of a cluster",
+            "Make two applications of it, each with its own site.",
+        )
+    return bool(docker)
+
+
+def containers(value: Mapping[str, Any]) -> Containers:
+    """What an application on a Docker host consists of."""
+    name = str(value.get("name") or "")
+    where = f"application {name}".strip()
+    return Containers(
+        name,
+        _texts(f"{where}, containers", value.get("containers")),
+        _texts(f"{where}, compose_projects", value.get("compose_projects")),
+    )
+
+
 def name_of(value: Mapping[str, Any]) -> str:
     """The application's name, for those who need no more of it."""
     name = value.get("name")
@@ -109,6 +145,8 @@ def parse(value: Mapping[str, Any]) -> Application:
     where = f"application {name}"
     _known(where, value, _KEYS)
     namespaces = _texts(f"{where}, namespaces", value.get("namespaces"))
+    if on_docker(value):
+        raise _wrong(where, "it is on a Docker host", "Of a Docker host only image_mirror takes applications as yet.")
     if not namespaces and not value.get("whole_cluster"):
         raise _wrong(where, "it names no namespaces", "List at least one under 'namespaces'.")
     _unique(f"{where}, namespaces", namespaces)

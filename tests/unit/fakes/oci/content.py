@@ -76,7 +76,8 @@ class Content:
         **more: Any,
     ) -> dict[str, Any]:
         """An image of one platform."""
-        config = json.dumps({"os": "linux", "architecture": machine, "layers": len(layers)}).encode()
+        rootfs = {"type": "layers", "diff_ids": [digest_of(layer) for layer in layers]}
+        config = json.dumps({"os": "linux", "architecture": machine, "rootfs": rootfs}).encode()
         kind = "application/vnd.oci.image.config.v1+json"
         document = {
             "schemaVersion": 2,

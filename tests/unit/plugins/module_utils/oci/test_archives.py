@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import docker.errors
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from fakes.docker_engine import FakeEngine
 from fakes.registry import FakeRegistry, digest_of
 
-from ansible_collections.muster.container_dr.plugins.module_utils._oci import daemon as daemon_module
+from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._docker import client as client_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import keep_tag
 from ansible_collections.muster.container_dr.plugins.modules import image_mirror
 
@@ -215,62 +216,39 @@ def test_a_layout_in_a_tar_file_keeps_every_digest(tmp_path: Path, west: FakeReg
         assert run(images=first["images"], target=place, verify="digests")["failures"] == 0
 
 
-class FakeDocker:
-    """The SDK's client as far as it is used: ``docker save`` of images by name."""
-
-    def __init__(self, images: dict[str, tuple[str, ...]]) -> None:
-        self.images = images
-        self.asked: list[str] = []
-        self.api = self
-        self.closed = False
-
-    def get_image(self, name: str) -> Iterator[bytes]:
-        self.asked.append(name)
-        if name not in self.images:
-            raise docker.errors.ImageNotFound("no such image")
-        file = io.BytesIO()
-        saved(file, *self.images[name])
-        data = file.getvalue()
-        return iter([data[start : start + 65536] for start in range(0, len(data), 65536)])
-
-    def close(self) -> None:
-        self.closed = True
-
-
 def test_a_docker_daemon(tmp_path: Path, west: FakeRegistry, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeDocker(
-        {"shop/web:1": ("shop/web:1",), "shop/web": ("shop/web:1", "shop/web:2"), "sha256:" + "a" * 64: ()}
-    )
-    monkeypatch.setattr(daemon_module.docker, "from_env", lambda **_options: fake)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    planned = run("docker-daemon:shop/web:1", check=True)
-    assert planned["changed"]
-    assert west.writes() == []
-    first = run("docker-daemon:shop/web:1")
-    (entry,) = first["images"]
-    assert (entry["resolved_by"], entry["path"]) == ("export", "docker.io/shop/web")
-    assert first["bytes_copied"] == planned["bytes_copied"]
-    assert fake.asked == ["shop/web:1"] * 2
-    assert fake.closed
-    assert list(tmp_path.iterdir()) == []
-    saved(tmp_path / "a.tar", "shop/web:1")
-    assert run(f"docker-archive:{tmp_path}/a.tar")["images"][0]["digest"] == entry["digest"]
-    # By the digest that it has got the image is found again, and so is one without a name.
-    west.repositories.clear()
-    assert run(images=first["images"])["changed"]
-    assert run("docker-daemon:sha256:" + "a" * 64)["images"][0]["digest"] == entry["digest"]
-    assert "has no such tag" in run("docker-daemon:shop/other:1")["images"][0]["msg"]
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "spool"))
+    (tmp_path / "spool").mkdir()
+    with FakeEngine() as engine:
+        docker = {"docker_host": engine.docker_host}
+        identity = engine.built("shop/web:1", layers=(b"first", b"second"))
+        bare = engine.built(layers=(b"bare",))
+        planned = run("docker-daemon:shop/web:1", check=True, docker=docker)
+        assert planned["changed"], planned["msg"]
+        assert west.writes() == []
+        first = run("docker-daemon:shop/web:1", docker=docker)
+        (entry,) = first["images"]
+        assert (entry["resolved_by"], entry["path"]) == ("export", "docker.io/shop/web")
+        assert first["bytes_copied"] == planned["bytes_copied"]
+        assert [asked for asked in engine.requests if "/get" in asked] == ["/v1.41/images/shop/web:1/get"] * 2
+        assert list((tmp_path / "spool").iterdir()) == []
+        # As an archive it has the same digest.
+        members = engine.saved[identity](["shop/web:1"])
+        tar(tmp_path / "a.tar", members)
+        assert run(f"docker-archive:{tmp_path}/a.tar")["images"][0]["digest"] == entry["digest"]
+        # By the digest that it has got the image is found again, and so is one without a name.
+        west.repositories.clear()
+        assert run(images=first["images"], docker=docker)["changed"]
+        (entry,) = run(f"docker-daemon:{bare}", docker=docker)["images"]
+        assert (entry["failed"], entry["path"]) == (False, f"untagged/{bare[7:19]}")
+        assert "has no such tag" in run("docker-daemon:shop/other:1", docker=docker)["images"][0]["msg"]
 
 
 def test_a_docker_daemon_that_is_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(**_options: Any) -> None:
-        raise docker.errors.DockerException("connection refused")
-
-    monkeypatch.setattr(daemon_module.docker, "from_env", away)
-    result = run("docker-daemon:shop/web:1")
+    result = run("docker-daemon:shop/web:1", docker={"docker_host": "tcp://127.0.0.1:1"})
     assert result["failed"]
     assert "Check that Docker runs" in result["images"][0]["msg"]
-    monkeypatch.setattr(daemon_module, "REQUIREMENT", daemon_module.Requirement("docker", "no module"))
+    monkeypatch.setattr(client_module, "REQUIREMENT", Requirement("docker", "no module"))
     assert "docker" in run("docker-daemon:shop/web:1")["images"][0]["msg"]
 
 

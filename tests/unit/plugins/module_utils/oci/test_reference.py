@@ -85,6 +85,8 @@ def test_places() -> None:
         ("docker-archive:/a/Web.tar", "docker-archive:/a/Web.tar", "", "latest", None, "web.tar"),
         ("docker-archive:/a.tar:web:1", "docker-archive:/a.tar", "web", "1", None, "docker.io/library/web"),
         ("docker-daemon:web", "docker-daemon:", "web", "latest", None, "docker.io/library/web"),
+        (DIGEST, "docker-daemon:", DIGEST, None, None, f"untagged/{DIGEST[7:19]}"),
+        (f"docker-daemon:{DIGEST}", "docker-daemon:", DIGEST, None, None, f"untagged/{DIGEST[7:19]}"),
         ("quay.io/a/b:1", "quay.io", "a/b", "1", None, "quay.io/a/b"),
     ],
 )

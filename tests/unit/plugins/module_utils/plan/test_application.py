@@ -47,6 +47,8 @@ def test_reads_an_application() -> None:
     [
         ({"name": "Ledger!"}, "name is 'Ledger!'"),
         ({"namespaces": []}, "names no namespaces"),
+        ({"namespaces": [], "compose_projects": ["shop"]}, "it is on a Docker host"),
+        ({"containers": ["web"]}, "it has containers of a Docker host and namespaces of a cluster"),
         ({"namespaces": "ledger"}, "not a list of texts"),
         ({"namespaces": ["a", "a"]}, "is there twice"),
         ({"targts": {}}, "Did you mean 'targets'"),

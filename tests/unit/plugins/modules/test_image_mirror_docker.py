@@ -122,7 +122,7 @@ def test_the_whole_way(engine: FakeEngine, east: FakeRegistry, west: FakeRegistr
     assert by_tag["target"] == f"{west.host}/backup/{path(east, 'shop/web')}@{image['digest']}"
     # The login of the user who runs the module.
     assert result["logins"][east.host].startswith("user muster from")
-    assert run(images=result["images"], target=target, verify=True)["failures"] == 0
+    assert run(images=result["images"], target=target, verify="digests")["failures"] == 0
     assert run(engine, target=target)["changed"] is False
     assert not [asked for asked in engine.requests if asked.endswith("/get")]
 
@@ -251,7 +251,7 @@ def test_an_image_that_was_built_is_exported(
     engine.images[identity]["RepoTags"] = []
     again = run(engine, images=resolved["images"], target=place(west, "second"))
     assert again["changed"] and again["images"][0]["path"] == entry["path"]
-    assert run(images=copied["images"], target=target, verify=True)["failures"] == 0
+    assert run(images=copied["images"], target=target, verify="digests")["failures"] == 0
 
 
 def test_a_tag_that_is_another_image_is_not_taken(
@@ -336,7 +336,7 @@ def test_an_image_without_a_name(engine: FakeEngine, east: FakeRegistry, west: F
     }
     assert entries["a"]["used_by"] == ["containers/a", "containers/b"]
     assert [tag[:7] for tag in west.repository(f"backup/untagged/{bare[7:19]}").tags] == ["muster-"]
-    assert run(images=copied["images"], target=place(west), verify=True)["failures"] == 0
+    assert run(images=copied["images"], target=place(west), verify="digests")["failures"] == 0
     onward = run(images=copied["images"], target=place(west, "second"), **{"from": place(west)})
     assert onward["failures"] == 0 and onward["images"][0]["path"].startswith(("untagged/", east.host[:9]))
     # There is no name under which it could be pushed back, which does not keep others from it.

@@ -7,24 +7,21 @@
 from __future__ import annotations
 
 import threading
-import traceback
 from collections.abc import Callable, Generator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Denied, MusterError, Unavailable
-from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Package, Requirement
 
-try:
+if TYPE_CHECKING:
     import docker
     import docker.errors
     import docker.tls
+else:
+    docker = Package("docker", "errors", "tls")
 
-    DOCKER_IMPORT_ERROR: str | None = None
-except ImportError:
-    DOCKER_IMPORT_ERROR = traceback.format_exc()
-
-REQUIREMENT = Requirement("docker", DOCKER_IMPORT_ERROR)
+REQUIREMENT = Requirement("docker", ("docker",))
 
 JSON = dict[str, Any]
 Value = TypeVar("Value")

@@ -19,13 +19,12 @@ import re
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
@@ -35,18 +34,17 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     NotFound,
     Unavailable,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Package, Requirement
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import command_stream
 
-try:
+if TYPE_CHECKING:
     import kubernetes
     import urllib3
+else:
+    kubernetes, urllib3 = Package("kubernetes"), Package("urllib3")
 
-    KUBERNETES_IMPORT_ERROR: str | None = None
-except ImportError:
-    KUBERNETES_IMPORT_ERROR = traceback.format_exc()
-
-REQUIREMENT = Requirement("kubernetes", KUBERNETES_IMPORT_ERROR or command_stream.WEBSOCKET_IMPORT_ERROR)
+# The others come with it.
+REQUIREMENT = Requirement("kubernetes", ("kubernetes", "urllib3", "websocket"))
 
 JSON = dict[str, Any]
 CONNECT_TIMEOUT = 10.0

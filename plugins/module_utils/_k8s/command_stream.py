@@ -14,20 +14,18 @@ from __future__ import annotations
 import json
 import ssl
 import time
-import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, Unavailable
+from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Package
 
-try:
+if TYPE_CHECKING:
     import websocket
-
-    WEBSOCKET_IMPORT_ERROR: str | None = None
-except ImportError:
-    WEBSOCKET_IMPORT_ERROR = traceback.format_exc()
+else:
+    websocket = Package("websocket")
 
 # Without a standard input the two are the same; newer servers carry the first one further.
 _PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]

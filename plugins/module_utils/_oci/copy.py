@@ -199,7 +199,7 @@ class Copier:
                 )
         wanted = manifest.serving(self._platforms if self._sparse else ())
         waiting: list[Future[None]] = [
-            self._threads.submit(self._blob, route, blob, tally) for blob in manifest.blobs if not blob.foreign
+            self._threads.submit(self._blob, route, blob, tally, there) for blob in manifest.blobs if not blob.foreign
         ]
         try:
             for child in wanted:
@@ -251,31 +251,41 @@ class Copier:
 
     # -- blobs ------------------------------------------------------------------------------------------------
 
-    def _blob(self, route: Route, blob: Descriptor, tally: Tally) -> None:
+    def _blob(self, route: Route, blob: Descriptor, tally: Tally, named: bool) -> None:
+        """Make a blob be there; ``named`` says that a manifest which is there names it."""
         with self._turn(blob.digest):
             places = self._places(blob.digest)
             if route.repository in places or (places and self._target.shares_blobs):
                 return
-            size = self._target.blob_size(route.repository, blob.digest)
-            if size is None or size not in (-1, blob.size):
-                self._bring(route, blob, tally)
+            origins = list(places)
+            if route.source is self._target and route.source_repository != route.repository:
+                origins.insert(0, route.source_repository)
+            # What will hardly be there is not looked for first where mounting it says as much.
+            look = named or not origins or not self._write
+            if not (look and self._has(route.repository, blob)):
+                mounted, session = self._mount(route, blob, origins, tally) if self._write else (False, None)
+                if not mounted and (look or not self._has(route.repository, blob)):
+                    self._bring(route, blob, tally, session, mountable=bool(origins))
             self._mark(blob.digest, route.repository)
 
-    def _bring(self, route: Route, blob: Descriptor, tally: Tally) -> None:
-        origins = list(self._places(blob.digest))
-        if route.source is self._target and route.source_repository != route.repository:
-            origins.insert(0, route.source_repository)
-        if not self._write:
-            tally.add(mounted=1) if origins else tally.add(size=blob.size, blobs=1)
-            return
-        session: str | None = None
+    def _has(self, repository: str, blob: Descriptor) -> bool:
+        return self._target.blob_size(repository, blob.digest) in (-1, blob.size)
+
+    def _mount(self, route: Route, blob: Descriptor, origins: list[str], tally: Tally) -> tuple[bool, str | None]:
+        """Link a blob from one of the target's repositories; else the upload session that was offered instead."""
         for origin in origins[:_MOUNT_CANDIDATES]:
             mounted, session = self._target.mount(route.repository, blob.digest, origin)
             if mounted:
                 tally.add(mounted=1)
-                return
+                return True, None
             if session is not None:
-                break
+                return False, session
+        return False, None
+
+    def _bring(self, route: Route, blob: Descriptor, tally: Tally, session: str | None, *, mountable: bool) -> None:
+        if not self._write:
+            tally.add(mounted=1) if mountable else tally.add(size=blob.size, blobs=1)
+            return
         for last in (False, True):
             try:
                 download = Download(route.source, route.source_repository, blob)

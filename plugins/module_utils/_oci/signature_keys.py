@@ -8,33 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import re
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ansible.module_utils.basic import missing_required_lib
-
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, NotFound
-from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Package, Requirement
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import ed25519ph
 
-try:
-    from cryptography import x509
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+_PRIMITIVES = "cryptography.hazmat.primitives"
+if TYPE_CHECKING:
+    from cryptography import exceptions, x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-    CRYPTOGRAPHY_IMPORT_ERROR: str | None = None
-except ImportError:
-    CRYPTOGRAPHY_IMPORT_ERROR = traceback.format_exc()
-
-if TYPE_CHECKING:
     PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
+else:
+    exceptions, x509 = Package("cryptography.exceptions"), Package("cryptography.x509")
+    hashes, serialization = Package(f"{_PRIMITIVES}.hashes"), Package(f"{_PRIMITIVES}.serialization")
+    ec, ed25519, padding, rsa = (
+        Package(f"{_PRIMITIVES}.asymmetric.{name}") for name in ("ec", "ed25519", "padding", "rsa")
+    )
 
-REQUIREMENT = Requirement("cryptography", CRYPTOGRAPHY_IMPORT_ERROR)
+REQUIREMENT = Requirement("cryptography", ("cryptography.x509", f"{_PRIMITIVES}.asymmetric.ed25519"))
 
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
@@ -61,8 +59,7 @@ def load(given: str) -> list[Key]:
     """
     is_text = "-----BEGIN" in given
     where = "the key given as text" if is_text else f"key file {given}"
-    if REQUIREMENT.import_error is not None:
-        raise NotFound("use", where, missing_required_lib(REQUIREMENT.package))
+    REQUIREMENT.check(where)
     try:
         text = given if is_text else Path(given).expanduser().read_text(encoding="utf-8")
     except OSError as error:
@@ -84,7 +81,7 @@ def _key(block: bytes, label: str, where: str) -> Key:
             public = x509.load_pem_x509_certificate(block).public_key()
         else:
             public = serialization.load_pem_public_key(block)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, exceptions.UnsupportedAlgorithm) as error:
         raise InvalidInput("read", where, f"its {label} block is not understood ({error})", _HINT) from None
     usable = (
         isinstance(public, ed25519.Ed25519PublicKey)
@@ -114,12 +111,12 @@ def _checks(public: PublicKey, signature: bytes, message: bytes) -> Iterator[Cal
 
 def _check_prehashed(public: ed25519.Ed25519PublicKey, signature: bytes, message: bytes) -> None:
     if not ed25519ph.verifies(public.public_bytes_raw(), signature, message):
-        raise InvalidSignature
+        raise exceptions.InvalidSignature
 
 
 def _fits(check: Callable[[], None]) -> bool:
     try:
         check()
-    except InvalidSignature:
+    except exceptions.InvalidSignature:
         return False
     return True

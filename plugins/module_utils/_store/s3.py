@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
-
-from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Corrupt,
@@ -26,7 +23,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Refused,
     Unavailable,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Package, Requirement
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import (
     Entry,
     Readable,
@@ -35,19 +32,15 @@ from ansible_collections.muster.container_dr.plugins.module_utils._store.store i
     check_key,
 )
 
-try:
+if TYPE_CHECKING:
     import boto3
     import botocore.config
     import botocore.exceptions
-
-    BOTO3_IMPORT_ERROR: str | None = None
-except ImportError:
-    BOTO3_IMPORT_ERROR = traceback.format_exc()
-
-if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+else:
+    boto3, botocore = Package("boto3"), Package("botocore", "config", "exceptions")
 
-REQUIREMENT = Requirement("boto3", BOTO3_IMPORT_ERROR)
+REQUIREMENT = Requirement("boto3", ("boto3", "botocore"))
 
 # A server that is gone is given up within a minute: small calls 3 x (5 + 12) seconds with short pauses between.
 _CONNECT_TIMEOUT = 5.0
@@ -115,9 +108,8 @@ class S3(Store):
         self._server = place.endpoint_url or "the S3 service"
         if place.endpoint_url:
             self.place += f" at {place.endpoint_url}"
-        if REQUIREMENT.import_error is not None:
-            # Asked for only where it is needed: a store in a directory does without.
-            raise NotFound("use", self.place, missing_required_lib(REQUIREMENT.package))
+        # Asked for only where it is needed: a store in a directory does without.
+        REQUIREMENT.check(self.place)
         try:
             session = boto3.session.Session()
             self._small = _client(session, place, connections, _READ_TIMEOUT, _ATTEMPTS)

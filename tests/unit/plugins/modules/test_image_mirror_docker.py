@@ -507,7 +507,7 @@ def test_a_registry_that_goes_away_in_between(engine: FakeEngine, east: FakeRegi
 
 
 def test_without_the_sdk(engine: FakeEngine, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "REQUIREMENT", Requirement("docker", "no module"))
+    monkeypatch.setattr(client_module, "REQUIREMENT", Requirement("docker", ("no_such_module",)))
     result = run(engine)
     assert result["failed"] and "Failed to import the required Python library (docker)" in result["msg"]
 
@@ -515,7 +515,7 @@ def test_without_the_sdk(engine: FakeEngine, run: Run, monkeypatch: pytest.Monke
 def test_a_docker_host_needs_no_client_of_clusters(
     engine: FakeEngine, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mirror_module, "REQUIREMENT", Requirement("kubernetes", "no module"))
+    monkeypatch.setattr(mirror_module, "REQUIREMENT", Requirement("kubernetes", ("no_such_module",)))
     engine.run("web", "web", engine.built("web:1"))
     assert not run(engine).get("failed")
     result = run(application={"name": "shop", "namespaces": ["shop"]})

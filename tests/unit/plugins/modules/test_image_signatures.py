@@ -612,7 +612,7 @@ def test_rules_that_none_can_meet(rule: dict[str, Any], reason: str, image: str,
 def test_without_the_package_it_says_so(
     monkeypatch: pytest.MonkeyPatch, image: str, east: FakeRegistry, run: Run
 ) -> None:
-    monkeypatch.setattr(signature_keys, "REQUIREMENT", Requirement("cryptography", "Traceback"))
+    monkeypatch.setattr(signature_keys, "REQUIREMENT", Requirement("cryptography", ("no_such_module",)))
     images = [{"name": f"{east.host}/shop/web", "digest": image}]
     result = run(images=images, signatures=[{"pattern": "*", "policy": "report", "keys": [ALICE.pem]}])
     assert result["failed"] and "cryptography" in result["msg"]

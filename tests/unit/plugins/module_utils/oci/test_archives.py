@@ -248,7 +248,7 @@ def test_a_docker_daemon_that_is_not_there(run: Run, monkeypatch: pytest.MonkeyP
     result = run("docker-daemon:shop/web:1", docker={"docker_host": "tcp://127.0.0.1:1"})
     assert result["failed"]
     assert "Check that Docker runs" in result["images"][0]["msg"]
-    monkeypatch.setattr(client_module, "REQUIREMENT", Requirement("docker", "no module"))
+    monkeypatch.setattr(client_module, "REQUIREMENT", Requirement("docker", ("no_such_module",)))
     assert "docker" in run("docker-daemon:shop/web:1")["images"][0]["msg"]
 
 

@@ -21,6 +21,7 @@ MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 PLATFORMS = ("amd64", "arm64")
+_PIECE = 64 << 20
 
 
 def digest_of(data: bytes) -> str:
@@ -29,7 +30,10 @@ def digest_of(data: bytes) -> str:
 
 def layer(name: str, size: int) -> bytes:
     """Gzip that is as large as what is in it: nothing to gain by compressing, as with real layers that are pushed."""
-    return gzip.compress(random.Random(name).randbytes(size), compresslevel=0, mtime=0)
+    source = random.Random(name)
+    # A single call cannot give 256 MiB.
+    content = b"".join(source.randbytes(min(_PIECE, size - start)) for start in range(0, size, _PIECE))
+    return gzip.compress(content, compresslevel=0, mtime=0)
 
 
 @dataclass

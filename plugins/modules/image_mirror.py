@@ -200,9 +200,10 @@ options:
     default: false
   workers:
     description:
-      - Number of images, and of layers, that are worked on at the same time.
+      - Number of images, and of layers, that are worked on at the same time. What a registry can bear is set with its
+        C(connections), C(requests_per_second) and C(bytes_per_second).
     type: int
-    default: 4
+    default: 8
   fail_fast:
     description:
       - Begin no further image after one has failed.
@@ -634,7 +635,7 @@ OPTIONS = (
             "recheck_after": {"type": "str", "default": "24h"},
             "signatures": {"type": "list", "elements": "dict", "default": [], "options": SIGNATURE_ARGUMENTS},
             "allow_unresolved": {"type": "bool", "default": False},
-            "workers": {"type": "int", "default": 4},
+            "workers": {"type": "int", "default": 8},
             "fail_fast": {"type": "bool", "default": False},
         },
         required_one_of=[("application", "images")],

@@ -227,6 +227,18 @@ _Key = tuple[int, tuple[str, ...]]
 """A login's turn, and the repository with the scopes that were asked for it."""
 
 
+@dataclass
+class Attempt:
+    """The way of one request through the logins that are known for a repository, each tried once.
+
+    Others are asked with what was accepted last: that one request is refused says nothing of theirs.
+    """
+
+    repository: str
+    turn: int
+    tried: int = 0
+
+
 class Authorizer:
     """The Authorization header for one registry.
 
@@ -258,16 +270,21 @@ class Authorizer:
         """The logins that the registry has accepted, as user and source."""
         return list(self._used)
 
-    def header(self, repository: str, scopes: Sequence[str], task: Task) -> str | None:
-        """The header's value for a request to ``repository``; ``None`` to ask without.
+    def begin(self, repository: str) -> Attempt:
+        """A new request to a repository, which starts with the login that was accepted last."""
+        return Attempt(repository, self._turn.get(repository, 0))
+
+    def header(self, attempt: Attempt, scopes: Sequence[str], task: Task) -> str | None:
+        """The header's value for a request; ``None`` to ask without.
 
         Scopes after the first are of other repositories. Where those are refused, :class:`Denied` leaves the login in
         its place: for the first scope alone it may well do.
         """
+        repository = attempt.repository
         while True:
             with self._lock:
-                challenge, login = self._challenge, self._login(repository)
-                key = (self._turn.get(repository, 0), (repository, *scopes))
+                challenge, login = self._challenge, self._login(attempt)
+                key = (attempt.turn, (repository, *scopes))
                 fetching = self._fetching.setdefault(key, threading.Lock())
             if challenge is None:
                 return None
@@ -293,13 +310,11 @@ class Authorizer:
                 if len(scopes) > 1:
                     self._beyond.add(key)
                     raise self._denied(repository, task, _BEYOND)
-            with self._lock:
-                if self._turn.get(repository, 0) == key[0]:
-                    self._advance(repository, task, "the login was refused")
+            self._advance(attempt, task, "the login was refused")
 
-    def refused(self, answer: Answer, repository: str, sent: str | None, task: Task) -> None:
-        """Take a 401 or 403 in; returns where another attempt makes sense, else raises :class:`Denied`."""
-        challenge = self._parse(answer, task)
+    def refused(self, answer: Answer, attempt: Attempt, sent: str | None, task: Task) -> None:
+        """Take a 401 or 403 in; returns where it makes sense to ask again, else raises :class:`Denied`."""
+        challenge, repository = self._parse(answer, task), attempt.repository
         with self._lock:
             first = sent is None and answer.status == 401 and challenge is not None
             if challenge is not None:
@@ -311,9 +326,9 @@ class Authorizer:
             reason = "the login was refused" if answer.status == 401 else "its rights do not suffice"
             words = " ".join(filter(None, server_words(answer)))
             current = {f"Bearer {token}": key for key, (token, _end) in self._tokens.items()}
-            login = self._login(repository)
+            login = self._login(attempt)
             if sent is None:
-                self._advance(repository, task, reason, words)
+                self._advance(attempt, task, reason, words)
             elif sent in current:
                 key = current[sent]
                 del self._tokens[key]
@@ -327,33 +342,34 @@ class Authorizer:
                 elif len(key[1]) > 2:
                     raise self._denied(repository, task, reason, words)
                 else:
-                    self._advance(repository, task, reason, words)
+                    self._advance(attempt, task, reason, words)
             elif login and sent == login.basic:
                 try:
-                    self._advance(repository, task, reason, words)
+                    self._advance(attempt, task, reason, words)
                 except Denied:
                     if answer.status != 401 or repository in self._private:
                         raise
                     self._public.add(repository)
             # Else another worker has replaced it meanwhile.
 
-    def accepted(self, repository: str, scopes: Sequence[str], sent: str | None) -> None:
-        """A request went through: the next refusal of such a token counts as expiry again."""
-        self._renewed.discard((repository, *scopes))
-        login = self._login(repository) if sent else None
+    def accepted(self, attempt: Attempt, scopes: Sequence[str], sent: str | None) -> None:
+        """A request went through: others begin with its login, and the next refusal of its token means expiry again."""
+        self._renewed.discard((attempt.repository, *scopes))
+        login = self._login(attempt) if sent else None
+        if login:
+            self._turn[attempt.repository] = attempt.turn
         self._used[str(login) if login else "anonymous"] = None
 
-    def _login(self, repository: str) -> Login | None:
-        logins = self._keyring.candidates(self._host, repository)
-        turn = self._turn.get(repository, 0)
-        return logins[turn] if turn < len(logins) else None
+    def _login(self, attempt: Attempt) -> Login | None:
+        logins = self._keyring.candidates(self._host, attempt.repository)
+        return logins[attempt.turn] if attempt.turn < len(logins) else None
 
-    def _advance(self, repository: str, task: Task, reason: str, words: str = "") -> None:
-        turn = self._turn.pop(repository, 0) + 1
-        if turn >= len(self._keyring.candidates(self._host, repository)):
-            # The next request begins with the first login again: not every refusal is one of the login.
-            raise self._denied(repository, task, reason, words)
-        self._turn[repository] = turn
+    def _advance(self, attempt: Attempt, task: Task, reason: str, words: str = "") -> None:
+        logins = self._keyring.candidates(self._host, attempt.repository)
+        attempt.tried += 1
+        if attempt.tried >= len(logins):
+            raise self._denied(attempt.repository, task, reason, words)
+        attempt.turn = (attempt.turn + 1) % len(logins)
 
     def _denied(self, repository: str, task: Task, reason: str, words: str = "") -> Denied:
         logins = self._keyring.candidates(self._host, repository)

@@ -391,7 +391,8 @@ class Registry:
     def _send(
         self, repository: str, method: str, url: str, headers: Mapping[str, str], body: Iterable[bytes], task: Task
     ) -> Answer:
-        authorization = self._auth.header(repository, _scopes(repository, push=True), task)
+        attempt = self._auth.begin(repository)
+        authorization = self._auth.header(attempt, _scopes(repository, push=True), task)
         signed = {"Content-Type": "application/octet-stream", **headers}
         if authorization and self._is_ours(url):
             signed["Authorization"] = authorization
@@ -403,7 +404,7 @@ class Registry:
         if answer.status == 401:
             if not self._is_ours(answer.url):
                 raise SessionLost(f"{urlsplit(answer.url).netloc}, to which the registry sends uploads, wants a login")
-            self._auth.refused(answer, repository, authorization, task)
+            self._auth.refused(answer, attempt, authorization, task)
             raise SessionLost("the login expired during the upload")
         return answer
 
@@ -433,10 +434,11 @@ class Registry:
     ) -> Answer:
         scopes = _scopes(repository, push=push, origin=origin)
         url = self._url(repository, path)
-        authorization = self._auth.header(repository, scopes, task)
-        attempt = 0
+        attempt = self._auth.begin(repository)
+        authorization = self._auth.header(attempt, scopes, task)
+        asked = 0
         while True:
-            attempt += 1
+            asked += 1
             signed = dict(headers or {})
             if authorization and self._is_ours(url):
                 signed["Authorization"] = authorization
@@ -448,12 +450,12 @@ class Registry:
             # Where a redirect led, other logins count than ours.
             refused = answer.status in (401, 403) and self._is_ours(answer.url)
             if not refused:
-                self._auth.accepted(repository, scopes, authorization)
-            if not refused or attempt == _AUTH_ATTEMPTS or (denied_is_answer and answer.status == 403):
+                self._auth.accepted(attempt, scopes, authorization)
+            if not refused or asked == _AUTH_ATTEMPTS or (denied_is_answer and answer.status == 403):
                 return answer
             try:
-                self._auth.refused(answer, repository, authorization, task)
-                authorization = self._auth.header(repository, scopes, task)
+                self._auth.refused(answer, attempt, authorization, task)
+                authorization = self._auth.header(attempt, scopes, task)
             except Denied:
                 if denied_is_answer or self._absent(answer):
                     return answer

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from fakes.copying import client, copy, same
-from fakes.registry import FakeRegistry, Gate
+from fakes.registry import FakeRegistry, Gate, digest_of
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Denied, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import auth
@@ -183,6 +183,22 @@ def test_a_refusal_that_is_an_answer_costs_no_login(kind: str) -> None:
         registry.fault(r"/referrers/", status=403, times=99)
         copy(registry, registry, first["digest"], keyring=keyring_for(registry, "secret", "another", "third"))
         same(registry, registry)
+
+
+@pytest.mark.parametrize("kind", ["basic", "bearer"])
+def test_a_request_that_is_refused_takes_no_login_from_others(kind: str) -> None:
+    """While it tries one login after the other, its neighbours go on with the one that is right."""
+    with FakeRegistry(auth=kind) as fake:
+        image, answers = fake.image("app", layers=(b"one",)), list[bool]()
+        with client(fake, keyring_for(fake, "secret", "another", "third")) as registry:
+
+            def neighbour() -> None:
+                answers.append(False)
+                answers[-1] = registry.has_manifest("app", image["digest"])
+
+            fake.fault(r"\?mount=", status=401, times=99, then=neighbour)
+            assert registry.mount("app", digest_of(b"two"), "elsewhere") == (False, None)
+        assert len(answers) > 1 and all(answers)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])

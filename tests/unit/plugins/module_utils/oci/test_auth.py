@@ -185,10 +185,9 @@ def test_a_refusal_that_is_an_answer_costs_no_login(kind: str) -> None:
         same(registry, registry)
 
 
-@pytest.mark.parametrize("kind", ["basic", "bearer"])
-def test_a_request_that_is_refused_takes_no_login_from_others(kind: str) -> None:
+def test_a_request_that_is_refused_takes_no_login_from_others() -> None:
     """While it tries one login after the other, its neighbours go on with the one that is right."""
-    with FakeRegistry(auth=kind) as fake:
+    with FakeRegistry(auth="basic") as fake:
         image, answers = fake.image("app", layers=(b"one",)), list[bool]()
         with client(fake, keyring_for(fake, "secret", "another", "third")) as registry:
 
@@ -198,7 +197,7 @@ def test_a_request_that_is_refused_takes_no_login_from_others(kind: str) -> None
 
             fake.fault(r"\?mount=", status=401, times=99, then=neighbour)
             assert registry.mount("app", digest_of(b"two"), "elsewhere") == (False, None)
-        assert len(answers) > 1 and all(answers)
+        assert len(answers) >= 3 and all(answers)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])

@@ -35,29 +35,36 @@ def docker(facts: JSON) -> Docker:
 
 
 @pytest.fixture
-def container(docker: Docker) -> Iterator[str]:
+def image(east: Site) -> str:
+    """A name at a registry that can be asked and has no such image."""
+    return f"{east.registry()['name']}/muster-test-{uuid.uuid4().hex[:8]}:1"
+
+
+@pytest.fixture
+def container(docker: Docker, image: str) -> Iterator[str]:
     """A container, and a Compose service, of an image that was made here; nothing of it runs."""
-    name = f"muster-test-{uuid.uuid4().hex[:8]}"
+    name = image.rpartition("/")[2].partition(":")[0]
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as archive:
         entry = tarfile.TarInfo("content")
         entry.size = 100_000
         archive.addfile(entry, io.BytesIO(os.urandom(100_000)))
-    docker("import", "-", f"{name}:1", feed=layer.getvalue())
+    docker("import", "-", image, feed=layer.getvalue())
     labels = ["--label", f"com.docker.compose.project={name}", "--label", "com.docker.compose.service=web"]
-    docker("create", "--name", name, f"{name}:1", "true")
-    docker("create", "--name", f"{name}-web-1", *labels, f"{name}:1", "true")
+    docker("create", "--name", name, image, "true")
+    docker("create", "--name", f"{name}-web-1", *labels, image, "true")
     yield name
     docker("rm", name, f"{name}-web-1")
-    docker("rmi", f"{name}:1")
+    docker("rmi", image)
 
 
 def test_what_no_registry_has_is_exported_once_and_is_the_same_each_time(
-    container: str, docker: Docker, facts: JSON, west: Site, crane: Crane
+    container: str, image: str, docker: Docker, facts: JSON, east: Site, west: Site, crane: Crane
 ) -> None:
     options = {
         "docker": {"docker_host": facts["docker_host"]},
         "application": {"name": "hosted", "containers": [container], "compose_projects": [f"{container}*"]},
+        "sources": [east.registry()],
         "target": west.registry("hosted"),
     }
     planned = good(mirror(check=True, **options))
@@ -73,7 +80,7 @@ def test_what_no_registry_has_is_exported_once_and_is_the_same_each_time(
     again = good(mirror(**options))
     assert not again["changed"] and again["images"][0]["digest"] == entry["digest"]
     # The copy is an image that Docker itself takes back: what it is made of has the same configuration.
-    identity = docker("image", "inspect", "--format", "{{.Id}}", f"{container}:1")
+    identity = docker("image", "inspect", "--format", "{{.Id}}", image)
     assert identity in crane("manifest", entry["target"])
 
 

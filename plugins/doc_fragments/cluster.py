@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 
 class ModuleDocFragment:
     DOCUMENTATION = r"""
@@ -85,3 +87,23 @@ options:
 requirements:
   - kubernetes >= 29.0.0 (Python package)
 """
+
+    # The same for several clusters. Annotated, as ansible-test's yamllint reads every plain assignment as a literal.
+    SITES: str = (
+        """
+options:
+  sites:
+    description:
+      - How to reach the clusters whose movers write to the repository; name all of them.
+    type: list
+    elements: dict
+    suboptions:
+"""
+        + textwrap.indent(DOCUMENTATION.partition("options:\n")[2].partition("requirements:\n")[0], "    ").replace(
+            "O(", "O(sites[]."
+        )
+        + """
+requirements:
+  - kubernetes >= 29.0.0 (Python package), where O(sites) is given
+"""
+    )

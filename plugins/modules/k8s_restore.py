@@ -305,9 +305,10 @@ options:
     default: 300
   workers:
     description:
-      - How many requests to the API server are under way at once.
+      - How many requests to the API server are under way at most. They are fewer while it answers that they are too
+        many (429, by its priority and fairness).
     type: int
-    default: 8
+    default: 16
 seealso:
   - module: muster.container_dr.k8s_snapshot
   - module: muster.container_dr.volume_import
@@ -490,7 +491,8 @@ summary:
     - create 24
     - "  24 objects in 1 namespaces (12 configmaps, 12 secrets): it is not there"
 objects:
-  description: One entry per object, in the order of execution. In check mode the plan.
+  description:
+    - One entry per object, in the order of execution, but for those in RV(unchanged). In check mode the plan.
   returned: always
   type: list
   elements: dict
@@ -555,6 +557,14 @@ objects:
       type: str
       returned: always
       sample: created
+unchanged:
+  description:
+    - Names of the objects that are there as they shall be, and of which there is nothing else to say. They are left
+      alone, and count as C(keep).
+  returned: always
+  type: list
+  elements: str
+  sample: [ledger/secrets/db]
 hooks:
   description:
     - One entry per command and pod that it ran in. In check mode one per workload that would be written.
@@ -685,7 +695,7 @@ OPTIONS = (
             "allow_partial": {"type": "bool", "default": False},
             "fail_fast": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 300},
-            "workers": {"type": "int", "default": 8},
+            "workers": {"type": "int", "default": 16},
         },
         required_if=[
             ("state", "present", ("repository", "snapshot")),

@@ -158,7 +158,7 @@ def test_its_objects_wait_for_their_api_and_are_blocked_without_it(
             assert extension.objects["today"]["spec"] == {"sky": "blue"}
             # Discovery takes a moment to know the group.
             end = time.monotonic() + 30
-            while outcome(check=True)[mine]["action"] != "keep" and time.monotonic() < end:
+            while mine not in run(k8s_restore, check=True, **options)["unchanged"] and time.monotonic() < end:
                 time.sleep(1)
             assert run(k8s_restore, **options)["changed"] is False
     finally:

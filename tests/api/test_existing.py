@@ -87,7 +87,8 @@ def versions(api: Any, namespace: str) -> dict[str, str]:
 
 
 def actions(result: dict[str, Any]) -> dict[str, str]:
-    return {entry["name"].partition("/")[2]: entry["action"] for entry in result["objects"]}
+    kept = dict.fromkeys((name.partition("/")[2] for name in result["unchanged"]), "keep")
+    return kept | {entry["name"].partition("/")[2]: entry["action"] for entry in result["objects"]}
 
 
 def both(run: Any, **options: Any) -> dict[str, Any]:

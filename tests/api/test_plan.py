@@ -139,7 +139,8 @@ def hostile(api: Any, namespace: str) -> Iterator[str]:
 
 
 def outcome(result: dict[str, Any]) -> dict[str, tuple[str, bool]]:
-    return {entry["name"]: (entry["action"], entry["changed"]) for entry in result["objects"]}
+    kept = dict.fromkeys(result["unchanged"], ("keep", False))
+    return kept | {entry["name"]: (entry["action"], entry["changed"]) for entry in result["objects"]}
 
 
 @pytest.mark.parametrize(

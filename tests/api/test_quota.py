@@ -119,7 +119,8 @@ def target(api: Any, namespace: str) -> Iterator[tuple[str, str]]:
 
 
 def outcome(result: dict[str, Any]) -> dict[str, str]:
-    return {entry["name"].partition("/")[2]: entry["action"] for entry in result["objects"]}
+    kept = dict.fromkeys((name.partition("/")[2] for name in result["unchanged"]), "keep")
+    return kept | {entry["name"].partition("/")[2]: entry["action"] for entry in result["objects"]}
 
 
 def into(other: str, namespace: str, taken: dict[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def tree(run: Any, api: Any, namespace: str, group: str) -> str:
 
 
 def actions(result: dict[str, Any]) -> dict[str, str]:
-    return {entry["name"].rpartition("/")[2]: entry["action"] for entry in result["objects"]}
+    kept = dict.fromkeys((name.rpartition("/")[2] for name in result["unchanged"]), "keep")
+    return kept | {entry["name"].rpartition("/")[2]: entry["action"] for entry in result["objects"]}
 
 
 @pytest.mark.parametrize("policy", ["update", "merge", "recreate"])

@@ -35,7 +35,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Package, Requirement
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import command_stream
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import budget, command_stream
 
 if TYPE_CHECKING:
     import kubernetes
@@ -233,6 +233,7 @@ class Cluster:
         self.name = name
         self.host: str = configuration.host
         self._lock = threading.Lock()
+        self._budget = budget.Budget(configuration.connection_pool_maxsize)
         self._answered = False
         # When there was no connection the last time.
         self._cut_off: float | None = None
@@ -321,7 +322,8 @@ class Cluster:
         for attempt in itertools.count(1):
             began = time.monotonic()
             try:
-                answer = self._send(method, url, headers, payload, timeout)
+                with self._budget:
+                    answer = self._send(method, url, headers, payload, timeout)
             except urllib3.exceptions.HTTPError as error:
                 waited += time.monotonic() - began if attempt > 1 else 0.0
                 refused = isinstance(error, urllib3.exceptions.NewConnectionError)
@@ -332,6 +334,10 @@ class Cluster:
                 waited += _rest(attempt, None)
                 continue
             self._answered = True
+            if answer.status == 429:
+                self._budget.too_many()
+            else:
+                self._budget.taken()
             if answer.status < 400:
                 data: bytes = answer.data
                 return data
@@ -541,12 +547,22 @@ class Cluster:
         return document
 
     def delete(
-        self, path: str, *, uid: str | None = None, propagation: str = "Background", grace: int | None = None
+        self,
+        path: str,
+        *,
+        uid: str | None = None,
+        version: str | None = None,
+        propagation: str = "Background",
+        grace: int | None = None,
     ) -> bool:
-        """Delete one object; with ``uid`` only that very one. False where it is not there (any more)."""
+        """Delete one object; with ``uid`` only that very one, with ``version`` (resourceVersion) only as it was seen.
+
+        False where it is not there (any more).
+        """
         body: JSON = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
-        if uid:
-            body["preconditions"] = {"uid": uid}
+        conditions = {"uid": uid, "resourceVersion": version}
+        if uid or version:
+            body["preconditions"] = {name: value for name, value in conditions.items() if value}
         if grace is not None:
             body["gracePeriodSeconds"] = grace
         try:

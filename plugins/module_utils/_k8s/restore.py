@@ -208,18 +208,20 @@ def _texts(values: Mapping[str, Any] | None) -> dict[str, str]:
 
 
 def _result(made: plan.Plan, wishes: plan.Wishes, *, planned: bool) -> dict[str, Any]:
-    entries = [one.result(planned=planned) for one in made.steps]
+    # The many that a second run leaves alone go by their names: Ansible reads an entry in 200 microseconds.
+    entries = [one.result(planned=planned) for one in made.steps if not one.unchanged]
     counts = step.counts(made.steps)
     short = bool(counts["blocked"] or counts["failed"])
     names = ", ".join(sorted(set(made.namespaces.values()))) or "the cluster"
     words = ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing"
     return {
         "changed": any(entry["changed"] for entry in entries),
-        "msg": f"{'Would restore' if planned else 'Restored'} {len(entries)} objects into {names}: {words}",
+        "msg": f"{'Would restore' if planned else 'Restored'} {len(made.steps)} objects into {names}: {words}",
         "status": "partial" if short else "completed",
         "counts": counts,
         "summary": report.summary(made.steps),
         "objects": entries,
+        "unchanged": [str(one.identity) for one in made.steps if one.unchanged],
         "namespaces": made.namespaces,
         "point": wishes.point,
     }
@@ -275,6 +277,7 @@ def _remove(request: Request, cluster: Cluster) -> dict[str, Any]:
         "counts": {"delete": len(found), "failed": 0},
         "summary": [f"delete {len(found)}"] if found else [],
         "objects": entries,
+        "unchanged": [],
         "hooks": [],
         "namespaces": {},
         "point": None,

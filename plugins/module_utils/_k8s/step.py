@@ -127,6 +127,11 @@ class Step:
         entries: list[JSON] = json.loads(self.managed)
         return entries
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether it is there as it shall be and there is nothing to be said of it."""
+        return self.action is Action.KEEP and not (self.transforms or self.differs or self.concerns)
+
     def decide(self, action: Action, reason: str, sure: str | None = None) -> None:
         self.action, self.reason = action, reason
         if sure is not None:

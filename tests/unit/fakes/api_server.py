@@ -343,8 +343,11 @@ class ApiServer:
         if method == "GET":
             return 200, current
         if method == "DELETE":
-            uid = ((body or {}).get("preconditions") or {}).get("uid")
+            conditions = (body or {}).get("preconditions") or {}
+            uid, version = conditions.get("uid"), conditions.get("resourceVersion")
             if uid and uid != current["metadata"]["uid"]:
+                return _status(409, "Conflict")
+            if version and version != current["metadata"]["resourceVersion"]:
                 return _status(409, "Conflict")
             self._delete(place)
             return self._lost() or (200, {"kind": "Status"})

@@ -152,7 +152,8 @@ def tree(run: Runner, source: ApiServer, repository: FolderRepository) -> str:
 
 
 def actions(result: dict[str, Any]) -> dict[str, str]:
-    return {entry["name"]: entry["action"] for entry in result["objects"]}
+    kept = dict.fromkeys(result["unchanged"], "keep")
+    return kept | {entry["name"]: entry["action"] for entry in result["objects"]}
 
 
 def test_captures_everything_that_belongs_to_the_application(

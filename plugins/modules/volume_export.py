@@ -14,6 +14,8 @@ description:
   - Runs the application's hooks, takes a snapshot of every claim whose driver can, runs the release hooks at once, and
     then moves the data with short-lived Jobs into the restic repository, several at a time.
   - A claim without snapshots is read while it is in use, on the node of the pod that uses it, and marked V(live).
+  - A claim in block mode is kept as one file C(data) with the bytes of its device. Zeros take no room in the
+    repository.
   - Every claim of the application ends as exported, excluded by a rule with its reason, or failed. Nothing is left out
     in silence.
   - What a killed run left in the cluster is removed by the next.

@@ -57,6 +57,8 @@ options:
     description:
       - What to do with a claim that is there already and holds other data. V(fail) refuses before anything is written,
         V(keep) leaves it alone, V(replace) overwrites it.
+      - An empty claim is filled with V(fail) too. One in block mode is empty if all of its device is zeros, which is
+        read to the end for it.
     type: str
     choices: [fail, keep, replace]
     default: fail

@@ -45,6 +45,11 @@ class Claim:
     run_as_user: int | None = None
 
     @property
+    def device(self) -> bool:
+        """Whether it is in block mode."""
+        return self.volume_mode == "Block"
+
+    @property
     def label(self) -> str:
         return f"{self.namespace}/{self.name}"
 
@@ -301,10 +306,6 @@ def _check(claim: Claim) -> None:
             target,
             f"the claim is {claim.phase}, its volume is gone",
             "Mend or delete the claim, or exclude it in volumes.exclude.",
-        )
-    if claim.volume_mode != "Filesystem":
-        raise Refused(
-            "read", target, "it is a block volume, which is not supported yet", "Exclude it in volumes.exclude."
         )
 
 

@@ -262,7 +262,7 @@ class _Export:
     def _move(self, cuts: Sequence[Cut], cut_at: str) -> JSON:
         try:
             if any(cut.method == "snapshot" for cut in cuts):
-                namespace.ensure_ours(self._cluster, self._settings.namespace)
+                namespace.ensure_ours(self._cluster, self._settings.namespace, self._name)
             outcomes = pool.each(cuts, self._move_one, workers=self._workers)
         finally:
             left = snapshot.quietly(self._cluster, cuts)
@@ -304,7 +304,7 @@ class _Export:
 
     def _remove_namespace(self) -> None:
         try:
-            namespace.remove_ours(self._cluster, self._settings.namespace)
+            namespace.remove_ours(self._cluster, self._settings.namespace, self._name)
         except MusterError as error:
             self._request.warn(str(error))
 
@@ -357,10 +357,11 @@ class _Export:
             namespace=where,
             claim=claim,
             verb="backup",
-            arguments=parts.backup_arguments(self._host(cut.volume), tuple(tags)),
+            arguments=parts.backup_arguments(self._host(cut.volume), tuple(tags), device=cut.volume.device),
             labels=naming.labels(cut.run, self._name, marks.MOVING),
-            capabilities=capabilities,
+            capabilities=() if cut.volume.device else capabilities,
             read_only=True,
+            device=cut.volume.device,
         )
 
     def _run_mover(self, mover: parts.Mover, cut: Cut, advance: mover_run.Advance) -> mover_run.Report:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks, pool
@@ -191,6 +191,14 @@ class _Import:
             raise Refused(
                 "restore", f"claim {target.label}", "it is being deleted", "Wait until it is gone and run it again."
             )
+        mode = str(document["spec"].get("volumeMode") or "Filesystem")
+        if self._existing != "keep" and mode != _mode(target.volume):
+            raise Refused(
+                "restore",
+                f"claim {target.label}",
+                f"its volumeMode is {mode}, recorded was {_mode(target.volume)}",
+                "Delete the claim, or restore into another namespace.",
+            )
         noted = document["metadata"].get("annotations") or {}
         tree = str(target.volume["tree"])
         if noted.get(marks.TREE) == tree and noted.get(marks.RESTORE) == "complete":
@@ -331,7 +339,7 @@ class _Import:
                 },
                 "spec": {
                     "accessModes": list(volume.get("access_modes") or ["ReadWriteOnce"]),
-                    "volumeMode": str(volume.get("volume_mode") or "Filesystem"),
+                    "volumeMode": _mode(volume),
                     "resources": {"requests": {"storage": str(int(volume["size"]))}},
                 },
             }
@@ -353,17 +361,29 @@ class _Import:
     def _move(self, target: Target, advance: mover_run.Advance) -> mover_run.Report:
         if target.snapshot is None:
             raise InvalidInput("restore", f"claim {target.label}", "it has no snapshot", "Pass a complete volume.")
+        device = _mode(target.volume) == "Block"
         mover = parts.Mover(
             name=naming.object_name(self._run, target.namespace, target.claim),
             namespace=target.namespace,
             claim=target.claim,
             verb="restore",
-            arguments=parts.restore_arguments(target.snapshot.id, verify=self._verify),
+            arguments=parts.restore_arguments(target.snapshot.id, verify=self._verify, device=device),
             labels=naming.labels(self._run, self._name, "restore"),
-            capabilities=parts.WRITE,
+            capabilities=() if device else parts.WRITE,
             read_only=False,
-            only_if_empty=target.only_if_empty,
+            only_if_empty=target.only_if_empty and not device,
+            device=device,
+            verify=self._verify,
         )
+        if device and target.only_if_empty:
+            self._run_mover(replace(mover, verb="look", arguments=()), target)
+            # On a device nothing can say that it was empty and is ours to fill; the claim does.
+            self._note(target, "pending")
+        return self._run_mover(mover, target, advance)
+
+    def _run_mover(
+        self, mover: parts.Mover, target: Target, advance: mover_run.Advance | None = None
+    ) -> mover_run.Report:
         return mover_run.run(
             self._cluster, mover, self._settings, self._repository, "restore", f"claim {target.label}", advance
         )
@@ -407,6 +427,10 @@ class _Import:
             "skipped": target.action == "keep" or done,
             "msg": str(target.problem) if target.problem else target.msg,
         }
+
+
+def _mode(volume: Mapping[str, Any]) -> str:
+    return str(volume.get("volume_mode") or "Filesystem")
 
 
 def _change(target: Target, *, action: str, msg: str, only_if_empty: bool = False) -> Target:

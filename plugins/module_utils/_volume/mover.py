@@ -2,18 +2,7 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What a mover consists of: a Job, its secrets, its network policy and the small script inside.
-
-The script is what the Job's container runs around restic. It needs a POSIX shell, ``find`` and ``stat``, as the
-official restic image has them. It prints restic's JSON lines as they come and leaves its report, one fact a line,
-as the container's termination message::
-
-    code 0
-    summary {"message_type":"summary",...}
-    files 12
-    bytes 4096
-    error {"message_type":"error",...}
-"""
+"""What a mover consists of: a Job, its secrets and its network policy."""
 
 from __future__ import annotations
 
@@ -29,13 +18,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import m
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins, pull_secret
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import scripts
 
 JSON = dict[str, Any]
 
 IMAGE = "restic/restic:0.19.1"
-# Our own exit codes, above restic's and below the shell's.
-NOT_EMPTY = 90
-NO_DATA = 91
+NOT_EMPTY, NO_DATA = scripts.NOT_EMPTY, scripts.NO_DATA
 
 # Reading every file of every owner. Pod Security "baseline" does not allow DAC_READ_SEARCH, so a mover in the
 # application's own namespace gets DAC_OVERRIDE and a volume that is mounted read-only.
@@ -50,85 +38,6 @@ _FILES = {
     "AWS_SECRET_ACCESS_KEY": "secret_key",
     "AWS_SESSION_TOKEN": "session_token",
 }
-
-_COMMON = r"""
-set -u
-umask 077
-mkdir -p /tmp/muster
-RESTIC_PASSWORD_FILE=/muster/password; export RESTIC_PASSWORD_FILE
-if [ -s /muster/access_key ]; then
-  AWS_ACCESS_KEY_ID=$(cat /muster/access_key); AWS_SECRET_ACCESS_KEY=$(cat /muster/secret_key)
-  export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
-fi
-if [ -s /muster/session_token ]; then AWS_SESSION_TOKEN=$(cat /muster/session_token); export AWS_SESSION_TOKEN; fi
-if [ -s /muster/ca.pem ]; then RESTIC_CACERT=/muster/ca.pem; export RESTIC_CACERT; fi
-report() { printf '%s\n' "$*" >> /tmp/muster/report; }
-leave() { head -c 4000 /tmp/muster/report > /dev/termination-log; exit "$1"; }
-: > /tmp/muster/report
-cd /volume || { report "code 91"; leave 91; }
-watch() {
-  errors=0
-  while IFS= read -r line; do
-    printf '%s\n' "$line"
-    case $line in
-      *'"message_type":"summary"'*) printf '%s\n' "$line" > /tmp/muster/summary ;;
-      *'"message_type":"status"'*|*'"message_type":"verbose_status"'*) ;;
-      *'"message_type":"exit_error"'*) printf '%.600s\n' "$line" > /tmp/muster/last ;;
-      ?*) if [ "$errors" -lt 5 ]; then errors=$((errors+1)); printf '%.400s\n' "$line" >> /tmp/muster/errors; fi ;;
-    esac
-  done
-}
-run() {
-  mkfifo /tmp/muster/pipe
-  watch < /tmp/muster/pipe & reader=$!
-  "$@" > /tmp/muster/pipe 2>&1 & pid=$!
-  trap 'kill -TERM $pid 2>/dev/null' TERM INT
-  wait $pid; code=$?
-  while kill -0 $pid 2>/dev/null; do wait $pid; code=$?; done
-  wait $reader
-}
-finish() {
-  report "code $code"
-  if [ -s /tmp/muster/summary ]; then report "summary $(cat /tmp/muster/summary)"; fi
-  if [ -s /tmp/muster/last ]; then report "error $(cat /tmp/muster/last)"; fi
-  if [ -s /tmp/muster/errors ]; then
-    while IFS= read -r line; do report "error $line"; done < /tmp/muster/errors
-  fi
-  leave "$code"
-}
-"""
-
-_BACKUP = (
-    _COMMON
-    + r"""
-run restic --json --no-cache "$@"
-finish
-"""
-)
-
-_RESTORE = (
-    _COMMON
-    + r"""
-total() { sum=0; while read -r n; do sum=$((sum+n)); done; echo $sum; }
-# Says on the volume itself that it was empty and is ours to fill, so that a second pod or run goes on where the first
-# was killed. It is not in the snapshot: restic's --delete takes it away at the end.
-begun=data/.muster-restore-unfinished
-if [ "$MUSTER_ONLY_IF_EMPTY" = yes ] && [ ! -f "$begun" ]; then
-  for name in data/* data/.[!.]* data/..?*; do
-    if { [ -e "$name" ] || [ -h "$name" ]; } && [ "$name" != data/lost+found ]; then
-      report "code 90"; report "error found $name"; leave 90
-    fi
-  done
-  printf '' > "$begun"
-fi
-run restic --json --no-cache "$@"
-if [ "$code" = 0 ]; then
-  report "files $(find data -type f -exec sh -c 'for f; do echo; done' sh {} + | wc -l)"
-  report "bytes $(find data -type f -exec stat -c %s {} + | total)"
-fi
-finish
-"""
-)
 
 
 @dataclass(frozen=True)
@@ -147,7 +56,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Mover:
-    """One mover: which claim it mounts where, and what restic does there."""
+    """One mover: which claim it mounts where, and what restic does there.
+
+    ``verb`` is ``backup``, ``restore`` or, for a ``device`` (a volume in block mode), ``look`` whether it is empty.
+    """
 
     name: str
     namespace: str
@@ -161,16 +73,33 @@ class Mover:
     run_as_user: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     only_if_empty: bool = False
+    device: bool = False
+    verify: bool = False
+
+    @property
+    def script(self) -> str:
+        """What the container runs."""
+        known = {
+            ("backup", False): scripts.BACKUP,
+            ("backup", True): scripts.BACKUP,
+            ("restore", False): scripts.RESTORE,
+            ("restore", True): scripts.RESTORE_DEVICE,
+            ("look", True): scripts.LOOK_AT_DEVICE,
+        }
+        return known[self.verb, self.device]
 
 
-def backup_arguments(host: str, tags: tuple[str, ...]) -> tuple[str, ...]:
+def backup_arguments(host: str, tags: tuple[str, ...], *, device: bool = False) -> tuple[str, ...]:
     """restic's arguments in a backup mover. A stable host and grouping by it alone find the parent snapshot."""
     pairs = [part for tag in tags for part in ("--tag", tag)]
-    return ("backup", "--host", host, "--group-by", "host", "--retry-lock", RETRY_LOCK, *pairs, "data")
+    what = ("--stdin-filename", "data", "--stdin-from-command", "--", "cat", "/volume/data") if device else ("data",)
+    return ("backup", "--host", host, "--group-by", "host", "--retry-lock", RETRY_LOCK, *pairs, *what)
 
 
-def restore_arguments(snapshot: str, *, verify: bool) -> tuple[str, ...]:
+def restore_arguments(snapshot: str, *, verify: bool, device: bool = False) -> tuple[str, ...]:
     """restic's arguments in a restore mover: the whole tree, whose only entry is ``data``, onto the mounted volume."""
+    if device:
+        return ("dump", "--retry-lock", RETRY_LOCK, snapshot, "data")
     # Without --sparse a file with holes takes its full length, and what fitted on the volume may not fit again.
     arguments = ["restore", snapshot, "--target", "/volume", "--delete", "--sparse", "--retry-lock", RETRY_LOCK]
     return (*arguments, "--verify") if verify else tuple(arguments)
@@ -178,7 +107,6 @@ def restore_arguments(snapshot: str, *, verify: bool) -> tuple[str, ...]:
 
 def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
     """The Job. No secret is in it: they come as files from the Secret of the same name."""
-    script = _BACKUP if mover.verb == "backup" else _RESTORE
     region = repository.region_name()
     environment = {
         "RESTIC_REPOSITORY": repository.url,
@@ -186,6 +114,7 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
         "RESTIC_FEATURES": "device-id-for-hardlinks",
         "RESTIC_PROGRESS_FPS": "0.5",
         "MUSTER_ONLY_IF_EMPTY": "yes" if mover.only_if_empty else "no",
+        "MUSTER_VERIFY": "yes" if mover.verify else "no",
         "TMPDIR": "/tmp",
         "HOME": "/tmp",
         **({"AWS_DEFAULT_REGION": region} if region else {}),
@@ -195,17 +124,19 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
     container: JSON = {
         "name": "restic",
         "image": settings.image,
-        "command": ["/bin/sh", "-c", script, "mover", *mover.arguments],
+        "command": ["/bin/sh", "-c", mover.script, "mover", *mover.arguments],
         "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
         "resources": dict(settings.resources or {"requests": {"cpu": "50m", "memory": "128Mi"}}),
         "securityContext": _security(mover),
         "terminationMessagePolicy": "File",
         "volumeMounts": [
-            {"name": "data", "mountPath": "/volume/data", "readOnly": mover.read_only},
+            *([] if mover.device else [{"name": "data", "mountPath": "/volume/data", "readOnly": mover.read_only}]),
             {"name": "muster", "mountPath": "/muster", "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }
+    if mover.device:
+        container["volumeDevices"] = [{"name": "data", "devicePath": "/volume/data"}]
     if settings.pull_policy:
         container["imagePullPolicy"] = settings.pull_policy
     mode = 0o444 if mover.run_as_user else 0o400

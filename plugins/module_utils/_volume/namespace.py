@@ -6,12 +6,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Conflict, NotFound, Unavailable
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiError, Cluster, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
+    ApiError,
+    ApiNotFound,
+    Cluster,
+    object_path,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pod_security import ENFORCE
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.claim import SNAPSHOT_API
@@ -19,6 +32,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume.claim 
 JSON = dict[str, Any]
 # DAC_READ_SEARCH is not in "baseline", and nobody but us works in this namespace.
 _OURS = {ENFORCE: "privileged", **naming.MANAGED_BY}
+# On it, for each application whose backup uses it, since when. The next one of the same application replaces that of
+# a run that was killed.
+_USER = marks.PREFIX + "user-"
+# Seconds after which a backup counts as killed. Its movers, if there are any, keep the namespace anyway.
+_LONGEST = 86400.0
+_ATTEMPTS = 5
 _IN_USE = (
     ("batch/v1", "jobs"),
     ("v1", "pods"),
@@ -56,10 +75,18 @@ def ensure(cluster: Cluster, name: str, labels: Mapping[str, str] | None = None,
         time.sleep(0.3)
 
 
-def ensure_ours(cluster: Cluster, name: str) -> None:
-    """Our own namespace, where movers may read files of any owner."""
-    ensure(cluster, name, _OURS)
-    found = cluster.get(object_path("v1", "namespaces", None, name))
+def ensure_ours(cluster: Cluster, name: str, application: str) -> None:
+    """Our own namespace, where movers may read files of any owner; it stays until the application lets go of it."""
+    path = object_path("v1", "namespaces", None, name)
+    for _attempt in range(_ATTEMPTS):
+        ensure(cluster, name, _OURS)
+        # Another run may have taken it away since it was looked at.
+        with contextlib.suppress(ApiNotFound):
+            found = cluster.patch(path, {"metadata": {"annotations": {_user(application): clock.iso(clock.now())}}})
+            if not found["metadata"].get("deletionTimestamp"):
+                break
+    else:
+        raise Unavailable("use", f"namespace {name}", "it is deleted again and again", "See who deletes it.")
     level = (found["metadata"].get("labels") or {}).get(ENFORCE)
     if level not in (None, "privileged"):
         raise Conflict(
@@ -70,18 +97,41 @@ def ensure_ours(cluster: Cluster, name: str) -> None:
         )
 
 
-def remove_ours(cluster: Cluster, name: str) -> bool:
-    """Delete our namespace where we made it and nothing of another run is in it."""
+def remove_ours(cluster: Cluster, name: str, application: str) -> bool:
+    """Let go of our namespace, and delete it where we made it and no backup of another application uses it."""
     path = object_path("v1", "namespaces", None, name)
-    found = cluster.find(path)
-    if found is None:
-        return False
-    labels = found["metadata"].get("labels") or {}
-    if any(labels.get(key) != value for key, value in naming.MANAGED_BY.items()):
-        return False
-    if any(_holds(cluster, object_path(api, resource, name)) for api, resource in _IN_USE):
-        return False
-    return cluster.delete(path, uid=found["metadata"]["uid"])
+    for _attempt in range(_ATTEMPTS):
+        found = cluster.find(path)
+        if found is None or found["metadata"].get("deletionTimestamp"):
+            return False
+        metadata = found["metadata"]
+        ours = all((metadata.get("labels") or {}).get(key) == value for key, value in naming.MANAGED_BY.items())
+        used = _users(metadata, application) or any(_holds(cluster, object_path(*kind, name)) for kind in _IN_USE)
+        if used or not ours:
+            with contextlib.suppress(ApiNotFound):
+                cluster.patch(path, {"metadata": {"annotations": {_user(application): None}}})
+            return False
+        try:
+            # As it was seen: whoever has begun to use it since then has written that on it.
+            return cluster.delete(path, uid=metadata["uid"], version=metadata["resourceVersion"])
+        except ApiError as error:
+            if error.status != 409:
+                raise
+    return False
+
+
+def _user(application: str) -> str:
+    return _USER + hashlib.sha256(application.encode()).hexdigest()[:16]
+
+
+def _users(metadata: JSON, application: str) -> bool:
+    """Whether others use the namespace; one that has said so long ago was killed."""
+    for key, value in (metadata.get("annotations") or {}).items():
+        if key.startswith(_USER) and key != _user(application):
+            with contextlib.suppress(InvalidInput):
+                if (clock.now() - clock.parse(str(value))).total_seconds() < _LONGEST:
+                    return True
+    return False
 
 
 def _holds(cluster: Cluster, path: str) -> bool:

@@ -184,7 +184,7 @@ def test_check_mode_writes_nothing(run: Runner, server: Storage, cluster: LocalC
 def test_a_volume_that_can_not_be_read_ends_it_before_anything_is_frozen(
     run: Runner, server: Storage, cluster: LocalCluster
 ) -> None:
-    server.add(*claim("raw", spec={"volumeMode": "Block"}), *claim("lost", phase="Lost"))
+    server.add(*claim("raw", phase="Pending"), *claim("lost", phase="Lost"))
     result = run(application={"hooks": [HOOK]})
     assert result["failed"] and "shop/lost" in result["msg"] and len(result["msg_all"]) == 2
     assert {entry["name"]: entry["failed"] for entry in result["volumes"]} == {
@@ -193,7 +193,7 @@ def test_a_volume_that_can_not_be_read_ends_it_before_anything_is_frozen(
         "shop/lost": True,
         "shop/raw": True,
     }
-    assert "block volume" in result["volumes"][3]["msg"]
+    assert "no volume yet" in result["volumes"][3]["msg"]
     assert not server.writes and not cluster.ran
 
 

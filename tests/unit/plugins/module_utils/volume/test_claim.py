@@ -124,9 +124,10 @@ def test_claims_without_a_volume_are_a_problem_of_their_own(server: Storage, pha
     problem(server, Refused, "shop/data", phase, word, "volumes.exclude")
 
 
-def test_a_block_volume_is_a_problem(server: Storage) -> None:
+def test_a_volume_in_block_mode_is_read_as_any_other(server: Storage) -> None:
     server.add(*claim("raw", spec={"volumeMode": "Block"}), snapshot_class("snap"))
-    problem(server, Refused, "shop/raw", "block volume", "volumes.exclude")
+    (source,) = survey(server).sources
+    assert (source.problem, source.method, source.claim.device) == (None, "snapshot", True)
 
 
 def test_a_pods_own_claim_can_only_be_read_from_a_snapshot(server: Storage) -> None:

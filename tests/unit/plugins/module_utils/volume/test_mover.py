@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import random
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -325,3 +326,95 @@ def test_a_volume_that_is_not_there_is_no_empty_backup(script: Script, tmp_path:
     (tmp_path / "volume/data").rmdir()
     (tmp_path / "volume").rmdir()
     assert script(SUMMARY)[0] == parts.NO_DATA
+
+
+# -- volumes in block mode --------------------------------------------------------------------------------------------
+
+DEVICE: dict[str, Any] = {
+    "verb": "restore",
+    "arguments": parts.restore_arguments("abc", verify=False, device=True),
+    "device": True,
+}
+MIB = 1 << 20
+
+
+@pytest.fixture
+def device(script: Script, tmp_path: Path) -> Path:
+    """A file in the place of the device; a device can neither grow nor shrink, which a file cannot show."""
+    (tmp_path / "volume/data").rmdir()
+    path = tmp_path / "volume/data"
+    path.touch()
+    os.truncate(path, 40 * MIB)
+    return path
+
+
+def test_a_device_is_mounted_as_one_and_needs_no_capability(repository: Repository) -> None:
+    spec = pod(repository, device=True, capabilities=())
+    (container,) = spec["containers"]
+    assert container["volumeDevices"] == [{"name": "data", "devicePath": "/volume/data"}]
+    assert "/volume/data" not in [mount["mountPath"] for mount in container["volumeMounts"]]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": []}
+
+
+def test_a_device_is_read_by_a_command_whose_failure_counts() -> None:
+    words = parts.backup_arguments("h", ("muster",), device=True)
+    assert words[-6:] == ("--stdin-filename", "data", "--stdin-from-command", "--", "cat", "/volume/data")
+
+
+@pytest.mark.parametrize("length", [0, 1, MIB, 16 * MIB, 16 * MIB + 1, 40 * MIB])
+def test_a_device_gets_what_restic_gives(script: Script, device: Path, tmp_path: Path, length: int) -> None:
+    image = random.Random(length).randbytes(length)
+    (tmp_path / "image").write_bytes(image)
+    code, report = script(f'echo "$*" > {tmp_path}/words; cat {tmp_path}/image', **DEVICE, verify=True)
+    assert (code, report.files, report.bytes, report.errors) == (0, 1, length, [])
+    assert report.summary["total_bytes"] == length
+    after = device.read_bytes()
+    assert after[:length] == image and after[length:] == bytes(40 * MIB - length)
+    assert (tmp_path / "words").read_text() == "--json --no-cache dump --retry-lock 2m abc data\n"
+
+
+def test_zeros_are_not_written_where_zeros_are(script: Script, device: Path, tmp_path: Path) -> None:
+    with (tmp_path / "image").open("wb") as image:
+        image.seek(32 * MIB)
+        image.write(b"x" * MIB)
+        image.truncate(40 * MIB)
+    assert script(f"cat {tmp_path}/image", **DEVICE)[0] == 0
+    assert device.stat().st_blocks * 512 <= 9 * MIB
+    # But over other data they are.
+    device.write_bytes(b"y" * 40 * MIB)
+    assert script(f"cat {tmp_path}/image", **DEVICE)[0] == 0
+    assert device.read_bytes() == (tmp_path / "image").read_bytes()
+
+
+@pytest.mark.parametrize("code", [1, 10, 12])
+def test_a_stream_that_breaks_off_is_a_failure(script: Script, device: Path, code: int) -> None:
+    said = '{"message_type":"exit_error","code":1,"message":"Fatal: it went wrong"}'
+    ended, report = script(f"head -c 100 /dev/zero; echo '{said}' >&2; exit {code}", **DEVICE)
+    assert (ended, report.errors, report.bytes) == (code, ["Fatal: it went wrong"], None)
+
+
+def test_a_device_that_is_full_is_a_failure(script: Script, device: Path, tmp_path: Path) -> None:
+    device.unlink()
+    device.symlink_to("/dev/full")
+    ended, report = script("head -c 3000000 /dev/urandom", **DEVICE)
+    assert ended == 1 and "No space left on device" in str(report.errors)
+
+
+def test_what_is_read_back_otherwise_is_a_failure_with_verify(script: Script, device: Path, tmp_path: Path) -> None:
+    lost = 'case "$*" in *of=data*seek=*) exit 0 ;; esac; exec /usr/bin/dd "$@"'
+    (tmp_path / "bin/dd").write_text(f"#!/bin/sh\n{lost}\n")
+    (tmp_path / "bin/dd").chmod(0o755)
+    assert script("printf 123", **DEVICE)[0] == 0
+    ended, report = script("printf 123", **DEVICE, verify=True)
+    assert ended == 1 and "is not what is read there" in str(report.errors)
+
+
+def test_only_a_device_of_zeros_is_empty(script: Script, device: Path, tmp_path: Path) -> None:
+    look = {**DEVICE, "verb": "look", "arguments": ()}
+    code, report = script("exit 9", **look)
+    assert code == 0 and report.summary
+    with device.open("r+b") as file:
+        file.seek(30 * MIB)
+        file.write(b"\1")
+    code, report = script("exit 9", **look)
+    assert (code, report.errors) == (parts.NOT_EMPTY, ["found data/other bytes than zeros"])

@@ -150,6 +150,12 @@ def result_of(started: subprocess.Popen[str]) -> JSON:
     raise AssertionError(f"no result in: {text[-3000:]}")
 
 
+def good(result: JSON) -> JSON:
+    """The result, if it is one of success."""
+    assert not result["failed"], result["msg"]
+    return result
+
+
 def entries(result: JSON) -> dict[str, JSON]:
     return {str(entry["name"]): entry for entry in result["objects"]}
 

@@ -7,17 +7,14 @@
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Iterable
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, Denied
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import COSIGN_SUFFIXES
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registry
+from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import sealed
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
-
-_POINT = re.compile(r"^applications/[^/]+/points/([^/]+)\.json$")
-_EXPIRED = re.compile(r"^applications/[^/]+/facts/([^/]+)/[^/]*-expired\.json$")
 
 
 def needed(store: Store) -> dict[tuple[str, str], str]:
@@ -27,20 +24,17 @@ def needed(store: Store) -> dict[tuple[str, str], str]:
     what it needs.
     """
     found: dict[tuple[str, str], str] = {}
-    keys = [entry.key for entry in store.list("applications/")]
-    expired = {match.group(1) for match in map(_EXPIRED.match, keys) if match}
-    for key in keys:
-        match = _POINT.match(key)
-        if match is None or match.group(1) in expired:
+    for point in sealed(store):
+        if point.expired:
             continue
         try:
-            for image in json.loads(store.get(key))["images"]:
-                found[str(image["path"]), str(image["digest"])] = match.group(1)
+            for image in json.loads(store.get(point.key))["images"]:
+                found[str(image["path"]), str(image["digest"])] = point.id
         except (ValueError, KeyError, TypeError):
             raise Corrupt(
                 "remove",
                 "images",
-                f"{key} in {store.place} cannot be read, so nobody knows which images it needs",
+                f"{point.key} in {store.place} cannot be read, so nobody knows which images it needs",
                 "Mend or remove that recovery point first.",
             ) from None
     return found

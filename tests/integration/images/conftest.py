@@ -242,11 +242,6 @@ def mirror(*, check: bool = False, **options: Any) -> JSON:
     return result_of(ad_hoc("image_mirror", options, check=check))
 
 
-def good(result: JSON) -> JSON:
-    assert not result["failed"], result["msg"]
-    return result
-
-
 @pytest.fixture
 def without_its_registry(sites: tuple[Site, Site]) -> Iterator[None]:
     """East's registry is down, and west's nodes hold nothing of either registry."""

@@ -15,8 +15,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from ..sites import BED, JSON, Site, bed
-from .conftest import Crane, Registry, good, mirror
+from ..sites import BED, JSON, Site, bed, good
+from .conftest import Crane, Registry, mirror
 
 pytestmark = pytest.mark.nightly
 

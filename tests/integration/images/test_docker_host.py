@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ..sites import JSON, Site
-from .conftest import Crane, good, mirror
+from ..sites import JSON, Site, good
+from .conftest import Crane, mirror
 
 Docker = Callable[..., str]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from ..sites import BED, JSON, Site, ad_hoc, kill, result_of, wait_until
-from .conftest import Crane, Registry, good, mirror
+from ..sites import BED, JSON, Site, ad_hoc, good, kill, result_of, wait_until
+from .conftest import Crane, Registry, mirror
 
 Image = tuple[JSON, list[str]]
 

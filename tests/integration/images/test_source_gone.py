@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ..sites import JSON, Site, bed, entries
-from .conftest import Crane, Registry, Shop, good, mirror, running
+from ..sites import JSON, Site, bed, entries, good
+from .conftest import Crane, Registry, Shop, mirror, running
 
 
 @pytest.fixture(scope="module")

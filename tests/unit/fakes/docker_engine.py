@@ -27,6 +27,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from fakes.oci.content import Repository, digest_of
+from fakes.serving import Serving
 
 JSON = dict[str, Any]
 
@@ -45,7 +46,7 @@ class _Ports(ThreadingHTTPServer):
         """A client that hangs up, or that likes no certificate, is part of the play."""
 
 
-class FakeEngine:
+class FakeEngine(Serving):
     """``with FakeEngine() as engine``: ``engine.docker_host`` answers; ``engine.requests`` is what it was asked.
 
     ``refuses`` maps a part of a path to the status with which it is answered, ``cut`` ends exports in the middle,
@@ -73,23 +74,18 @@ class FakeEngine:
 
         # The path of a socket has to be short.
         self._directory = Path(tempfile.mkdtemp(prefix="engine-"))
-        self._server: socketserver.BaseServer
         if self.tls is not None:
             ports = _Ports(("127.0.0.1", 0), Handler)
             ports.socket = self.tls.wrap_socket(ports.socket, server_side=True)
-            self._server, self.docker_host = ports, f"tcp://127.0.0.1:{ports.server_port}"
+            self.server, self.docker_host = ports, f"tcp://127.0.0.1:{ports.server_port}"
         else:
-            self._server = _Sockets(str(self._directory / "docker.sock"), Handler)
+            self.server = _Sockets(str(self._directory / "docker.sock"), Handler)
             self.docker_host = f"unix://{self._directory}/docker.sock"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-        return self
+        return super().__enter__()
 
     def __exit__(self, *_args: object) -> None:
         self.over.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__exit__()
         shutil.rmtree(self._directory)
 
     def built(self, *tags: str, layers: tuple[bytes, ...] = (b"built",)) -> str:

@@ -13,8 +13,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from fakes.serving import Serving
 
-class FakeProxy:
+
+class FakeProxy(Serving):
     """``with FakeProxy("user", "password") as proxy``: ``proxy.seen`` is what it was asked to reach."""
 
     def __init__(self, user: str, password: str) -> None:
@@ -22,20 +24,10 @@ class FakeProxy:
         self.seen: list[str] = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
         self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.server.server_address[1]}"
-
-    def __enter__(self) -> FakeProxy:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_args: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):

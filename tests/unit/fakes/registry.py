@@ -23,6 +23,7 @@ from fakes.oci.content import INDEX, LAYER, MANIFEST, Content, Repository, diges
 from fakes.oci.faults import Fault, Script
 from fakes.oci.gate import Gate
 from fakes.oci.wire import Handler
+from fakes.serving import Serving
 
 __all__ = ["INDEX", "LAYER", "MANIFEST", "FakeRegistry", "Fault", "Gate", "Repository", "digest_of"]
 
@@ -34,7 +35,7 @@ class _Server(ThreadingHTTPServer):
         """A client that hangs up, or that likes no certificate, is part of the play."""
 
 
-class FakeRegistry(Content, Script):
+class FakeRegistry(Content, Script, Serving):
     """``with FakeRegistry() as registry``: ``registry.host`` answers; ``registry.requests`` is what it was asked.
 
     ``gate`` says who may come in, ``tls`` is the server's context. The habits of real registries:
@@ -94,7 +95,6 @@ class FakeRegistry(Content, Script):
             self.scheme = "https"
             # The handshake is left to the threads, or one slow client would keep all others out.
             self.server.socket = tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
     @property
     def host(self) -> str:
@@ -104,15 +104,6 @@ class FakeRegistry(Content, Script):
     def authorized(self) -> list[bool]:
         """Of each request, whether it carried a login."""
         return ["Authorization" in headers for headers in self.headers]
-
-    def __enter__(self) -> FakeRegistry:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_args: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
 
     def writes(self) -> list[str]:
         return [line for line in self.requests if line.split()[0] in ("POST", "PUT", "PATCH", "DELETE")]

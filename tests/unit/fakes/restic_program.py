@@ -18,16 +18,21 @@ env > "$table/environment"
 while [ $# -gt 0 ]; do
   case $1 in --json|--no-cache) shift ;; -o) shift 2 ;; *) break ;; esac
 done
-if [ -e "$table/$1.err" ]; then cat "$table/$1.err" >&2; fi
-if [ -e "$table/$1.out" ]; then cat "$table/$1.out"; fi
-code=$(cat "$table/$1.code" 2>/dev/null || echo 0)
+verb=$1
+if [ -e "$table/$1-$2.out" ]; then verb=$1-$2; fi
+if [ -e "$table/$verb.err" ]; then cat "$table/$verb.err" >&2; fi
+if [ -e "$table/$verb.out" ]; then cat "$table/$verb.out"; fi
+code=$(cat "$table/$verb.code" 2>/dev/null || echo 0)
 if [ "$1" = init ] && [ "$code" = 0 ]; then rm -f "$table"/cat.*; mv "$table/config" "$table/cat.out"; fi
 exit "$code"
 """
 
 
 class ResticProgram:
-    """``answer`` sets what a verb prints and how it ends; a repository with :data:`ID` is there at first."""
+    """``answer`` sets what a verb prints and how it ends; a repository with :data:`ID` is there at first.
+
+    A verb may name its first argument too, as in ``cat-lock``.
+    """
 
     def __init__(self, place: Path) -> None:
         self.path = place / "restic"

@@ -14,8 +14,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from fakes.serving import Serving
 
-class FakeS3:
+
+class FakeS3(Serving):
     """``with FakeS3() as bucket``: ``bucket.url`` answers, ``bucket.objects`` is what it holds by key.
 
     ``requests`` is what it was asked. ``refuse`` is a pattern of ``METHOD /path?query``; what matches is answered with
@@ -40,20 +42,10 @@ class FakeS3:
         self.lock = threading.Lock()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"bucket": self}))
         self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def __enter__(self) -> FakeS3:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_args: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
 
     def writes(self) -> list[str]:
         return [line for line in self.requests if line.split()[0] in ("POST", "PUT", "DELETE")]

@@ -38,12 +38,6 @@ def east() -> Iterator[FakeRegistry]:
 
 
 @pytest.fixture
-def west() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
-
-
-@pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch, east: FakeRegistry) -> FakeCluster:
     secret = json.dumps({"auths": {east.host: {"auth": base64.b64encode(b"muster:canary-word").decode()}}})
     fake = FakeCluster(

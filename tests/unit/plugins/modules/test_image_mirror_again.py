@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import c
 from ansible_collections.muster.container_dr.plugins.modules import image_mirror
 
 Mirror = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def east() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
-
-
-@pytest.fixture
-def west() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
 
 
 @pytest.fixture

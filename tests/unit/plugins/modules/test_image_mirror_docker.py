@@ -49,12 +49,6 @@ def east() -> Iterator[FakeRegistry]:
 
 
 @pytest.fixture
-def west() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
-
-
-@pytest.fixture
 def engine() -> Iterator[FakeEngine]:
     with FakeEngine() as fake:
         yield fake

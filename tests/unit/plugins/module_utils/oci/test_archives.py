@@ -12,7 +12,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,6 @@ from ansible_collections.muster.container_dr.plugins.modules import image_mirror
 JSON = dict[str, Any]
 Run = Callable[..., JSON]
 LAYERS = [os.urandom(200_000), b"second", b"second"]
-
-
-@pytest.fixture
-def west() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
 
 
 @pytest.fixture

@@ -44,12 +44,6 @@ def east() -> Iterator[FakeRegistry]:
 
 
 @pytest.fixture
-def west() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as registry:
-        yield registry
-
-
-@pytest.fixture
 def bucket() -> Iterator[FakeS3]:
     with FakeS3() as fake:
         yield fake

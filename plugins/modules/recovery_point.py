@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: recovery_point
-short_description: Begin and seal recovery points
+short_description: Begin, seal and expire recovery points
 version_added: 0.1.0
 author:
   - Muster contributors (@muster)
@@ -17,6 +17,8 @@ description:
   - O(state=begun) gives a new point its id and finds out early whether it could be sealed at the end.
   - O(state=sealed) refuses a point in which anything is missing, failed or unresolved, unless it is accepted by name.
   - O(state=noted) adds what became known of points later, such as a copy at another site. Documents are never edited.
+  - O(state=expired) decides by O(retention) which points are not needed any more, and notes it at them. Such a point is
+    not picked any more, and M(muster.container_dr.repository) takes away what no other point needs.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.store
@@ -31,7 +33,8 @@ attributes:
     support: partial
     details:
       - O(state=begun) returns another id each time. It writes one small document per application, the first time only.
-      - O(state=sealed) and O(state=noted) change nothing where the same is there already.
+      - O(state=sealed) and O(state=noted) change nothing where the same is there already. O(state=expired) looks at
+        points only that have not expired yet.
 options:
   state:
     description:
@@ -39,9 +42,10 @@ options:
         O(signing.key) signs and is trusted.
       - V(sealed) writes signature and document.
       - V(noted) adds a fact.
+      - V(expired) lets go of points. In check mode it only explains what it would do with each, and why.
     type: str
     required: true
-    choices: [begun, sealed, noted]
+    choices: [begun, sealed, noted, expired]
   application:
     description:
       - The application, as the inventory describes it.
@@ -125,6 +129,71 @@ options:
     description:
       - What the fact says.
     type: dict
+  retention:
+    description:
+      - Which points to keep. Required with O(state=expired), with at least one of C(keep_last), C(keep_hourly),
+        C(keep_daily), C(keep_weekly), C(keep_monthly), C(keep_yearly) and C(keep_within). A point that any rule keeps
+        stays. Periods are those of UTC, and of each the newest point counts. Points are counted and aged from the
+        newest one and not from today, so nothing grows old where backups have stopped.
+      - Whatever the rules say, there stay the last good point, the last one with a V(drilled) fact whose C(verdict) is
+        C(pass), those with a V(held) fact (C(reason) in O(data)) until a V(released) one, those of orphan timelines,
+        and those whose signature or document is not valid, which count for nothing else.
+      - Nothing at all expires, and the task fails, while a volume holds much less than it did at an earlier point, is
+        missing without a rule that excludes it, or a point's times do not fit together. It goes on once the volume
+        holds its data again, a fact V(loss_accepted) with its name in C(volumes) is noted at a newer point, or
+        C(may_shrink) names it.
+    type: dict
+    suboptions:
+      keep_last:
+        description:
+          - So many of the newest points.
+        type: int
+      keep_hourly:
+        description:
+          - The newest point of each of so many hours that have one.
+        type: int
+      keep_daily:
+        description:
+          - The same by days.
+        type: int
+      keep_weekly:
+        description:
+          - The same by weeks, which begin on Monday.
+        type: int
+      keep_monthly:
+        description:
+          - The same by months.
+        type: int
+      keep_yearly:
+        description:
+          - The same by years.
+        type: int
+      keep_within:
+        description:
+          - All that are not older than this, measured from the newest, such as V(7d).
+        type: str
+      keep_tags:
+        description:
+          - Points with any of these tags. A point gets tags by a V(tagged) fact with a list of C(tags) in O(data), of
+            which the newest counts.
+        type: list
+        elements: str
+      minimum:
+        description:
+          - How many good points stay at least.
+        type: int
+        default: 2
+      loss_percent:
+        description:
+          - How much of a volume's files or bytes, in percent, may be gone from one point to the next before everything
+            is frozen.
+        type: float
+        default: 50.0
+      may_shrink:
+        description:
+          - Volumes, as C(namespace/claim), whose content comes and goes; globs are allowed.
+        type: list
+        elements: str
   time:
     description:
       - When it became so, in RFC 3339. The default is now.
@@ -179,6 +248,32 @@ EXAMPLES = r"""
     data:
       site: west
     store: "{{ muster_store }}"
+
+- name: Hold a point that the auditors want
+  muster.container_dr.recovery_point:
+    state: noted
+    application: "{{ ledger }}"
+    id: 20260131T040506Z-ledger-1a2b3c4d
+    kind: held
+    data:
+      reason: audit of 2026
+    store: "{{ muster_store }}"
+
+- name: Say what would expire, and why everything else stays
+  muster.container_dr.recovery_point:
+    state: expired
+    application: "{{ ledger }}"
+    retention:
+      keep_last: 5
+      keep_daily: 14
+      keep_weekly: 8
+      keep_monthly: 12
+    store: "{{ muster_store }}"
+    witness: "{{ muster_witness }}"
+    signing:
+      allowed_signers: /etc/muster/allowed-signers
+  check_mode: true
+  register: retention
 """
 
 RETURN = r"""
@@ -246,6 +341,41 @@ problems:
   returned: when sealing was refused for it
   type: list
   elements: dict
+decisions:
+  description: One entry per point that has not expired yet, the newest first.
+  returned: O(state=expired)
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Id of the point.
+      type: str
+      sample: 20260131T040506Z-ledger-1a2b3c4d
+    keep:
+      description: Whether it stays.
+      type: bool
+      sample: true
+    reasons:
+      description: Every reason for it.
+      type: list
+      elements: str
+      sample: [it is the newest of 2026-01, number 3 of 12 monthly]
+    changed:
+      description: Whether it expires (in check mode, would expire) now.
+      type: bool
+      sample: false
+summary:
+  description: The same as lines of text.
+  returned: O(state=expired)
+  type: list
+  elements: str
+  sample: ["expire 20251231T040506Z-ledger-99aabbcc: no rule keeps it"]
+frozen:
+  description: Why nothing expires at all; empty where nothing speaks against it.
+  returned: O(state=expired)
+  type: list
+  elements: str
+  sample: []
 facts:
   description: One entry per point in the order given, with C(name), C(changed) and C(key).
   returned: O(state=noted)
@@ -262,10 +392,24 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.options 
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
 from ansible_collections.muster.container_dr.plugins.module_utils._store.sealing import recovery_point_verb
 
+RETENTION = {
+    "keep_last": {"type": "int"},
+    "keep_hourly": {"type": "int"},
+    "keep_daily": {"type": "int"},
+    "keep_weekly": {"type": "int"},
+    "keep_monthly": {"type": "int"},
+    "keep_yearly": {"type": "int"},
+    "keep_within": {"type": "str"},
+    "keep_tags": {"type": "list", "elements": "str"},
+    "minimum": {"type": "int", "default": 2},
+    "loss_percent": {"type": "float", "default": 50.0},
+    "may_shrink": {"type": "list", "elements": "str"},
+}
+
 OPTIONS = (
     Options(
         arguments={
-            "state": {"type": "str", "required": True, "choices": ["begun", "sealed", "noted"]},
+            "state": {"type": "str", "required": True, "choices": ["begun", "sealed", "noted", "expired"]},
             "id": {"type": "str"},
             "ids": {"type": "list", "elements": "str"},
             "site": {"type": "str"},
@@ -284,8 +428,10 @@ OPTIONS = (
             "kind": {"type": "str"},
             "data": {"type": "dict"},
             "time": {"type": "str"},
+            "retention": {"type": "dict", "options": RETENTION},
         },
         required_if=[
+            ["state", "expired", ["retention"]],
             ["state", "sealed", ["id", "site", "epoch", "started", "consistency"]],
             ["state", "noted", ["kind"]],
             ["state", "noted", ["id", "ids"], True],

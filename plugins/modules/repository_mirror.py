@@ -16,7 +16,8 @@ description:
     is named by the SHA-256 of its bytes and is verified before it is written.
   - The order is config, keys, data, index, snapshots, and then the recovery points that the repository served when the
     copy began, so that the destination never shows a point whose data is not there.
-  - It refuses to write into another repository. It removes nothing at the destination.
+  - It refuses to write into another repository. At the destination it removes what O(remove_after) allows, and nothing
+    without that.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.repository.source
@@ -66,6 +67,15 @@ options:
         its name and its size agree.
     type: bool
     default: false
+  remove_after:
+    description:
+      - Remove at the destination what M(muster.container_dr.repository) with C(state=maintained) has taken away from
+        the source at least so long ago, such as V(7d), and what the source does not have again. It goes last, when all
+        else has arrived. What vanished from the source in any other way stays at the destination.
+      - The records of maintenance are read from O(source_store); only those that O(signing.allowed_signers) vouches for
+        count, unless O(verify_signatures) is false. They are copied to O(destination_store).
+      - A destination that does not let objects be removed (append-only, object lock) gives a warning.
+    type: str
   workers:
     description:
       - How many objects are copied at the same time.
@@ -117,6 +127,16 @@ bytes_copied:
   sample: 34567890
 objects_repaired:
   description: Objects at the destination that were damaged and copied again.
+  returned: always
+  type: int
+  sample: 0
+objects_removed:
+  description: Objects at the destination that were removed, or would be in check mode.
+  returned: always
+  type: int
+  sample: 0
+bytes_removed:
+  description: Their size.
   returned: always
   type: int
   sample: 0
@@ -184,6 +204,7 @@ OPTIONS = (
         arguments={
             "verify_signatures": {"type": "bool", "default": True},
             "verify_existing": {"type": "bool", "default": False},
+            "remove_after": {"type": "str"},
             "workers": {"type": "int", "default": 8},
         },
         required_one_of=[["source", "source_store"]],

@@ -28,6 +28,12 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
+def stamp(moment: datetime) -> str:
+    """``20260131T040506789Z``: the same for names of files."""
+    utc = moment.astimezone(timezone.utc)
+    return f"{utc:%Y%m%dT%H%M%S}{utc.microsecond // 1000:03d}Z"
+
+
 def parse(text: str) -> datetime:
     """Read an RFC 3339 time with any precision and offset; :class:`InvalidInput` for anything else."""
     match = _STAMP.match(text.strip())

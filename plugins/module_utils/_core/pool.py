@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -24,6 +24,16 @@ class Outcome(Generic[Item, Value]):
     value: Value | None = None
     error: Exception | None = None
     started: bool = True
+
+
+def values(outcomes: Iterable[Outcome[Item, Value]]) -> list[Value]:
+    """What became of a batch that is of use only as a whole; raises its first error."""
+    found = []
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+        found.append(cast(Value, outcome.value))
+    return found
 
 
 def each(

@@ -25,6 +25,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 
 POINT_NAMESPACE = "muster-recovery-point"
 TRANSITION_NAMESPACE = "muster-transition"
+MAINTENANCE_NAMESPACE = "muster-maintenance"
 _TIMEOUT = 20.0
 
 
@@ -65,6 +66,11 @@ class Signing:
                 "verify", "signature", "no trusted signers were given", "Set signing.allowed_signers to their file."
             )
         return verify(data, signature, self.allowed_signers, self.identity, namespace)
+
+    def require_signers(self, action: str, target: str, hint: str) -> None:
+        """Raise :class:`InvalidInput` where nobody is trusted, before any work that would need it."""
+        if self.allowed_signers is None:
+            raise InvalidInput(action, target, "no trusted signers were given", hint)
 
     def check(self) -> None:
         """Sign something and, where signers are given, verify it: a backup must not fail at its very end."""

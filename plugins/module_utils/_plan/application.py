@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import retention
 
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
 # These choose objects only; k8s_snapshot checks what is in them.
@@ -41,6 +42,7 @@ _KEYS = (
     "hooks",
     "hook_annotations",
     "restore_hooks",
+    "retention",
     "volumes",
     "checks",
     "image_fields",
@@ -167,6 +169,8 @@ def parse(value: Mapping[str, Any]) -> Application:
         _text(f"{where}, checks[{index}]", check, "name")
         _text(f"{where}, checks[{index}]", check, "kind")
     _unique(f"{where}, checks", [str(check["name"]) for check in checks])
+    if value.get("retention") is not None:
+        retention.Policy.parse(_dict(f"{where}, retention", value.get("retention")))
     # image_mirror checks what is in them.
     _dicts(f"{where}, image_signatures", value.get("image_signatures"))
     volumes = _dict(f"{where}, volumes", value.get("volumes"))

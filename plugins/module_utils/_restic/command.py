@@ -31,12 +31,16 @@ _KEPT_ERRORS = 20
 
 @dataclass
 class Ended:
-    """How a command ended: exit code, its JSON messages (without progress) and the errors it named."""
+    """How a command ended: exit code, its JSON messages (without progress) and the errors it named.
+
+    ``text`` is what else it printed, ``document`` the same where that is one JSON document.
+    """
 
     code: int
     messages: list[Message] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     document: Any = None
+    text: str = ""
 
     @property
     def last_error(self) -> str:
@@ -155,7 +159,8 @@ class _Follower:
             self.ended.messages.append(message)
 
     def finish(self) -> Ended:
-        self.ended.document = _document("".join(self._plain))
+        self.ended.text = "".join(self._plain)
+        self.ended.document = _document(self.ended.text)
         return self.ended
 
 

@@ -17,6 +17,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 
 
+class Locked(Unavailable):
+    """Somebody else holds a lock that excludes ours."""
+
+
 @dataclass(frozen=True)
 class Exit:
     """The meaning of one exit code."""
@@ -46,7 +50,7 @@ TABLE: dict[int, Exit] = {
             11,
             "the repository is locked by another process",
             "Wait for it to end. A lock is only to be removed once its holder is known to be gone.",
-            Unavailable,
+            Locked,
         ),
         Exit(
             12,

@@ -7,6 +7,9 @@
 Every object but ``config`` is named by the SHA-256 of its bytes, so each is verified before it is written. The lists
 are taken against the order of the copy: snapshots first, then what they need, so that a backup that runs meanwhile adds
 nothing half. What was copied is of use at once only when the snapshots arrive, and they arrive last.
+
+What the source has no more stays at the destination, unless the caller says that it was given up: then it goes, once
+everything else has arrived, snapshots first.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -26,6 +29,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Corrupt,
     Denied,
     Incomplete,
+    MusterError,
     NotFound,
     Refused,
     Unavailable,
@@ -35,6 +39,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._store.store i
 
 CONFIG = "config"
 KINDS = ("keys", "data", "index", "snapshots")
+# Keys are passwords; they are never taken away by a mirror.
+REMOVABLE = ("snapshots", "index", "data")
 # Larger packs go through a private file; smaller ones stay in memory.
 _IN_MEMORY = 8 << 20
 
@@ -49,7 +55,12 @@ class Part:
     objects_copied: int = 0
     bytes_copied: int = 0
     objects_repaired: int = 0
+    objects_removed: int = 0
+    bytes_removed: int = 0
+    held: bool = False
+    """The destination has any of it."""
     pending: list[Entry] = field(default_factory=list)
+    given_up: list[Entry] = field(default_factory=list)
 
     def result(self) -> dict[str, Any]:
         return {
@@ -59,6 +70,8 @@ class Part:
             "objects_copied": self.objects_copied,
             "bytes_copied": self.bytes_copied,
             "objects_repaired": self.objects_repaired,
+            "objects_removed": self.objects_removed,
+            "bytes_removed": self.bytes_removed,
         }
 
 
@@ -72,10 +85,15 @@ class Mirror:
     parts: list[Part]
     new: bool
     """The destination has no repository yet."""
+    refusal: str = ""
+    """Why the destination does not let objects be removed, once it has said so."""
 
     @property
     def changed(self) -> bool:
-        return self.new or any(part.pending or part.objects_copied for part in self.parts)
+        return self.new or any(
+            part.pending or part.objects_copied or (part.given_up and not self.refusal) or part.objects_removed
+            for part in self.parts
+        )
 
     def result(self) -> dict[str, Any]:
         extra = 1 if self.new else 0
@@ -88,6 +106,8 @@ class Mirror:
             "objects_copied": sum(part.objects_copied for part in self.parts) + extra,
             "bytes_copied": sum(part.bytes_copied for part in self.parts) + extra * len(self.config),
             "objects_repaired": sum(part.objects_repaired for part in self.parts),
+            "objects_removed": sum(part.objects_removed for part in self.parts),
+            "bytes_removed": sum(part.bytes_removed for part in self.parts),
             "parts": [part.result() for part in self.parts],
         }
 
@@ -95,6 +115,7 @@ class Mirror:
         """The result that :meth:`apply` would have."""
         for part in self.parts:
             part.objects_copied, part.bytes_copied = len(part.pending), sum(entry.size for entry in part.pending)
+            part.objects_removed, part.bytes_removed = len(part.given_up), sum(entry.size for entry in part.given_up)
         return self.result()
 
     def apply(self, progress: Progress, workers: int) -> dict[str, Any]:
@@ -106,7 +127,28 @@ class Mirror:
                 raise _another(self.source, self.destination) from None
         for part in self.parts:
             self._copy_part(part, progress, workers)
+        for part in reversed(self.parts):
+            self._remove(part, workers)
         return self.result()
+
+    def _remove(self, part: Part, workers: int) -> None:
+        """Take away what was given up. Where that is forbidden it stays, and the mirror is whole all the same."""
+
+        def remove(entry: Entry) -> None:
+            if not self.refusal:
+                self.destination.delete(entry.key)
+
+        for outcome in pool.each(part.given_up, remove, workers=workers):
+            if isinstance(outcome.error, Denied):
+                self.refusal = self.refusal or outcome.error.reason
+            elif outcome.error is not None:
+                error = outcome.error
+                if isinstance(error, MusterError):
+                    error.result = {**self.result(), "changed": True}
+                raise error
+            elif not self.refusal:
+                part.objects_removed += 1
+                part.bytes_removed += outcome.item.size
 
     def _copy_part(self, part: Part, progress: Progress, workers: int) -> None:
         total = sum(entry.size for entry in part.pending)
@@ -160,13 +202,27 @@ class Mirror:
         return error
 
 
-def plan(source: Store, destination: Store, *, verify_existing: bool = False, workers: int = 4) -> Mirror:
-    """What is absent at the destination.
+def plan(
+    source: Store,
+    destination: Store,
+    *,
+    verify_existing: bool = False,
+    workers: int = 4,
+    given_up: Mapping[str, Collection[str]] | None = None,
+) -> Mirror:
+    """What is absent at the destination, and what may go there.
 
     An object whose size differs is damaged and copied again; with ``verify_existing`` every object there is read and
-    its digest compared. :class:`Refused` where the destination is another repository.
+    its digest compared. ``given_up`` has names by kind that may be removed where the source has them no more.
+    :class:`Refused` where the destination is another repository.
     """
-    listed = {kind: [entry for entry in source.list(f"{kind}/") if _named(entry)] for kind in reversed(KINDS)}
+    destination.probe()
+    there = destination.find(CONFIG)
+    may_go = {kind: (given_up or {}).get(kind, ()) for kind in REMOVABLE}
+    parts = {
+        kind: _compare(source, destination, kind, verify_existing, workers, may_go.get(kind, ()))
+        for kind in reversed(KINDS)
+    }
     try:
         config = source.get(CONFIG)
     except NotFound as error:
@@ -176,28 +232,59 @@ def plan(source: Store, destination: Store, *, verify_existing: bool = False, wo
         raise NotFound(
             "mirror", f"repository {source.place}", "there is no repository (no config)", "Check its URL."
         ) from None
-    destination.probe()
-    there = destination.find(CONFIG)
     if there is not None and there != config:
         raise _another(source, destination)
-    parts = []
-    for kind in KINDS:
-        held = {entry.key: entry.size for entry in destination.list(f"{kind}/")}
-        if held and there is None:
-            raise Refused(
-                "mirror",
-                f"repository {source.place} to {destination.place}",
-                f"there are {kind} but no config at the destination, so whose they are cannot be told",
-                "Empty the destination, or choose another.",
-            )
-        entries = listed[kind]
-        damaged = _damaged(
-            destination, [entry for entry in entries if entry.key in held], held, verify_existing, workers
+    held = [kind for kind in KINDS if parts[kind].held]
+    if held and there is None:
+        raise Refused(
+            "mirror",
+            f"repository {source.place} to {destination.place}",
+            f"there are {held[0]} but no config at the destination, so whose they are cannot be told",
+            "Empty the destination, or choose another.",
         )
-        part = Part(kind, len(entries), sum(entry.size for entry in entries), objects_repaired=len(damaged))
-        part.pending = [entry for entry in entries if entry.key not in held or entry.key in damaged]
-        parts.append(part)
-    return Mirror(source, destination, config, parts, there is None)
+    return Mirror(source, destination, config, [parts[kind] for kind in KINDS], there is None)
+
+
+def _compare(
+    source: Store, destination: Store, kind: str, verify_existing: bool, workers: int, given_up: Collection[str]
+) -> Part:
+    """One kind at both ends. Both lists are in the order of their keys and are never in memory as a whole."""
+    part = Part(kind)
+    doubtful: list[Entry] = []
+    for ours, theirs in _beside(_named(source.list(f"{kind}/")), _named(destination.list(f"{kind}/"))):
+        part.held |= theirs is not None
+        if ours is None:
+            if theirs is not None and theirs.key.rpartition("/")[2] in given_up:
+                part.given_up.append(theirs)
+            continue
+        part.objects_total += 1
+        part.bytes_total += ours.size
+        if theirs is None:
+            part.pending.append(ours)
+        elif theirs.size != ours.size:
+            part.objects_repaired += 1
+            part.pending.append(ours)
+        elif verify_existing:
+            doubtful.append(ours)
+    altered = _altered(destination, doubtful, workers)
+    part.objects_repaired += len(altered)
+    part.pending += altered
+    return part
+
+
+def _beside(ours: Iterator[Entry], theirs: Iterator[Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:
+    """Entries of two lists that are sorted by key, those of the same key together."""
+    left, right = next(ours, None), next(theirs, None)
+    while left is not None or right is not None:
+        if right is None or (left is not None and left.key < right.key):
+            yield left, None
+            left = next(ours, None)
+        elif left is None or right.key < left.key:
+            yield None, right
+            right = next(theirs, None)
+        else:
+            yield left, right
+            left, right = next(ours, None), next(theirs, None)
 
 
 def copy_object(source: Store, destination: Store, entry: Entry) -> int:
@@ -218,12 +305,8 @@ def copy_object(source: Store, destination: Store, entry: Entry) -> int:
     return size
 
 
-def _damaged(
-    destination: Store, entries: Sequence[Entry], held: dict[str, int], read_all: bool, workers: int
-) -> set[str]:
-    wrong = {entry.key for entry in entries if held[entry.key] != entry.size}
-    if not read_all:
-        return wrong
+def _altered(destination: Store, entries: Sequence[Entry], workers: int) -> list[Entry]:
+    """Those of the entries whose bytes at the destination are not what their names say."""
 
     def intact(entry: Entry) -> bool:
         with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="muster-") as spool:
@@ -231,18 +314,16 @@ def _damaged(
             destination.download(entry.key, stream)
             return _digest_of(stream) == entry.key.rpartition("/")[2]
 
-    for outcome in pool.each([entry for entry in entries if entry.key not in wrong], intact, workers=workers):
-        if outcome.error is not None:
-            raise outcome.error
-        if not outcome.value:
-            wrong.add(outcome.item.key)
-    return wrong
+    whole = pool.values(pool.each(entries, intact, workers=workers))
+    return [entry for entry, good in zip(entries, whole, strict=True) if not good]
 
 
-def _named(entry: Entry) -> bool:
-    """An object of restic's: its name is a SHA-256. Anything else in these folders is a leftover."""
-    name = entry.key.rpartition("/")[2]
-    return len(name) == 64 and all(letter in "0123456789abcdef" for letter in name)
+def _named(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Objects of restic's: their names are SHA-256. Anything else in these folders is a leftover."""
+    for entry in entries:
+        name = entry.key.rpartition("/")[2]
+        if len(name) == 64 and all(letter in "0123456789abcdef" for letter in name):
+            yield entry
 
 
 def _digest_of(stream: BinaryIO) -> str:

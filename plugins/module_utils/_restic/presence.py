@@ -2,21 +2,34 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The verb of ``repository``: is it there, is it ours, is it sound?"""
+"""The verb of ``repository``: is it there, is it ours, is it sound, and what may go?"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import NotFound
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.locks import Locks, Verdict
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.maintenance import maintain
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 
+# Given the connections to clusters and some hostnames: what the clusters know of movers with these names.
+Holders = Callable[[Sequence[Mapping[str, Any]], Collection[str]], Mapping[str, Verdict]]
 
-def repository(request: Request) -> dict[str, Any]:
-    """``present`` makes it where there is none, ``checked`` only looks; both insist on a pinned id."""
+
+def repository(request: Request, holders: Holders) -> dict[str, Any]:
+    """``present`` makes it where there is none, ``checked`` only looks, ``maintained`` takes away what is not needed.
+
+    All of them insist on a pinned id.
+    """
     options = request.params["repository"]
     opened = Repository.open(options)
+    lookup = partial(holders, request.params.get("sites") or [])
+    if request.params["state"] == "maintained":
+        return maintain(request, opened, lookup)
     made = False
     if request.params["state"] == "present" and not opened.exists():
         if opened.pinned:
@@ -31,7 +44,10 @@ def repository(request: Request) -> dict[str, Any]:
         opened.init()
         made = True
     identity = opened.identify()
+    more = {}
+    if request.params["state"] == "checked":
+        more["locks"] = [one.result() for one in Locks(opened, None, lookup).judged()]
     if request.params.get("check_data") is not None and not request.check_mode:
         opened.check(read_data=request.params["check_data"] or None)
     said = "Made" if made else "Found"
-    return {"changed": made, "id": identity, "msg": f"{said} {opened.target}, id {identity[:10]}"}
+    return {"changed": made, "id": identity, **more, "msg": f"{said} {opened.target}, id {identity[:10]}"}

@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
+    Denied,
     Incomplete,
     InvalidInput,
     NotFound,
@@ -31,6 +32,22 @@ _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN
 RETRY_LOCK = "2m"
 _S3_RETRIES = "3"
 _QUICK = 180.0
+_ID = re.compile(r"\b[0-9a-f]{64}\b")
+# Words of kernels, object stores and rest-server, in lower case.
+_KEEPS = (
+    "permission denied",
+    "operation not permitted",
+    "read-only file system",
+    "access denied",
+    "accessdenied",
+    "forbidden",
+    "object lock",
+    "objectlocked",
+    "worm protected",
+    "retention",
+    "append-only",
+    "append only",
+)
 
 Status = Callable[[command.Message], None]
 
@@ -299,12 +316,63 @@ class Repository:
             "snapshots": int(document.get("snapshots_count", 0)),
         }
 
-    def check(self, *, read_data: str | None = None, timeout: float | None = None) -> None:
+    # -- locks and maintenance --------------------------------------------------------------------------------
+
+    def lock_ids(self) -> list[str]:
+        """Ids of the locks that are held, without taking one."""
+        self.identify()
+        ended = self._run(["list", "locks", "--no-lock"], "list locks of", timeout=_QUICK)
+        return sorted(set(_ID.findall(ended.text)))
+
+    def lock(self, identity: str) -> dict[str, Any]:
+        """What a lock says of its holder, as restic wrote it.
+
+        Raises ``Unavailable`` or ``Denied`` where the server does not give it, and another of the family for one that
+        is gone by now or that restic does not understand.
+        """
+        ended = self._run(["cat", "lock", identity, "--no-lock"], "read a lock of", timeout=_QUICK)
+        if not isinstance(ended.document, dict):
+            raise Incomplete("read", f"lock {identity[:16]} of {self.target}", "it holds nothing", "")
+        return ended.document
+
+    def forget(self, ids: Sequence[str], *, retry_lock: str = RETRY_LOCK) -> None:
+        """Remove these snapshots; their data stay until :meth:`prune`. Those that are gone already do no harm.
+
+        Raises :class:`exit_codes.Locked` before anything was done, :class:`Denied` where the store deletes nothing.
+        """
+        if ids:
+            self._take_away(["forget", "--retry-lock", retry_lock, *ids], "remove snapshots of")
+
+    def prune(self, limits: Sequence[str] = (), *, retry_lock: str = RETRY_LOCK) -> None:
+        """Remove data that no snapshot uses; ``limits`` are restic's own arguments. Raises as :meth:`forget` does."""
+        self._take_away(["prune", "--retry-lock", retry_lock, *limits], "prune")
+
+    def _take_away(self, arguments: Sequence[str], action: str) -> None:
+        ended = self._run(arguments, action, raise_on_failure=False)
+        if ended.code == 0:
+            return
+        said = next((text for text in ended.errors if any(word in text.lower() for word in _KEEPS)), "")
+        if ended.code in (1, 3) and said:
+            raise Denied(
+                action,
+                self.target,
+                f"its store refuses to delete ({exit_codes.first_line(said, 200)})",
+                "It is append-only, or its objects are locked. Maintain it where deleting is allowed, or after the "
+                "locks have passed. What it holds is whole, and the same task goes on from here.",
+            )
+        if ended.code == 3:
+            text = exit_codes.first_line(ended.errors[0], 200) if ended.errors else "restic did not say which"
+            raise Incomplete(action, self.target, f"some could not be removed ({text})", "Run it again.")
+        raise exit_codes.problem(action, self.target, ended.code, ended.last_error)
+
+    def check(
+        self, *, read_data: str | None = None, timeout: float | None = None, retry_lock: str = RETRY_LOCK
+    ) -> None:
         """Check structure and index; ``read_data`` (``5%``, ``1/10``, ``100%``) also reads that part of the data.
 
         Raises :class:`Incomplete` with restic's first errors where something is wrong.
         """
-        arguments = ["check", "--retry-lock", RETRY_LOCK]
+        arguments = ["check", "--retry-lock", retry_lock]
         if read_data:
             arguments += ["--read-data-subset", read_data]
         ended = self._run(arguments, "check", timeout=timeout, raise_on_failure=False)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._plan import t
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store, Stored
 
 FACT_FORMAT = "muster/fact/v1"
+EXPIRED = "expired"
+_POINT = re.compile(r"^applications/([^/]+)/points/([^/]+)\.json$")
+# A second fact of the same moment has some digits in its name.
+_EXPIRED = re.compile(rf"^applications/([^/]+)/facts/([^/]+)/[^/]*-{EXPIRED}(-[0-9a-f]{{8}})?\.json$")
 _WORKERS = 8
 
 
@@ -28,6 +33,27 @@ class PointFiles:
     id: str
     document: bytes
     signature: bytes | None
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A sealed point of any application in a store, by the names of its files."""
+
+    application: str
+    id: str
+    key: str
+    expired: bool
+
+
+def sealed(store: Store) -> list[Sealed]:
+    """The sealed points of all applications, in the order of their keys; nothing of them is read."""
+    keys = [entry.key for entry in store.list("applications/")]
+    expired = {(match[1], match[2]) for match in map(_EXPIRED.match, keys) if match}
+    return [
+        Sealed(match[1], match[2], match[0], (match[1], match[2]) in expired)
+        for match in map(_POINT.match, keys)
+        if match
+    ]
 
 
 class Catalogue:
@@ -73,7 +99,7 @@ class Catalogue:
         def read(point: str) -> PointFiles:
             return PointFiles(point, self.store.get(self.point_key(point)), self.store.find(self.signature_key(point)))
 
-        return _values(pool.each(ids, read, workers=_WORKERS))
+        return pool.values(pool.each(ids, read, workers=_WORKERS))
 
     def facts(self, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         """What became known of these points, oldest first. A fact that cannot be read says nothing and is left out."""
@@ -87,7 +113,7 @@ class Catalogue:
                     found.append(value)
             return found
 
-        return dict(zip(ids, _values(pool.each(ids, read, workers=_WORKERS)), strict=True))
+        return dict(zip(ids, pool.values(pool.each(ids, read, workers=_WORKERS)), strict=True))
 
     def note(self, point: str, kind: str, data: Mapping[str, Any], time: str) -> str | None:
         """Add a fact and return its key; ``None`` where the same kind with the same data is there already."""
@@ -95,7 +121,7 @@ class Catalogue:
         if any(fact["kind"] == kind and fact.get("data") == dict(data) for fact in known):
             return None
         moment = clock.parse(time)
-        key = f"{self.facts_prefix(point)}{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03d}Z-{kind}.json"
+        key = f"{self.facts_prefix(point)}{clock.stamp(moment)}-{kind}.json"
         if self.store.find(key) is not None:
             key = f"{key[: -len('.json')]}-{secrets.token_hex(4)}.json"
         value = {
@@ -131,10 +157,3 @@ def _fact(data: bytes) -> dict[str, Any] | None:
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
         return None
     return value
-
-
-def _values(outcomes: Sequence[pool.Outcome[Any, Any]]) -> list[Any]:
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    return [outcome.value for outcome in outcomes]

@@ -54,24 +54,28 @@ class Directory(Store):
     def list(self, prefix: str = "") -> Iterator[Entry]:
         self.probe()
         # Only the directory that the prefix names is walked; a root may hold much else.
-        start = self._root / prefix.rpartition("/")[0]
-        found: list[Entry] = []
+        folder = prefix.rpartition("/")[0]
+        for entry in self._walk(f"{folder}/" if folder else ""):
+            if entry.key.startswith(prefix):
+                yield entry
 
-        def failed(error: OSError) -> None:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR):
-                raise self._error("list", prefix or "objects", error) from error
-
-        for folder, _folders, files in os.walk(start, onerror=failed):
-            for name in files:
-                path = Path(folder) / name
-                key = path.relative_to(self._root).as_posix()
-                if not key.startswith(prefix) or name.startswith((_TEMPORARY, _LOCK)):
-                    continue
-                try:
-                    found.append(Entry(key, path.stat().st_size))
-                except FileNotFoundError:
-                    continue
-        yield from sorted(found, key=lambda entry: entry.key)
+    def _walk(self, folder: str) -> Iterator[Entry]:
+        """The files below a folder, in the order of their keys, with one folder of each level in memory."""
+        try:
+            with os.scandir(self._root / folder) as listing:
+                # A folder sorts as all that is in it does.
+                found = sorted((f"{item.name}/" if item.is_dir() else item.name, item) for item in listing)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise self._error("list", folder or "objects", error) from error
+        for name, item in found:
+            if name.endswith("/"):
+                if not item.is_symlink():
+                    yield from self._walk(folder + name)
+            elif not name.startswith((_TEMPORARY, _LOCK)):
+                with contextlib.suppress(FileNotFoundError):
+                    yield Entry(folder + name, item.stat().st_size)
 
     def put(self, key: str, data: bytes) -> None:
         with self._beside(key, lambda file: file.write(data)) as (temporary, path):

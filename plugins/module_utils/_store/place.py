@@ -35,6 +35,11 @@ def open_store(options: Mapping[str, Any]) -> Store:
     )
 
 
+def is_raw(url: str) -> bool:
+    """Whether the objects of a restic repository at this URL can be reached without restic."""
+    return not _OTHER_BACKEND.match(url)
+
+
 def open_repository(options: Mapping[str, Any]) -> Store:
     """The raw objects of the restic repository that a ``repository`` option names; needs no password.
 

@@ -7,41 +7,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Corrupt,
-    InvalidInput,
     NotFound,
-    Unavailable,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing, Verdict
+from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import (
     application,
-    recovery_point,
     selection,
-    timeline,
     versions,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import Catalogue, PointFiles
+from ansible_collections.muster.container_dr.plugins.module_utils._store.judging import Judged, judge, timelines
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_repository, open_store
 
 _WORKERS = 4
-
-
-@dataclass(frozen=True)
-class _Point:
-    candidate: selection.Candidate
-    document: dict[str, Any] | None
-    verdict: Verdict | None
-
-    @property
-    def vouched(self) -> bool:
-        """Whether its document can be believed; signatures that were not to be checked count as good."""
-        return self.document is not None and (self.verdict is None or self.verdict.valid)
 
 
 def recovery_point_info_verb(request: Request) -> dict[str, Any]:
@@ -56,11 +40,10 @@ def recovery_point_info_verb(request: Request) -> dict[str, Any]:
         allow_unknown_timeline=params.get("witness_unreachable") == "ignore",
     )
     signing = Signing.of(params.get("signing"))
-    if params.get("verify_signatures") and signing.allowed_signers is None:
-        raise InvalidInput(
+    if params.get("verify_signatures"):
+        signing.require_signers(
             "judge",
             f"recovery points of {name}",
-            "no trusted signers were given",
             "Set signing.allowed_signers, or verify_signatures to false if you accept points that nobody vouches for.",
         )
     ids = catalogue.points()
@@ -70,16 +53,17 @@ def recovery_point_info_verb(request: Request) -> dict[str, Any]:
     if params.get("missing_at"):
         held = {*Catalogue(open_store(params["missing_at"]), name).points(), *chosen}
         chosen = [point for point in ids if point in chosen or point not in held]
-    place_on = _timelines(request, name)
+    place_on = timelines(request, name)
     snapshots = _snapshots(params.get("repository"))
     files = catalogue.read_points(chosen)
-
-    def judge(one: PointFiles) -> _Point:
-        return _judge(one, name, signing if params.get("verify_signatures") else None, place_on, snapshots)
-
-    points = [outcome.value or _fail(outcome.error) for outcome in pool.each(files, judge, workers=_WORKERS)]
-    other = _compared(catalogue, ids, params["compare_to"], judge) if params.get("compare_to") else None
     facts = catalogue.facts(chosen)
+
+    def judged(one: PointFiles) -> Judged:
+        vouching = signing if params.get("verify_signatures") else None
+        return judge(one, name, vouching, place_on, snapshots, facts.get(one.id, ()))
+
+    points = pool.values(pool.each(files, judged, workers=_WORKERS))
+    other = _compared(catalogue, ids, params["compare_to"], judged) if params.get("compare_to") else None
     picked = selection.pick([point.candidate for point in points], wish) if params.get("pick") != "none" else None
     listed = [_entry(point, wish, facts[point.candidate.id]) for point in reversed(points)]
     result: dict[str, Any] = {
@@ -107,44 +91,16 @@ def recovery_point_info_verb(request: Request) -> dict[str, Any]:
 
 
 def _compared(
-    catalogue: Catalogue, ids: Sequence[str], point: str, judge: Callable[[PointFiles], _Point]
+    catalogue: Catalogue, ids: Sequence[str], point: str, judged: Callable[[PointFiles], Judged]
 ) -> dict[str, Any]:
     """The document of the point to compare with. Raises where it is not there or nobody vouches for it."""
     action, target = "compare with", f"recovery point {point} in {catalogue.store.place}"
     if point not in ids:
         raise NotFound(action, target, "there is no such point", "Take its id from a listing.")
-    found = judge(catalogue.read_points([point])[0])
+    found = judged(catalogue.read_points([point])[0])
     if found.document is None or not found.vouched:
         raise Corrupt(action, target, "; ".join(found.candidate.reasons), "Compare with another point.")
     return found.document
-
-
-def _timelines(request: Request, name: str) -> Callable[[str, int], tuple[str, str]]:
-    """A function from point and epoch to ``(timeline, reason)``."""
-    witness = request.params.get("witness")
-    if not witness:
-        return lambda _point, _epoch: ("current", "")
-    try:
-        found = Catalogue(open_store(witness), name).state()
-    except (Unavailable, Corrupt) as error:
-        reason = f"the witness cannot tell ({error})"
-        if request.params.get("witness_unreachable") == "ignore":
-            request.warn(f"Lineage is not checked, {reason}")
-        return lambda _point, _epoch: ("unknown", reason)
-    if found is None:
-        # No transition ever began, so nothing but the first epoch can exist.
-        return lambda _point, epoch: (
-            ("current", "")
-            if epoch == 1
-            else ("unknown", f"it has epoch {epoch}, and the witness knows of no transition")
-        )
-    state = found[0]
-
-    def place(point: str, epoch: int) -> tuple[str, str]:
-        reason = timeline.orphaned(state, point, epoch)
-        return ("orphan", reason) if reason else ("current", "")
-
-    return place
 
 
 def _snapshots(repository: Mapping[str, Any] | None) -> set[str] | None:
@@ -156,50 +112,7 @@ def _snapshots(repository: Mapping[str, Any] | None) -> set[str] | None:
     return {entry.key.rpartition("/")[2] for entry in store.list("snapshots/")}
 
 
-def _judge(
-    files: PointFiles,
-    name: str,
-    signing: Signing | None,
-    place_on: Callable[[str, int], tuple[str, str]],
-    snapshots: set[str] | None,
-) -> _Point:
-    reasons: list[str] = []
-    verdict: Verdict | None = None
-    if signing is not None:
-        if files.signature is None:
-            verdict = Verdict(False, signing.identity, "its signature is missing")
-        else:
-            verdict = signing.verify(files.document, files.signature)
-        if not verdict.valid:
-            reasons.append(f"signature not valid: {verdict.msg}")
-    try:
-        document = recovery_point.decode(files.document, files.id, name)
-    except (Corrupt, InvalidInput) as error:
-        candidate = selection.Candidate(files.id, None, (*reasons, error.reason))
-        return _Point(candidate, None, verdict)
-    if snapshots is not None:
-        reasons += _absent(document, snapshots)
-    where, reason = place_on(files.id, document["epoch"])
-    candidate = selection.Candidate(
-        files.id, clock.parse(document["consistency"]["point"]), tuple(reasons), where, reason
-    )
-    return _Point(candidate, document, verdict)
-
-
-def _absent(document: Mapping[str, Any], snapshots: set[str]) -> list[str]:
-    """What the document names and the repository here does not hold."""
-    wanted = [(f"volume {volume.get('name')}", volume.get("snapshot")) for volume in document["volumes"]]
-    objects = document.get("objects") or {}
-    nested = objects.get("snapshot")
-    wanted.append(("objects", nested.get("id") if isinstance(nested, Mapping) else objects.get("id")))
-    return [
-        f"the snapshot of {what} ({snapshot[:8]}) is not in the repository of this site"
-        for what, snapshot in wanted
-        if isinstance(snapshot, str) and snapshot and not any(held.startswith(snapshot) for held in snapshots)
-    ]
-
-
-def _entry(point: _Point, wish: selection.Wish, facts: list[dict[str, Any]]) -> dict[str, Any]:
+def _entry(point: Judged, wish: selection.Wish, facts: list[dict[str, Any]]) -> dict[str, Any]:
     document = point.document or {}
     reasons = selection.obstacles(point.candidate, wish)
     verdict = point.verdict
@@ -224,7 +137,7 @@ def _entry(point: _Point, wish: selection.Wish, facts: list[dict[str, Any]]) -> 
 
 
 def _rpo(
-    points: list[_Point],
+    points: list[Judged],
     wish: selection.Wish,
     facts: Mapping[str, list[dict[str, Any]]],
     params: Mapping[str, Any],
@@ -251,7 +164,3 @@ def _rpo(
         "target_seconds": target,
         "met": None if target is None else loss.seconds is not None and loss.seconds <= target,
     }
-
-
-def _fail(error: Exception | None) -> _Point:
-    raise error or AssertionError("not reached")

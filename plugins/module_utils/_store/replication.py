@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.clock import Stopwatch
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput, MusterError
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, recovery_point
-from ansible_collections.muster.container_dr.plugins.module_utils._restic import mirror
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up, mirror
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import Catalogue
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_repository, open_store
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store, digest
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ def repository_mirror_verb(request: Request) -> dict[str, Any]:
         "objects_copied": 0,
         "bytes_copied": 0,
         "objects_repaired": 0,
+        "objects_removed": 0,
+        "bytes_removed": 0,
         "parts": [],
         "points_total": 0,
         "points_copied": [],
@@ -66,18 +71,43 @@ def _mirror(request: Request, result: dict[str, Any]) -> None:
         documents = _absent_documents(*catalogues, Signing.of(params.get("signing")), params["verify_signatures"])
         result["points_total"] = len(catalogues[0].points())
     if params.get("source"):
+        source = open_repository(params["source"])
         planned = mirror.plan(
-            open_repository(params["source"]),
+            source,
             open_repository(params["destination"]),
             verify_existing=params["verify_existing"],
             workers=params["workers"],
+            given_up=_given_up(request, source),
         )
         done = planned.planned() if request.check_mode else planned.apply(request.progress, params["workers"])
         result.update(done, changed=planned.changed)
         if result["objects_repaired"]:
             request.warn(f"{result['objects_repaired']} objects at {planned.destination.place} were damaged")
+        if planned.refusal:
+            request.warn(f"Nothing is removed at {planned.destination.place}: {planned.refusal}.")
     if catalogues:
         _copy_documents(request, *catalogues, documents, result)
+
+
+def _given_up(request: Request, source: Store) -> dict[str, set[str]]:
+    """Names of raw objects by kind that may go from the destination, because maintenance has removed them long ago."""
+    params = request.params
+    if params["remove_after"] is None:
+        return {}
+    if not params.get("source_store"):
+        raise InvalidInput(
+            "mirror",
+            f"repository {source.place}",
+            "remove_after needs the records of maintenance",
+            "Set source_store and destination_store.",
+        )
+    config = source.find(mirror.CONFIG)
+    if config is None:
+        return {}
+    before = clock.now() - timedelta(seconds=clock.duration(params["remove_after"]))
+    # That there are trusted signers was made sure of when the catalogue was read.
+    vouching = Signing.of(params.get("signing")) if params["verify_signatures"] else None
+    return given_up.names(open_store(params["source_store"]), digest(config), vouching, before, request.warn)
 
 
 def _catalogues(params: Mapping[str, Any]) -> tuple[Catalogue, Catalogue] | None:
@@ -94,11 +124,10 @@ def _catalogues(params: Mapping[str, Any]) -> tuple[Catalogue, Catalogue] | None
 
 def _absent_documents(source: Catalogue, target: Catalogue, signing: Signing, verify: bool) -> list[_Document]:
     """Documents that the target lacks, each checked; :class:`Corrupt` names the one that is not what was signed."""
-    if verify and signing.allowed_signers is None:
-        raise InvalidInput(
+    if verify:
+        signing.require_signers(
             "mirror",
             f"catalogue of {source.application}",
-            "no trusted signers were given",
             "Set signing.allowed_signers, or verify_signatures to false.",
         )
     held = set(target.points())
@@ -140,4 +169,11 @@ def _copy_documents(
             target.store.create(entry.key, source.store.get(entry.key))
         result["facts_copied"] += 1
         result["changed"] = True
+    there = {entry.key for entry in target.store.list(given_up.ROOT)}
+    # A signature before its record, as everywhere.
+    for entry in sorted(source.store.list(given_up.ROOT), key=lambda one: (not one.key.endswith(".sig"), one.key)):
+        if entry.key not in there:
+            if not request.check_mode:
+                target.store.create(entry.key, source.store.get(entry.key))
+            result["changed"] = True
     request.progress.update("catalogue", source.application, "done", done=len(documents), unit="points")

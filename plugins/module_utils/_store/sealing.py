@@ -2,7 +2,7 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The verb of ``recovery_point``: begin a point, seal it, note what became known of it."""
+"""The verb of ``recovery_point``: begin a point, seal it, note what became known of it, expire it."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._plan import (
     recovery_point,
     timeline,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._store import expiry
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import Catalogue
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import digest
@@ -36,7 +37,7 @@ _KIND = re.compile(r"^[a-z][a-z0-9_]{0,31}$")
 
 def recovery_point_verb(request: Request) -> dict[str, Any]:
     """Do what ``state`` says."""
-    verbs = {"begun": _begin, "sealed": _seal, "noted": _note}
+    verbs = {"begun": _begin, "sealed": _seal, "noted": _note, "expired": expiry.expire}
     return verbs[request.params["state"]](request)
 
 

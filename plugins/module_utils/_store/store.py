@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Conflict, InvalidInput, NotFound
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One object of a listing: ``key`` below the store's root, ``size`` in bytes."""
 

@@ -9,12 +9,21 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import (
+    MAINTENANCE_NAMESPACE,
+    Signing,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import timeline
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up
+from ansible_collections.muster.container_dr.plugins.module_utils._store.directory import Directory
 from ansible_collections.muster.container_dr.plugins.modules import (
     recovery_point,
     recovery_point_info,
@@ -39,6 +48,17 @@ def places(tmp_path: Path) -> dict[str, Any]:
         "west-repo": {"url": str(tmp_path / "west-repo")},
         "signing": {"key": str(tmp_path / "key"), "allowed_signers": str(tmp_path / "allowed")},
         "root": tmp_path,
+    }
+
+
+@pytest.fixture
+def where(places: dict[str, Any]) -> dict[str, Any]:
+    """From east to west."""
+    return {
+        "source": places["east-repo"],
+        "destination": places["west-repo"],
+        "source_store": places["east"],
+        "destination_store": places["west"],
     }
 
 
@@ -118,14 +138,10 @@ def test_fails_early(run: Runner, places: dict[str, Any]) -> None:
     run(recovery_point, fails="no key was given", state="begun", store=places["east"], signing={})
 
 
-def test_replicates_and_picks(run: Runner, places: dict[str, Any], point: dict[str, Any]) -> None:
+def test_replicates_and_picks(
+    run: Runner, places: dict[str, Any], point: dict[str, Any], where: dict[str, Any]
+) -> None:
     run(recovery_point, store=places["east"], **point)
-    where = {
-        "source": places["east-repo"],
-        "destination": places["west-repo"],
-        "source_store": places["east"],
-        "destination_store": places["west"],
-    }
     at_west = {"store": places["west"], "repository": places["west-repo"], "site": "west"}
     run(recovery_point_info, fails="holds none", required=True, **at_west)
     assert run(recovery_point_info, **at_west)["point"] is None
@@ -341,3 +357,197 @@ def test_which_image_ran_when(run: Runner, places: dict[str, Any]) -> None:
     key.write_bytes(key.read_bytes().replace(b"sha256:a", b"sha256:e"))
     run(recovery_point_info, fails="signature not valid", store=places["east"], compare_to=ids[0])
     assert "sha256:e" not in json.dumps(run(recovery_point_info, store=places["east"])["image_versions"])
+
+
+# -- points that are not needed any more ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def history(run: Runner, places: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Five points of a day each, the oldest first."""
+    ids = []
+    today = clock.now()
+    for age in range(5, 0, -1):
+        with monkeypatch.context() as patched:
+            patched.setattr(clock, "now", lambda age=age: today - timedelta(days=age))
+            begun = run(recovery_point, state="begun", store=places["east"], site="east")
+            sealed = content(begun, put_repository_object(places, "snapshots", begun["id"].encode()))
+            sealed["volumes"][0] |= {"files": 10, "bytes": 1000}
+            run(recovery_point, store=places["east"], **sealed)
+        ids.append(begun["id"])
+    return ids
+
+
+def expire(run: Runner, places: dict[str, Any], *, check: bool = False, fails: str = "", **more: Any) -> dict[str, Any]:
+    options = {"retention": {"keep_last": 2}, "store": places["east"], **more}
+    return run(recovery_point, check, fails, state="expired", **options)
+
+
+def usable(run: Runner, places: dict[str, Any]) -> list[str]:
+    points = run(recovery_point_info, pick="none", store=places["east"], repository=places["east-repo"])["points"]
+    return [entry["id"] for entry in reversed(points) if entry["usable"]]
+
+
+def test_expires_what_no_rule_keeps_and_never_picks_it_again(
+    run: Runner, places: dict[str, Any], history: list[str]
+) -> None:
+    planned = expire(run, places, check=True)
+    assert planned["changed"] and usable(run, places) == history
+    done = expire(run, places)
+    assert [one["changed"] for one in done["decisions"]] == [False, False, True, True, True]
+    assert done["decisions"] == planned["decisions"] and done["frozen"] == []
+    assert done["msg"] == "3 of 5 recovery points of ledger expire"
+    assert usable(run, places) == history[3:]
+    run(recovery_point_info, fails="it expired at", id=history[0], required=True, store=places["east"])
+    again = expire(run, places)
+    assert (again["changed"], [one["name"] for one in again["decisions"]]) == (False, history[:2:-1])
+    # The documents stay as they are.
+    held = sorted(path.name for path in (places["root"] / "east/applications/ledger/points").glob("*.json"))
+    assert held == [f"{point}.json" for point in history]
+
+
+def test_holds_tags_and_drills_keep_points(run: Runner, places: dict[str, Any], history: list[str]) -> None:
+    def note(point: str, kind: str, **data: Any) -> None:
+        run(recovery_point, state="noted", id=point, kind=kind, data=data, store=places["east"])
+
+    note(history[0], "held", reason="audit")
+    note(history[1], "tagged", tags=["release"])
+    note(history[2], "drilled", verdict="pass")
+    rules = {"keep_last": 1, "minimum": 1, "keep_tags": ["release"]}
+    found = expire(run, places, check=True, retention=rules)
+    assert [one["name"] for one in found["decisions"] if one["changed"]] == [history[3]]
+    note(history[0], "released")
+    note(history[1], "tagged", tags=[])
+    note(history[3], "drilled", verdict="fail")
+    found = expire(run, places, retention=rules)
+    gone = [one["name"] for one in found["decisions"] if one["changed"]]
+    assert gone == [history[3], history[1], history[0]]
+
+
+def test_a_volume_that_was_emptied_freezes_retention_until_somebody_accepts_it(
+    run: Runner, places: dict[str, Any], history: list[str]
+) -> None:
+    begun = run(recovery_point, state="begun", store=places["east"], site="east")
+    sealed = content(begun, put_repository_object(places, "snapshots", b"empty"))
+    sealed["volumes"][0] |= {"files": 0, "bytes": 0}
+    run(recovery_point, store=places["east"], **sealed)
+    words = f"ledger/data-0 went from 10 to 0 files from {history[-1]} to {begun['id']}"
+    for check in (True, False):
+        refused = expire(run, places, check=check, fails=words)
+        assert refused["frozen"] == [words] and len(refused["decisions"]) == 6 and not refused["changed"]
+    assert len(usable(run, places)) == 6
+    accepted = {"kind": "loss_accepted", "data": {"volumes": ["ledger/data-0"]}}
+    run(recovery_point, state="noted", id=begun["id"], store=places["east"], **accepted)
+    assert expire(run, places)["changed"] and len(usable(run, places)) == 2
+
+
+def test_orphans_and_points_that_nobody_vouches_for_never_expire(
+    run: Runner, places: dict[str, Any], history: list[str]
+) -> None:
+    root = places["root"] / "east/applications/ledger/points"
+    (root / f"{history[0]}.json.sig").unlink()
+    (root / f"{history[1]}.json").write_text("{}")
+    state = timeline.State("ledger", 2, "west", lineage=(timeline.Lineage(1, "east", history[3]),))
+    place = places["root"] / "witness/applications/ledger/state.json"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(timeline.encode(state))
+    found = expire(run, places, retention={"keep_last": 1, "minimum": 1}, witness=places["witness"])
+    entries = {one["name"]: one for one in found["decisions"]}
+    assert [entries[point]["keep"] for point in history] == [True, True, False, True, True]
+    assert "its signature is missing" in entries[history[0]]["msg"]
+    assert "orphan timeline" in entries[history[4]]["msg"]
+    assert entries[history[3]]["reasons"][-1] == "it is the last good one"
+
+
+def test_expiry_wants_a_policy_and_trusted_signers(run: Runner, places: dict[str, Any], history: list[str]) -> None:
+    expire(run, places, fails="it keeps nothing", retention={"minimum": 3})
+    expire(run, places, fails="no trusted signers", signing={"key": places["signing"]["key"]})
+    run(recovery_point, fails="retention", state="expired", store=places["east"])
+    expire(run, places, fails="is not there", store={"url": f"file://{places['root']}/nowhere"})
+    assert usable(run, places) == history
+
+
+def record(places: dict[str, Any], removed: dict[str, list[str]], age: timedelta, *, sign: bool = True) -> Path:
+    """A record of maintenance at east, as `repository` with `state: maintained` writes it."""
+    config = hashlib.sha256((places["root"] / "east-repo" / "config").read_bytes()).hexdigest()
+    moment = clock.iso(clock.now() - age)
+    document = {
+        "format": given_up.FORMAT,
+        "config_digest": f"sha256:{config}",
+        "time": moment,
+        "removed": removed,
+    }
+    path: Path = places["root"] / "east" / "maintenance" / "r" / f"{moment.replace(':', '')}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document))
+    if sign:
+        command = ["ssh-keygen", "-Y", "sign", "-q", "-f", places["signing"]["key"], "-n", MAINTENANCE_NAMESPACE, path]
+        subprocess.run(command, check=True, timeout=20)
+    return path
+
+
+def test_a_mirror_loses_what_maintenance_gave_up_long_ago(
+    run: Runner, places: dict[str, Any], point: dict[str, Any], where: dict[str, Any]
+) -> None:
+    run(recovery_point, store=places["east"], **point)
+    old, young, stolen = (put_repository_object(places, "index", word) for word in (b"old", b"young", b"stolen"))
+    run(repository_mirror, **where)
+    for name in (old, young, stolen):
+        (places["root"] / "east-repo/index" / name).unlink()
+    before = record(places, {"index": [old]}, timedelta(days=8))
+    record(places, {"index": [young]}, timedelta(days=6))
+    kept = run(repository_mirror, **where)
+    assert (kept["objects_removed"], kept["changed"]) == (0, True)
+    copied = places["root"] / "west/maintenance/r"
+    assert len(list(copied.iterdir())) == 4
+    planned = run(repository_mirror, True, remove_after="7d", **where)
+    done = run(repository_mirror, remove_after="7d", **where)
+    assert planned["objects_removed"] == done["objects_removed"] == 1
+    left = {path.name for path in (places["root"] / "west-repo/index").iterdir()}
+    assert left == {young, stolen}
+    assert not run(repository_mirror, remove_after="7d", **where)["changed"]
+    # What was signed is not what is there any more.
+    before.write_text(before.read_text().replace(old, stolen))
+    done = run(repository_mirror, remove_after="7d", **where)
+    assert done["objects_removed"] == 0 and "does not belong to these bytes" in str(done["warnings"])
+    run(repository_mirror, fails="no trusted signers", remove_after="7d", signing={}, **where)
+    alone = {"source": where["source"], "destination": where["destination"]}
+    run(repository_mirror, fails="needs the records of maintenance", remove_after="7d", **alone)
+
+
+def test_records_of_other_repositories_and_nonsense_remove_nothing(
+    run: Runner, places: dict[str, Any], point: dict[str, Any], where: dict[str, Any]
+) -> None:
+    run(recovery_point, store=places["east"], **point)
+    where = {**where, "verify_signatures": False, "remove_after": "1d"}
+    name = put_repository_object(places, "index", b"x")
+    run(repository_mirror, **where)
+    (places["root"] / "east-repo/index" / name).unlink()
+    path = record(places, {"index": [name]}, timedelta(days=2), sign=False)
+    good = path.read_text()
+    for text in ("nonsense", "[]", "{}", good.replace("sha256:", "sha256:0"), good.replace('"removed": {', '"x": {')):
+        path.write_text(text)
+        done = run(repository_mirror, **where)
+        assert done["objects_removed"] == 0
+    assert "is no record of maintenance; nothing is removed by it" in str(done["warnings"])
+    path.write_text(good)
+    assert run(repository_mirror, **where)["objects_removed"] == 1
+
+
+class Swapped(Directory):
+    """Shows a forged record at the first look and the signed one afterwards."""
+
+    forged = b""
+
+    def get(self, key: str) -> bytes:
+        forged, self.forged = self.forged, b""
+        return forged or super().get(key)
+
+
+def test_what_is_verified_of_a_record_is_what_is_believed(places: dict[str, Any], point: dict[str, Any]) -> None:
+    genuine = record(places, {"index": ["old"]}, timedelta(days=8)).read_bytes()
+    store, warnings = Swapped(places["root"] / "east"), []
+    store.forged = genuine.replace(b'"old"', b'"stolen"')
+    wanted = json.loads(genuine)["config_digest"], Signing.of(places["signing"]), clock.now(), warnings.append
+    assert given_up.names(store, *wanted) == {} and len(warnings) == 1
+    assert given_up.names(store, *wanted) == {"index": {"old"}}

@@ -23,7 +23,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
     [
         (3, Incomplete, "not everything could be read"),
         (10, NotFound, "no repository at this address"),
-        (11, Unavailable, "locked by another process"),
+        (11, exit_codes.Locked, "locked by another process"),
         (12, Denied, "wrong password"),
         (137, Unavailable, "killed"),
         (-9, Unavailable, "killed"),

@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Corrupt,
+    Denied,
     Incomplete,
     NotFound,
     Refused,
@@ -100,6 +101,79 @@ def test_damage_at_the_destination_is_repaired(source: Path, target: Path) -> No
     assert copy(source, target).result()["objects_repaired"] == 0
     assert copy(source, target, verify_existing=True).result()["objects_repaired"] == 1
     assert Directory(target).get(key) == b"whole"
+
+
+def named(root: Path, kind: str) -> list[str]:
+    return sorted(entry.key.rpartition("/")[2] for entry in Directory(root).list(f"{kind}/"))
+
+
+def test_only_what_was_given_up_goes_from_the_destination(source: Path, target: Path) -> None:
+    copy(source, target)
+    gone = {kind: named(source, kind)[0] for kind in mirror.KINDS}
+    for kind, name in gone.items():
+        Directory(source).delete(f"data/{name[:2]}/{name}" if kind == "data" else f"{kind}/{name}")
+    for without in ({}, {"data": set()}, {"index": {gone["data"]}}):
+        kept = mirror.plan(Directory(source), Directory(target), given_up=without)
+        assert not kept.changed and kept.planned()["objects_removed"] == 0
+    staying = named(source, "data")[0]
+    given_up = {kind: {name, staying} for kind, name in gone.items()}
+    planned = mirror.plan(Directory(source), Directory(target), given_up=given_up)
+    expected = mirror.plan(Directory(source), Directory(target), given_up=given_up).planned()
+    assert planned.changed
+    done = planned.apply(Silent(), 4)
+    assert done == expected and done["objects_removed"] == 3 and done["bytes_removed"] > 0
+    for kind in mirror.REMOVABLE:
+        assert named(target, kind) == named(source, kind)
+    # A key is a password, and its loss is no maintenance.
+    assert gone["keys"] in named(target, "keys")
+    assert not mirror.plan(Directory(source), Directory(target), given_up=given_up).changed
+
+
+class Order(Directory):
+    """Writes down what is removed, and in which order."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.removed: list[str] = []
+
+    def delete(self, key: str) -> None:
+        self.removed.append(key.partition("/")[0])
+        super().delete(key)
+
+
+def test_what_goes_goes_last_and_snapshots_go_first(source: Path, target: Path) -> None:
+    copy(source, target)
+    given_up = {kind: set(named(source, kind)) for kind in mirror.KINDS}
+    for kind in mirror.REMOVABLE:
+        for entry in list(Directory(source).list(f"{kind}/")):
+            Directory(source).delete(entry.key)
+    key = add(source, "data", b"good")
+    Directory(source).put(key, b"evil")
+    order = Order(target)
+    with pytest.raises(Corrupt):
+        mirror.plan(Directory(source), order, given_up=given_up).apply(Silent(), 1)
+    assert order.removed == []
+    Directory(source).put(key, b"good")
+    mirror.plan(Directory(source), order, given_up=given_up).apply(Silent(), 1)
+    assert order.removed == ["snapshots"] * 3 + ["index"] * 3 + ["data"] * 4
+
+
+class AppendOnly(Directory):
+    def delete(self, key: str) -> None:
+        raise Denied("remove", key, "objects are locked")
+
+
+def test_a_destination_that_lets_nothing_go_is_whole_all_the_same(source: Path, target: Path) -> None:
+    copy(source, target)
+    name = named(source, "index")[0]
+    Directory(source).delete(f"index/{name}")
+    add(source, "snapshots", b"new")
+    planned = mirror.plan(Directory(source), AppendOnly(target), given_up={"index": {name}})
+    done = planned.apply(Silent(), 4)
+    assert (planned.refusal, done["objects_copied"], done["objects_removed"]) == ("objects are locked", 1, 0)
+    again = mirror.plan(Directory(source), AppendOnly(target), given_up={"index": {name}})
+    again.apply(Silent(), 4)
+    assert not again.changed
 
 
 def test_pruned_meanwhile(source: Path, target: Path) -> None:

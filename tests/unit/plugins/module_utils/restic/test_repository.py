@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.real_restic import RESTIC, real
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
@@ -22,12 +22,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Refused,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
-
-ROOT = Path(__file__).resolve().parents[5]
-RESTIC = os.environ.get("MUSTER_RESTIC") or shutil.which(
-    "restic", path=f"{ROOT / '.work' / 'sites' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
-)
-real = pytest.mark.skipif(RESTIC is None, reason="no restic here; `make unit` builds one")
 
 
 @pytest.fixture
@@ -58,6 +52,11 @@ def test_from_nothing_to_restored_data(options: dict[str, Any], tmp_path: Path) 
     with pytest.raises(NotFound, match="snapshot abcdef"):
         repository.snapshot("abcdef12")
     repository.check(read_data="100%")
+    repository.forget([first.snapshot, "0" * 64])
+    repository.forget([first.snapshot])
+    repository.forget([])
+    repository.prune(["--max-unused", "0"])
+    assert [snapshot.id for snapshot in repository.snapshots()] == [second.snapshot]
     # Another process, the same repository: its id is the one that init returned.
     assert Repository.open({**options, "id": identity}).identify() == identity
 

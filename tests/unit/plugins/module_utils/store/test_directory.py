@@ -51,6 +51,22 @@ def test_reads_back_what_was_written(tmp_path: Path) -> None:
         assert store.download("up", file) == 100
 
 
+def test_lists_in_the_order_of_keys(tmp_path: Path) -> None:
+    """A folder sorts as what is in it: `a-b`, `a/b` and `a0` are neighbours in this order."""
+    store = Directory(tmp_path)
+    keys = ["a", "a-b", "a/b", "a/b.c/d", "a/b/c", "a0", "b/é", "b/𝄞"]
+    for key in keys:
+        # A name cannot be a file and a folder here as it can in a bucket.
+        if key not in ("a", "a/b"):
+            store.put(key, b"")
+    assert [entry.key for entry in store.list()] == [key for key in keys if key not in ("a", "a/b")]
+    assert [entry.key for entry in store.list("a/b")] == ["a/b.c/d", "a/b/c"]
+    assert [entry.key for entry in store.list("a/b/")] == ["a/b/c"]
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "a")
+    (tmp_path / "broken").symlink_to(tmp_path / "nowhere")
+    assert not [entry.key for entry in store.list() if entry.key[0] in "e" or entry.key == "broken"]
+
+
 def test_conditions(tmp_path: Path) -> None:
     store = Directory(tmp_path)
     store.create("s", b"1")

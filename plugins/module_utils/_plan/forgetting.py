@@ -1,0 +1,195 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Which snapshots of a repository may go, now that recovery points have expired.
+
+A snapshot goes only for a reason that can be said; whatever nobody can explain stays and is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput, Refused
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.recovery_point import PointId
+
+OURS = "muster"
+_POINT = "point="
+
+
+@dataclass(frozen=True)
+class Held:
+    """A snapshot that the repository holds; ``time`` is when it was made."""
+
+    id: str
+    tree: str
+    host: str
+    tags: tuple[str, ...]
+    time: datetime
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a document names: a snapshot, and the tree by which a copy of it is found. ``host`` ``None``: any."""
+
+    snapshot: str
+    tree: str
+    host: str | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A sealed recovery point."""
+
+    id: str
+    application: str
+    needs: tuple[Need, ...]
+    expired: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of a snapshot, and why. ``explained`` is false where nobody knows what it is kept for."""
+
+    snapshot: Held
+    forget: bool
+    reason: str
+    explained: bool = True
+
+    def result(self) -> dict[str, Any]:
+        """For people and records."""
+        return {
+            "snapshot": self.snapshot.id,
+            "host": self.snapshot.host,
+            "time": clock.iso(self.snapshot.time),
+            "tags": list(self.snapshot.tags),
+            "forget": self.forget,
+            "reason": self.reason,
+        }
+
+
+def needs(document: Mapping[str, Any]) -> tuple[Need, ...]:
+    """The snapshots that a point's document names; :class:`Corrupt` where that cannot be told."""
+    found = []
+    objects = document.get("objects")
+    if objects is not None:
+        nested = _mapping(objects, "objects").get("snapshot")
+        # Older documents have the snapshot's fields among those of the objects.
+        inner = objects if nested is None else _mapping(nested, "objects.snapshot")
+        found.append(Need(_text(inner, "id"), _text(inner, "tree")))
+    for volume in document.get("volumes") or ():
+        entry = _mapping(volume, "volumes")
+        found.append(Need(_text(entry, "snapshot"), _text(entry, "tree"), _text(entry, "host") or None))
+    return tuple(need for need in found if need.snapshot or need.tree)
+
+
+def decide(
+    snapshots: Sequence[Held], points: Sequence[Point], *, now: datetime, unsealed_after: float
+) -> list[Decision]:
+    """One decision per snapshot, in their order. ``points`` are those of all applications.
+
+    ``unsealed_after`` is the age in seconds at which what was made for a point that was never sealed may go.
+    Raises :class:`Refused` where an application would have no point left that has not expired.
+    """
+    applications = {point.application for point in points}
+    alive = {point.application for point in points if not point.expired}
+    if applications - alive:
+        raise Refused(
+            "forget",
+            f"what recovery points of {', '.join(sorted(applications - alive))} needed",
+            "all of them have expired, so that nothing would be left to restore",
+            "Make a new recovery point first. To give an application up for good, remove its folder from the store.",
+        )
+    wanted, spent = _users(snapshots, points, expired=False), _users(snapshots, points, expired=True)
+    sealed = {point.id: point for point in points}
+    before = now - timedelta(seconds=unsealed_after)
+    decisions = []
+    for snapshot in snapshots:
+        if snapshot.id in wanted:
+            decisions.append(Decision(snapshot, False, f"{_list(wanted[snapshot.id])} needs it"))
+        elif snapshot.id in spent:
+            decisions.append(Decision(snapshot, True, f"only {_list(spent[snapshot.id])} needed it, which has expired"))
+        else:
+            decisions.append(_of_no_point(snapshot, sealed, alive, before))
+    return decisions
+
+
+def _users(snapshots: Sequence[Held], points: Iterable[Point], *, expired: bool) -> dict[str, list[str]]:
+    """Ids of snapshots with those of the points that need them."""
+    ids = {snapshot.id: snapshot for snapshot in snapshots}
+    trees: dict[str, list[Held]] = {}
+    for snapshot in snapshots:
+        trees.setdefault(snapshot.tree, []).append(snapshot)
+    found: dict[str, list[str]] = {}
+    for point in points:
+        if point.expired != expired:
+            continue
+        for need in point.needs:
+            for snapshot in _meant(need, ids, trees):
+                users = found.setdefault(snapshot.id, [])
+                if point.id not in users:
+                    users.append(point.id)
+    return found
+
+
+def _meant(need: Need, ids: Mapping[str, Held], trees: Mapping[str, Sequence[Held]]) -> list[Held]:
+    """The very snapshot; where it is not here, as after ``restic copy``, all that may be its copy.
+
+    A volume that did not change has the same tree every day, so that trees are not asked while the id is there.
+    """
+    if need.snapshot in ids:
+        return [ids[need.snapshot]]
+    return [one for one in trees.get(need.tree, ()) if need.host in (None, one.host)]
+
+
+def _of_no_point(snapshot: Held, sealed: Mapping[str, Point], alive: set[str], before: datetime) -> Decision:
+    """About a snapshot that no document names."""
+    named = [tag.removeprefix(_POINT) for tag in snapshot.tags if tag.startswith(_POINT)]
+    if OURS not in snapshot.tags:
+        return Decision(snapshot, False, f"it has no tag {OURS}, so somebody else made it", explained=False)
+    if not named:
+        return Decision(snapshot, False, "no recovery point needs it and no tag names one", explained=False)
+    expired = []
+    for point in named:
+        known = sealed.get(point)
+        if known is not None and not known.expired:
+            # A second attempt, perhaps; the point is still there, and somebody may ask what it was.
+            return Decision(snapshot, False, f"{point} is sealed and does not name it", explained=False)
+        if known is not None:
+            expired.append(point)
+            continue
+        try:
+            application = PointId.parse(point).application
+        except InvalidInput:
+            return Decision(snapshot, False, f"{point!r} is no id of a recovery point", explained=False)
+        if application not in alive:
+            # This may be the wrong store, or one of several.
+            return Decision(snapshot, False, f"the store has no recovery point of {application}", explained=False)
+        if snapshot.time > before:
+            return Decision(snapshot, False, f"{point} may still be sealed")
+    if len(expired) == len(named):
+        return Decision(snapshot, True, f"it was made for {_list(expired)}, which has expired")
+    unsealed = [point for point in named if point not in sealed]
+    return Decision(snapshot, True, f"{_list(unsealed)} was never sealed")
+
+
+def _list(points: Sequence[str]) -> str:
+    return points[0] if len(points) == 1 else f"{points[0]} (and {len(points) - 1} more)"
+
+
+def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    raise Corrupt("read", name, "it is not a dictionary")
+
+
+def _text(value: Mapping[str, Any], name: str) -> str:
+    found = value.get(name)
+    if found is None or isinstance(found, str):
+        return found or ""
+    raise Corrupt("read", name, "it is not text")

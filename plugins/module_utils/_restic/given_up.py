@@ -1,0 +1,70 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What maintenance took away from a repository, by its signed records: only that may go from a mirror as well.
+
+A repository that somebody has emptied has no such record, so its mirror stays whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import (
+    MAINTENANCE_NAMESPACE,
+    Signing,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
+
+FORMAT = "muster/maintenance/v1"
+ROOT = "maintenance/"
+
+
+def names(
+    store: Store, config_digest: str, signing: Signing | None, before: datetime, warn: Callable[[str], None]
+) -> dict[str, set[str]]:
+    """Names of raw objects by kind that maintenance of this repository has removed before that time.
+
+    ``config_digest`` is the ``sha256:…`` of the repository's config, the same in every copy of it. Records that
+    ``signing`` does not vouch for (``None``: nobody has to) are left out with a warning.
+    """
+    found: dict[str, set[str]] = {}
+    for key, data, record in _records(store, config_digest, warn):
+        if clock.parse(str(record["time"])) > before:
+            continue
+        if signing is not None:
+            signature = store.find(f"{key}.sig")
+            verdict = signing.verify(data, signature, MAINTENANCE_NAMESPACE) if signature else None
+            if verdict is None or not verdict.valid:
+                warn(f"Nothing is removed by {key}: {verdict.msg if verdict else 'its signature is missing'}.")
+                continue
+        for kind, removed in (record["removed"] or {}).items():
+            found.setdefault(str(kind), set()).update(str(name) for name in removed)
+    return found
+
+
+def _records(
+    store: Store, config_digest: str, warn: Callable[[str], None]
+) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
+    """Keys of this repository's records with their bytes, read once so that what is verified is what is believed."""
+    for entry in store.list(ROOT):
+        if not entry.key.endswith(".json"):
+            continue
+        data = store.get(entry.key)
+        try:
+            record = json.loads(data)
+            fits = record["format"] == FORMAT and isinstance(record["removed"] or {}, dict)
+            clock.parse(str(record["time"]))
+            other = record["config_digest"] != config_digest
+        except (ValueError, KeyError, TypeError, InvalidInput):
+            fits, other = False, False
+        if not fits:
+            warn(f"{entry.key} in {store.place} is no record of maintenance; nothing is removed by it.")
+        elif not other:
+            yield entry.key, data, record

@@ -1,0 +1,282 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The one serialized task on a repository: take away what expired points needed, prune, check, and record it.
+
+Every step is restic's own and leaves a valid repository, so that a run that was killed is simply run again: what was
+forgotten stays forgotten, and a prune finds by itself what no snapshot uses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError
+from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import (
+    MAINTENANCE_NAMESPACE,
+    Signing,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import forgetting
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.exit_codes import Locked
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.locks import Locks, Lookup
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.mirror import REMOVABLE
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._store import needing
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import (
+    is_raw,
+    open_repository,
+    open_store,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store, digest
+
+# Ids in one command line.
+_AT_ONCE = 500
+# How long restic itself waits for a lock before we look who holds it.
+_RETRY_LOCK = "20s"
+_MOST_PARTS = 256
+
+JSON = dict[str, Any]
+
+
+@dataclass
+class Listing:
+    """Names of raw objects by kind, as digests, and the size of all of them in bytes."""
+
+    names: dict[str, set[bytes]] = field(default_factory=dict)
+    size: int = 0
+
+    @classmethod
+    def of(cls, raw: Store) -> Listing:
+        found = cls({kind: set() for kind in REMOVABLE})
+        for kind in REMOVABLE:
+            for entry in raw.list(f"{kind}/"):
+                with contextlib.suppress(ValueError):
+                    found.names[kind].add(bytes.fromhex(entry.key.rpartition("/")[2]))
+                    found.size += entry.size
+        return found
+
+    def without(self, later: Listing) -> dict[str, list[str]]:
+        """What is here and not in the later one."""
+        return {kind: sorted(name.hex() for name in self.names[kind] - later.names[kind]) for kind in REMOVABLE}
+
+
+def maintain(request: Request, repository: Repository, lookup: Lookup) -> JSON:
+    """Locks, decisions, forget, prune, check, record. In check mode only what would be done."""
+    run = Maintenance(request.params, repository, lookup)
+    return run.planned() if request.check_mode else run.apply()
+
+
+class Maintenance:
+    """One run. Its result says what was reached, whatever stopped it."""
+
+    def __init__(self, params: Mapping[str, Any], repository: Repository, lookup: Lookup) -> None:
+        self._repository = repository
+        self._signing = Signing.of(params.get("signing"))
+        if self._signing.key is not None:
+            # Not after everything is done.
+            self._signing.check()
+        self._limits = _limits(params.get("prune") or {})
+        self._check_data: str | None = params.get("check_data") or None
+        self._parts: int | None = params.get("check_part_of")
+        if self._parts is not None and not 1 <= self._parts <= _MOST_PARTS:
+            raise InvalidInput(
+                "check", "a part of the data", f"check_part_of is {self._parts}", f"It is between 1 and {_MOST_PARTS}."
+            )
+        self._unsealed_after = clock.duration(params["unsealed_after"])
+        if not params.get("store"):
+            # Ansible takes an option that is written and empty for given.
+            raise InvalidInput(
+                "maintain", repository.target, "no store was given", "Set store: it says which points have expired."
+            )
+        self._store = open_store(params["store"])
+        self._store.probe()
+        self._locks = Locks(
+            repository=repository,
+            raw=open_repository(params["repository"]) if is_raw(repository.url) else None,
+            lookup=lookup,
+            vouched=params.get("remove_locks") or (),
+            timeout=clock.duration(params["lock_timeout"]),
+        )
+        self._id = repository.identify()
+        self._began = clock.now()
+        self._decisions: list[forgetting.Decision] = []
+        self._forgotten: list[forgetting.Decision] = []
+        self._before: Listing | None = None
+        self._after: Listing | None = None
+        self._checked: JSON = {"structure": False, "data": None}
+
+    def planned(self) -> JSON:
+        """What a run would do now."""
+        self._decide()
+        held = self._locks.judged()
+        going = [decision for decision in self._decisions if decision.forget]
+        return {
+            **self._result(),
+            "changed": bool(going) or any(self._locks.may_go(one) for one in held),
+            "msg": f"Would forget {len(going)} of {len(self._decisions)} snapshots of {self._repository.target}",
+            "forgotten": [decision.result() for decision in going],
+            "locks": [one.result() for one in held],
+            "decisions": [decision.result() for decision in self._decisions],
+            "checked": {"structure": True, "data": self._data()},
+        }
+
+    def apply(self) -> JSON:
+        """Do it, and say what was done, also where it failed."""
+        record = None
+        try:
+            self._locks.clear()
+            self._decide()
+            self._before = self._listing()
+            self._forget()
+            self._exclusively(partial(self._repository.prune, self._limits))
+            self._after = self._listing()
+            data = self._data()
+            self._exclusively(partial(self._repository.check, read_data=data))
+            self._checked = {"structure": True, "data": data}
+            record = self._record("")
+        except MusterError as error:
+            if self._decisions:
+                self._look_again()
+            result = self._result()
+            if result["changed"] and record is None:
+                # What is gone is to be on record even so.
+                with contextlib.suppress(MusterError):
+                    result["record"] = self._record(str(error))
+            error.result = {**result, **error.result}
+            raise
+        removed = sum(len(names) for names in (self._removed() or {}).values())
+        said = f"Forgot {len(self._forgotten)} of {len(self._decisions)} snapshots of {self._repository.target}"
+        return {**self._result(), "record": record, "msg": f"{said}, removed {removed} objects"}
+
+    # -- steps ------------------------------------------------------------------------------------------------
+
+    def _decide(self) -> None:
+        # Snapshots first: a point that is sealed meanwhile is then among the points that are read.
+        snapshots = [
+            forgetting.Held(one.id, one.tree, one.host, one.tags, clock.parse(one.time))
+            for one in self._repository.snapshots()
+        ]
+        points = needing.points(self._store)
+        self._decisions = forgetting.decide(snapshots, points, now=clock.now(), unsealed_after=self._unsealed_after)
+
+    def _forget(self) -> None:
+        going = [decision for decision in self._decisions if decision.forget]
+        for start in range(0, len(going), _AT_ONCE):
+            batch = going[start : start + _AT_ONCE]
+            self._exclusively(partial(self._repository.forget, [decision.snapshot.id for decision in batch]))
+            self._forgotten += batch
+
+    def _exclusively(self, step: Callable[..., None]) -> None:
+        """Do a step that excludes everybody else; who came meanwhile is waited for."""
+        end = time.monotonic() + self._locks.timeout
+        while True:
+            self._locks.clear()
+            try:
+                step(retry_lock=_RETRY_LOCK)
+            except Locked:
+                if time.monotonic() >= end:
+                    raise
+            else:
+                return
+
+    def _listing(self) -> Listing | None:
+        return Listing.of(self._locks.raw) if self._locks.raw is not None else None
+
+    def _look_again(self) -> None:
+        """After a failure: what of it was done?"""
+        with contextlib.suppress(MusterError):
+            there = {snapshot.id for snapshot in self._repository.snapshots()}
+            self._forgotten = [one for one in self._decisions if one.forget and one.snapshot.id not in there]
+            self._after = self._listing()
+
+    def _data(self) -> str | None:
+        """Which part of the data is read this time, as restic writes it."""
+        if self._parts is None:
+            return self._check_data
+        done = sum(1 for entry in self._store.list(self._folder) if entry.key.endswith(".json"))
+        return f"{done % self._parts + 1}/{self._parts}"
+
+    # -- results ----------------------------------------------------------------------------------------------
+
+    def _removed(self) -> dict[str, list[str]] | None:
+        """Raw objects that are gone; ``None`` where nobody can list them."""
+        if self._before is None or self._after is None:
+            return None
+        return self._before.without(self._after)
+
+    def _result(self) -> JSON:
+        removed = self._removed()
+        return {
+            "changed": bool(self._forgotten or self._locks.removed or any((removed or {}).values())),
+            "id": self._id,
+            "forgotten": [decision.result() for decision in self._forgotten],
+            "kept": sum(1 for decision in self._decisions if not decision.forget),
+            "kept_unexplained": [
+                decision.result() for decision in self._decisions if not decision.forget and not decision.explained
+            ],
+            "locks": [one.result(removed=True) for one in self._locks.removed],
+            "bytes_before": self._before.size if self._before else None,
+            "bytes_after": self._after.size if self._after else None,
+            "checked": self._checked,
+            "record": None,
+        }
+
+    @property
+    def _folder(self) -> str:
+        return f"{given_up.ROOT}{self._id}/"
+
+    def _config_digest(self) -> str | None:
+        config = self._locks.raw.find("config") if self._locks.raw is not None else None
+        return digest(config) if config is not None else None
+
+    def _record(self, failure: str) -> str:
+        """Write the record, its signature first, and return its key."""
+        result, now = self._result(), clock.now()
+        value = {
+            "format": given_up.FORMAT,
+            "repository": self._id,
+            # By this a mirror, which has no password, knows whose record it is.
+            "config_digest": self._config_digest(),
+            "started": clock.iso(self._began),
+            "time": clock.iso(now),
+            "forgotten": result["forgotten"],
+            "kept_unexplained": result["kept_unexplained"],
+            "removed": self._removed(),
+            "locks_removed": result["locks"],
+            "bytes_before": result["bytes_before"],
+            "bytes_after": result["bytes_after"],
+            "checked": self._checked,
+            "failure": failure or None,
+            "versions": {"restic": self._repository.version, "python": platform.python_version()},
+        }
+        data = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False).encode() + b"\n"
+        key = f"{self._folder}{clock.stamp(now)}.json"
+        if self._store.find(key) is not None:
+            key = f"{self._folder}{clock.stamp(now)}-{secrets.token_hex(4)}.json"
+        if self._signing.key is not None:
+            self._store.put(f"{key}.sig", self._signing.sign(data, MAINTENANCE_NAMESPACE))
+        self._store.create(key, data)
+        return key
+
+
+def _limits(options: Mapping[str, Any]) -> list[str]:
+    """restic's arguments for the limits of a prune."""
+    arguments = []
+    for name in ("max_unused", "max_repack_size"):
+        if options.get(name):
+            arguments += [f"--{name.replace('_', '-')}", str(options[name])]
+    if options.get("repack_cacheable_only"):
+        arguments.append("--repack-cacheable-only")
+    return arguments

@@ -81,7 +81,7 @@ sanity: venv ## Run ansible-test sanity
 
 .PHONY: unit
 unit: venv system ## Run the unit tests, in parallel, and print their coverage (ONLY=path for a part of them)
-	@MUSTER_RESTIC=$(RESTIC) $(RUN) pytest --numprocesses auto --cov --cov-report=term $(ONLY)
+	@MUSTER_RESTIC=$(RESTIC) $(RUN) pytest --numprocesses auto -m "not nightly" --cov --cov-report=term $(ONLY)
 
 .PHONY: api
 api: venv system ## Run the tests of objects against a real API server, which the test bed builds (no container engine)
@@ -90,7 +90,7 @@ api: venv system ## Run the tests of objects against a real API server, which th
 .PHONY: test-lowest
 test-lowest: system ## Run the unit tests with the oldest packages that requirements.txt allows
 	@tools/make-venv .work/venv-lowest requirements/lowest.lock "$$(tools/find-python 3.11)"
-	@MUSTER_VENV="$$PWD/.work/venv-lowest" MUSTER_RESTIC=$(RESTIC) $(RUN) pytest --numprocesses auto $(ONLY)
+	@MUSTER_VENV="$$PWD/.work/venv-lowest" MUSTER_RESTIC=$(RESTIC) $(RUN) pytest --numprocesses auto -m "not nightly" $(ONLY)
 
 .PHONY: molecule
 molecule: venv sites ## Run the Molecule scenarios on the two sites
@@ -100,7 +100,7 @@ molecule: venv sites ## Run the Molecule scenarios on the two sites
 
 .PHONY: nightly
 nightly: venv sites ## Run the tests on the two sites that take long, or that need programs which take long to build
-	@$(RUN) pytest --durations=0 -m nightly tests/integration
+	@MUSTER_RESTIC=$(RESTIC) $(RUN) pytest --durations=0 -m nightly tests/unit tests/integration
 
 .PHONY: build
 build: venv ## Build the collection's artefact into .work/build

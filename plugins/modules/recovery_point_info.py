@@ -21,7 +21,7 @@ extends_documentation_fragment:
   - muster.container_dr.store
   - muster.container_dr.store.witness
   - muster.container_dr.store.missing_at
-  - muster.container_dr.repository.raw
+  - muster.container_dr.repository
   - muster.container_dr.signing
 options:
   application:
@@ -98,9 +98,24 @@ options:
     required: false
   repository:
     description:
-      - The repository at this site. A point whose snapshots are not in it is not usable here. Its raw objects
-        are listed, which needs no password.
+      - The repository at this site. A point whose snapshots are not in it is not usable here.
+      - With O(verify=names) the raw objects of one in S3 or in a directory are listed, which needs no password.
     type: dict
+    required: false
+  verify:
+    description:
+      - How well the data of a point is looked at before it is picked. One that is damaged is not usable, says why, and
+        the next one is tried.
+      - V(names) finds snapshots, keys and the config that are gone, and snapshots and keys that were altered.
+      - V(structure) lets C(restic check) follow what the point needs down to its last directory, and finds whatever
+        else is gone or has another size.
+      - V(data) has it read all data that the point needs too, and finds every altered bit. This takes about as long as
+        a restore.
+      - The latter two need the password and restic; before restic 0.19 they look at the whole repository. They take no
+        lock, so do not use them while the repository is maintained.
+    type: str
+    choices: [names, structure, data]
+    default: names
 seealso:
   - module: muster.container_dr.recovery_point
 """
@@ -115,6 +130,8 @@ EXAMPLES = r"""
     witness: "{{ muster_witness }}"
     repository:
       url: s3:https://s3.west.example.com/backup/ledger
+      password_file: repository.password
+    verify: structure
     signing:
       allowed_signers: /etc/muster/allowed-signers
     required: true
@@ -274,6 +291,7 @@ OPTIONS = (
             "site": {"type": "str"},
             "at": {"type": "str"},
             "witness_unreachable": {"type": "str", "choices": ["unusable", "ignore"], "default": "unusable"},
+            "verify": {"type": "str", "choices": ["names", "structure", "data"], "default": "names"},
         },
         mutually_exclusive=[["id", "before"]],
     )

@@ -55,6 +55,8 @@ options:
       - Verify its structure too, and that part of its data, such as V(10%) or V(100M). Empty verifies the structure
         only, which O(state=maintained) always does.
       - This reads from the repository and can take long. Left out in check mode.
+      - O(state=checked) takes no lock for it, so that nobody has to wait. Do not use it while the repository is
+        maintained.
     type: str
   check_part_of:
     description:
@@ -101,15 +103,25 @@ options:
       - A holder that lives renews its lock under another id, which is not the one that you named.
     type: list
     elements: str
+  accept_missing:
+    description:
+      - Ids of recovery points whose snapshots are lost for good. O(state=maintained) refuses while the repository does
+        not hold a snapshot that an unexpired point needs, because removing unused data would make that loss final.
+    type: list
+    elements: str
   store:
     description:
       - The place of the recovery points of all applications that use this repository, and of the records. Required
         with O(state=maintained).
+      - With O(state=checked) its points are looked at too, and the task fails for one whose document is damaged or
+        lost, for one that nobody in O(signing.allowed_signers) vouches for, where that is given, and for one whose
+        snapshots are not here. With O(check_data=100%) every bit of them was looked at.
     type: dict
     required: false
   signing:
     description:
       - With O(signing.key) the record of O(state=maintained) is signed, in the namespace C(muster-maintenance).
+      - With O(signing.allowed_signers) and O(store) the signatures of recovery points are verified by O(state=checked).
     type: dict
   sites:
     description:
@@ -144,6 +156,19 @@ EXAMPLES = r"""
       url: s3:https://s3.east.example.com/muster/repository
       password_file: repository.password
       id: 0c94c8e9ab2cd3bbdc92b8cbd4cbf9ea8b5e9b1df34cc5ddbf33ad9a5bb2ee0b
+
+- name: Make sure that every recovery point in the store could be restored from it, bit by bit
+  muster.container_dr.repository:
+    state: checked
+    check_data: 100%
+    repository:
+      url: s3:https://s3.west.example.com/muster/repository
+      password_file: repository.password
+    store:
+      url: s3://muster/catalogue
+      endpoint_url: https://s3.west.example.com
+    signing:
+      allowed_signers: /etc/muster/allowed-signers
 
 - name: Take away what expired recovery points needed, and read a twentieth of the rest
   muster.container_dr.repository:
@@ -256,6 +281,24 @@ kept_unexplained:
   elements: dict
   returned: O(state=maintained)
   contains: *decision
+points:
+  description: The unexpired recovery points of O(store), and those of which a document is missing.
+  type: list
+  elements: dict
+  returned: O(state=checked) with O(store)
+  contains:
+    name:
+      description: Id of the point.
+      type: str
+      sample: 20260131T040506Z-ledger-1a2b3c4d
+    failed:
+      description: Whether it can not be relied on.
+      type: bool
+      sample: true
+    msg:
+      description: Why.
+      type: str
+      sample: snapshot 8ea6b7b4c2f1b94d is not in the repository
 decisions:
   description: Every snapshot with what would become of it.
   type: list
@@ -327,6 +370,7 @@ OPTIONS = (
             },
             "lock_timeout": {"type": "str", "default": "10m"},
             "remove_locks": {"type": "list", "elements": "str"},
+            "accept_missing": {"type": "list", "elements": "str"},
             "sites": {"type": "list", "elements": "dict", "options": CLUSTER.arguments},
         },
         required_if=[("state", "maintained", ("store",))],

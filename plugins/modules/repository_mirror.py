@@ -18,6 +18,13 @@ description:
     copy began, so that the destination never shows a point whose data is not there.
   - It refuses to write into another repository. At the destination it removes what O(remove_after) allows, and nothing
     without that.
+  - What was altered at the source is never written over what the destination has, and is named. Where the destination
+    has it whole this is a warning, and the source is healed by a mirror the other way round with O(verify_existing);
+    see the examples. Otherwise the task fails when all else has arrived, or, for objects of the repository, before
+    what could need them is copied.
+  - A config that was lost is written anew where both places have a key in common. Where their configs differ one is
+    damaged, which nobody can tell without the password; look which of the two M(muster.container_dr.repository) opens,
+    remove the other, and mirror it back.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.repository.source
@@ -63,8 +70,10 @@ options:
     default: true
   verify_existing:
     description:
-      - Read every object at the destination too and copy damaged ones again. Without it an object counts as there when
-        its name and its size agree.
+      - Read every object at the destination too and copy damaged ones again, with recovery points and facts. Without it
+        an object counts as there when its name and its size agree.
+      - What the destination has whole is not read at the source. Let M(muster.container_dr.repository) do that there.
+      - Facts are not signed. Of two that differ and can both be read none is changed, with a warning.
     type: bool
     default: false
   remove_after:
@@ -102,6 +111,18 @@ EXAMPLES = r"""
       name: ledger
     signing:
       allowed_signers: /etc/muster/allowed-signers
+
+- name: Heal east, where something was lost or altered, from west
+  muster.container_dr.repository_mirror:
+    source: "{{ west_repository }}"
+    destination: "{{ east_repository }}"
+    source_store: "{{ west_store }}"
+    destination_store: "{{ east_store }}"
+    application:
+      name: ledger
+    verify_existing: true
+    signing:
+      allowed_signers: /etc/muster/allowed-signers
 """
 
 RETURN = r"""
@@ -130,6 +151,12 @@ objects_repaired:
   returned: always
   type: int
   sample: 0
+damaged_at_source:
+  description: Objects that are damaged at the source and whole at the destination.
+  returned: always
+  type: list
+  elements: str
+  sample: []
 objects_removed:
   description: Objects at the destination that were removed, or would be in check mode.
   returned: always

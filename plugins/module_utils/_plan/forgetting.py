@@ -9,7 +9,7 @@ A snapshot goes only for a reason that can be said; whatever nobody can explain 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -89,11 +89,17 @@ def needs(document: Mapping[str, Any]) -> tuple[Need, ...]:
 
 
 def decide(
-    snapshots: Sequence[Held], points: Sequence[Point], *, now: datetime, unsealed_after: float
+    snapshots: Sequence[Held],
+    points: Sequence[Point],
+    *,
+    now: datetime,
+    unsealed_after: float,
+    lost: Collection[str] = (),
 ) -> list[Decision]:
     """One decision per snapshot, in their order. ``points`` are those of all applications.
 
-    ``unsealed_after`` is the age in seconds at which what was made for a point that was never sealed may go.
+    ``unsealed_after`` is the age in seconds at which what was made for a point that was never sealed may go. ``lost``
+    are ids of points whose documents are gone, as what is left of them shows; what was made for these stays.
     Raises :class:`Refused` where an application would have no point left that has not expired.
     """
     applications = {point.application for point in points}
@@ -115,16 +121,21 @@ def decide(
         elif snapshot.id in spent:
             decisions.append(Decision(snapshot, True, f"only {_list(spent[snapshot.id])} needed it, which has expired"))
         else:
-            decisions.append(_of_no_point(snapshot, sealed, alive, before))
+            decisions.append(_of_no_point(snapshot, sealed, alive, before, lost))
     return decisions
+
+
+def missing(snapshots: Sequence[Held], points: Iterable[Point]) -> list[tuple[Point, Need]]:
+    """What points that have not expired need and no snapshot is."""
+    ids, trees = _indexed(snapshots)
+    return [
+        (point, need) for point in points if not point.expired for need in point.needs if not _meant(need, ids, trees)
+    ]
 
 
 def _users(snapshots: Sequence[Held], points: Iterable[Point], *, expired: bool) -> dict[str, list[str]]:
     """Ids of snapshots with those of the points that need them."""
-    ids = {snapshot.id: snapshot for snapshot in snapshots}
-    trees: dict[str, list[Held]] = {}
-    for snapshot in snapshots:
-        trees.setdefault(snapshot.tree, []).append(snapshot)
+    ids, trees = _indexed(snapshots)
     found: dict[str, list[str]] = {}
     for point in points:
         if point.expired != expired:
@@ -137,6 +148,13 @@ def _users(snapshots: Sequence[Held], points: Iterable[Point], *, expired: bool)
     return found
 
 
+def _indexed(snapshots: Sequence[Held]) -> tuple[dict[str, Held], dict[str, list[Held]]]:
+    trees: dict[str, list[Held]] = {}
+    for snapshot in snapshots:
+        trees.setdefault(snapshot.tree, []).append(snapshot)
+    return {snapshot.id: snapshot for snapshot in snapshots}, trees
+
+
 def _meant(need: Need, ids: Mapping[str, Held], trees: Mapping[str, Sequence[Held]]) -> list[Held]:
     """The very snapshot; where it is not here, as after ``restic copy``, all that may be its copy.
 
@@ -147,7 +165,9 @@ def _meant(need: Need, ids: Mapping[str, Held], trees: Mapping[str, Sequence[Hel
     return [one for one in trees.get(need.tree, ()) if need.host in (None, one.host)]
 
 
-def _of_no_point(snapshot: Held, sealed: Mapping[str, Point], alive: set[str], before: datetime) -> Decision:
+def _of_no_point(
+    snapshot: Held, sealed: Mapping[str, Point], alive: set[str], before: datetime, lost: Collection[str]
+) -> Decision:
     """About a snapshot that no document names."""
     named = [tag.removeprefix(_POINT) for tag in snapshot.tags if tag.startswith(_POINT)]
     if OURS not in snapshot.tags:
@@ -163,6 +183,8 @@ def _of_no_point(snapshot: Held, sealed: Mapping[str, Point], alive: set[str], b
         if known is not None:
             expired.append(point)
             continue
+        if point in lost:
+            return Decision(snapshot, False, f"the document of {point} is gone from the store", explained=False)
         try:
             application = PointId.parse(point).application
         except InvalidInput:

@@ -203,7 +203,8 @@ def _message(line: str) -> Message | None:
 
 def _error_text(message: Message) -> str:
     inner = message.get("error")
-    text = inner.get("message", "") if isinstance(inner, dict) else str(inner or "")
+    # `check` says what it found in another form than all other commands.
+    text = inner.get("message", "") if isinstance(inner, dict) else str(inner or message.get("message") or "")
     item = message.get("item")
     return f"{item}: {text}" if item and str(item) not in text else str(text)
 

@@ -15,20 +15,20 @@ import json
 import platform
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError, Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import (
     MAINTENANCE_NAMESPACE,
     Signing,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import forgetting
-from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up, soundness
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.exit_codes import Locked
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.locks import Locks, Lookup
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.mirror import REMOVABLE
@@ -110,6 +110,7 @@ class Maintenance:
             timeout=clock.duration(params["lock_timeout"]),
         )
         self._id = repository.identify()
+        self._accepted = set(params.get("accept_missing") or ())
         self._began = clock.now()
         self._decisions: list[forgetting.Decision] = []
         self._forgotten: list[forgetting.Decision] = []
@@ -164,12 +165,26 @@ class Maintenance:
 
     def _decide(self) -> None:
         # Snapshots first: a point that is sealed meanwhile is then among the points that are read.
-        snapshots = [
-            forgetting.Held(one.id, one.tree, one.host, one.tags, clock.parse(one.time))
-            for one in self._repository.snapshots()
+        snapshots = soundness.held(self._repository.snapshots())
+        points, lost = needing.points(self._store)
+        self._decisions = forgetting.decide(
+            snapshots, points, now=clock.now(), unsealed_after=self._unsealed_after, lost=lost
+        )
+        self._refuse_loss(forgetting.missing(snapshots, points))
+
+    def _refuse_loss(self, missing: Sequence[tuple[forgetting.Point, forgetting.Need]]) -> None:
+        """A prune would take away the data of a snapshot that was lost, which only its small file can give back."""
+        told = [
+            f"{need.snapshot[:16]} that {point.id} needs" for point, need in missing if point.id not in self._accepted
         ]
-        points = needing.points(self._store)
-        self._decisions = forgetting.decide(snapshots, points, now=clock.now(), unsealed_after=self._unsealed_after)
+        if told:
+            raise Refused(
+                "maintain",
+                self._repository.target,
+                f"it does not hold snapshot {', '.join(told[:5])}{f' (and {len(told) - 5} more)' if told[5:] else ''}",
+                "Mirror it back from the other site. Nothing is taken away while what is left of it may be needed; "
+                "accept_missing names points that are given up.",
+            )
 
     def _forget(self) -> None:
         going = [decision for decision in self._decisions if decision.forget]

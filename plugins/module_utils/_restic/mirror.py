@@ -15,9 +15,11 @@ everything else has arrived, snapshots first.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import tempfile
 import threading
+from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +45,38 @@ KINDS = ("keys", "data", "index", "snapshots")
 REMOVABLE = ("snapshots", "index", "data")
 # Larger packs go through a private file; smaller ones stay in memory.
 _IN_MEMORY = 8 << 20
+# A pool keeps some kilobytes for each object that it was given.
+_BATCH = 1000
+_DAY = 86400.0
+
+
+class Entries:
+    """Entries of a listing in little memory: a million of them in some 80 MB."""
+
+    def __init__(self) -> None:
+        self._keys = bytearray()
+        self._sizes = array("q")
+        self.bytes = 0
+
+    def append(self, entry: Entry) -> None:
+        self._keys += entry.key.encode() + b"\0"
+        self._sizes.append(entry.size)
+        self.bytes += entry.size
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __iter__(self) -> Iterator[Entry]:
+        start = 0
+        for size in self._sizes:
+            end = self._keys.index(0, start)
+            yield Entry(self._keys[start:end].decode(), size)
+            start = end + 1
+
+    def batches(self) -> Iterator[list[Entry]]:
+        entries = iter(self)
+        while batch := list(itertools.islice(entries, _BATCH)):
+            yield batch
 
 
 @dataclass
@@ -59,8 +93,16 @@ class Part:
     bytes_removed: int = 0
     held: bool = False
     """The destination has any of it."""
-    pending: list[Entry] = field(default_factory=list)
-    given_up: list[Entry] = field(default_factory=list)
+    shared: bool = False
+    """Both have one of the same name."""
+    pending: Entries = field(default_factory=Entries)
+    given_up: Entries = field(default_factory=Entries)
+    resized: set[str] = field(default_factory=set)
+    """Keys of which the sizes differ, so that one of the two is damaged."""
+    damaged: list[str] = field(default_factory=list)
+    """Keys of which the source's turned out to be that one."""
+    only_there: list[str] = field(default_factory=list)
+    """Names of snapshots that the source does not have."""
 
     def result(self) -> dict[str, Any]:
         return {
@@ -91,7 +133,10 @@ class Mirror:
     @property
     def changed(self) -> bool:
         return self.new or any(
-            part.pending or part.objects_copied or (part.given_up and not self.refusal) or part.objects_removed
+            len(part.pending) > len(part.damaged)
+            or part.objects_copied
+            or (part.given_up and not self.refusal)
+            or part.objects_removed
             for part in self.parts
         )
 
@@ -108,14 +153,15 @@ class Mirror:
             "objects_repaired": sum(part.objects_repaired for part in self.parts),
             "objects_removed": sum(part.objects_removed for part in self.parts),
             "bytes_removed": sum(part.bytes_removed for part in self.parts),
+            "damaged_at_source": [key for part in self.parts for key in part.damaged],
             "parts": [part.result() for part in self.parts],
         }
 
     def planned(self) -> dict[str, Any]:
         """The result that :meth:`apply` would have."""
         for part in self.parts:
-            part.objects_copied, part.bytes_copied = len(part.pending), sum(entry.size for entry in part.pending)
-            part.objects_removed, part.bytes_removed = len(part.given_up), sum(entry.size for entry in part.given_up)
+            part.objects_copied, part.bytes_copied = len(part.pending), part.pending.bytes
+            part.objects_removed, part.bytes_removed = len(part.given_up), part.given_up.bytes
         return self.result()
 
     def apply(self, progress: Progress, workers: int) -> dict[str, Any]:
@@ -138,7 +184,8 @@ class Mirror:
             if not self.refusal:
                 self.destination.delete(entry.key)
 
-        for outcome in pool.each(part.given_up, remove, workers=workers):
+        outcomes = (pool.each(batch, remove, workers=workers) for batch in part.given_up.batches())
+        for outcome in itertools.chain.from_iterable(outcomes):
             if isinstance(outcome.error, Denied):
                 self.refusal = self.refusal or outcome.error.reason
             elif outcome.error is not None:
@@ -151,7 +198,7 @@ class Mirror:
                 part.bytes_removed += outcome.item.size
 
     def _copy_part(self, part: Part, progress: Progress, workers: int) -> None:
-        total = sum(entry.size for entry in part.pending)
+        total = part.pending.bytes
         if not part.pending:
             progress.update("repository", part.name, "done", done=0, total=0, unit="bytes", msg="nothing new")
             return
@@ -163,6 +210,14 @@ class Mirror:
                 return
             try:
                 size = copy_object(self.source, self.destination, entry)
+            except Corrupt:
+                if entry.key not in part.resized or not _intact(self.destination, entry):
+                    raise
+                # What matters is at the destination; new points must get there too.
+                with lock:
+                    part.objects_repaired -= 1
+                    part.damaged.append(entry.key)
+                return
             except (Unavailable, Denied):
                 # A server that is gone is waited for once, not once an object; altered objects are all found.
                 lost.set()
@@ -172,9 +227,12 @@ class Mirror:
                 part.bytes_copied += size
                 progress.update("repository", part.name, "running", done=part.bytes_copied, total=total, unit="bytes")
 
-        outcomes = pool.each(part.pending, copy, workers=workers, fail_fast=False)
-        errors = [outcome.error for outcome in outcomes if outcome.error is not None]
+        errors: list[Exception] = []
+        for batch in part.pending.batches():
+            outcomes = pool.each(batch, copy, workers=workers, fail_fast=False)
+            errors += [outcome.error for outcome in outcomes if outcome.error is not None]
         if not errors:
+            self.destination.tidy(f"{part.name}/", _DAY)
             progress.update("repository", part.name, "done", done=part.bytes_copied, total=total, unit="bytes")
             return
         progress.update("repository", part.name, "failed", done=part.bytes_copied, total=total, unit="bytes")
@@ -232,10 +290,12 @@ def plan(
         raise NotFound(
             "mirror", f"repository {source.place}", "there is no repository (no config)", "Check its URL."
         ) from None
+    # Keys get from one place to another only with their repository.
+    same = parts["keys"].shared
     if there is not None and there != config:
-        raise _another(source, destination)
+        raise _damaged_config(source, destination) if same else _another(source, destination)
     held = [kind for kind in KINDS if parts[kind].held]
-    if held and there is None:
+    if held and there is None and not same:
         raise Refused(
             "mirror",
             f"repository {source.place} to {destination.place}",
@@ -250,25 +310,34 @@ def _compare(
 ) -> Part:
     """One kind at both ends. Both lists are in the order of their keys and are never in memory as a whole."""
     part = Part(kind)
-    doubtful: list[Entry] = []
-    for ours, theirs in _beside(_named(source.list(f"{kind}/")), _named(destination.list(f"{kind}/"))):
+    doubtful = Entries()
+    for ours, theirs in _beside(named(source.list(f"{kind}/")), named(destination.list(f"{kind}/"))):
         part.held |= theirs is not None
         if ours is None:
-            if theirs is not None and theirs.key.rpartition("/")[2] in given_up:
-                part.given_up.append(theirs)
+            if theirs is not None:
+                name = theirs.key.rpartition("/")[2]
+                if name in given_up:
+                    part.given_up.append(theirs)
+                elif kind == "snapshots":
+                    part.only_there.append(name)
             continue
         part.objects_total += 1
         part.bytes_total += ours.size
+        part.shared |= theirs is not None
         if theirs is None:
             part.pending.append(ours)
         elif theirs.size != ours.size:
             part.objects_repaired += 1
+            part.resized.add(ours.key)
             part.pending.append(ours)
         elif verify_existing:
             doubtful.append(ours)
-    altered = _altered(destination, doubtful, workers)
-    part.objects_repaired += len(altered)
-    part.pending += altered
+    for batch in doubtful.batches():
+        whole = pool.values(pool.each(batch, lambda entry: _intact(destination, entry), workers=workers))
+        for entry, good in zip(batch, whole, strict=True):
+            if not good:
+                part.objects_repaired += 1
+                part.pending.append(entry)
     return part
 
 
@@ -305,20 +374,15 @@ def copy_object(source: Store, destination: Store, entry: Entry) -> int:
     return size
 
 
-def _altered(destination: Store, entries: Sequence[Entry], workers: int) -> list[Entry]:
-    """Those of the entries whose bytes at the destination are not what their names say."""
-
-    def intact(entry: Entry) -> bool:
-        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="muster-") as spool:
-            stream = cast(BinaryIO, spool)
-            destination.download(entry.key, stream)
-            return _digest_of(stream) == entry.key.rpartition("/")[2]
-
-    whole = pool.values(pool.each(entries, intact, workers=workers))
-    return [entry for entry, good in zip(entries, whole, strict=True) if not good]
+def _intact(store: Store, entry: Entry) -> bool:
+    """Whether the object's bytes are what its name says."""
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="muster-") as spool:
+        stream = cast(BinaryIO, spool)
+        store.download(entry.key, stream)
+        return _digest_of(stream) == entry.key.rpartition("/")[2]
 
 
-def _named(entries: Iterable[Entry]) -> Iterator[Entry]:
+def named(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Objects of restic's: their names are SHA-256. Anything else in these folders is a leftover."""
     for entry in entries:
         name = entry.key.rpartition("/")[2]
@@ -340,7 +404,7 @@ def _check(source: Store, key: str, digest: str) -> None:
             "copy",
             f"{key} of {source.place}",
             f"its bytes have the SHA-256 {digest[:16]}…, so it was altered",
-            "It was not copied. Check the source with 'restic check --read-data' and repair it.",
+            "It was not copied. If the destination has it whole, mirror it back from there.",
         )
 
 
@@ -350,4 +414,14 @@ def _another(source: Store, destination: Store) -> Refused:
         f"repository {source.place} to {destination.place}",
         "another repository is there (its config differs)",
         "Choose an empty place; a mirror never overwrites a repository.",
+    )
+
+
+def _damaged_config(source: Store, destination: Store) -> Refused:
+    return Refused(
+        "mirror",
+        f"repository {source.place} to {destination.place}",
+        "they have the same keys and not the same config, so the config of one of them is damaged",
+        "Look which of them the repository module opens with state checked. Remove the config file of the other, and "
+        "mirror it back from the one that opens.",
     )

@@ -26,6 +26,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import command, exit_codes, s3_probe
 
 MINIMUM = (0, 18)
+_CHECKS_SNAPSHOTS = (0, 19)
 FORMAT = 2
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 # How long a command waits for a lock of a maintenance that is under way.
@@ -366,15 +367,25 @@ class Repository:
         raise exit_codes.problem(action, self.target, ended.code, ended.last_error)
 
     def check(
-        self, *, read_data: str | None = None, timeout: float | None = None, retry_lock: str = RETRY_LOCK
+        self,
+        *,
+        read_data: str | None = None,
+        snapshots: Sequence[str] = (),
+        timeout: float | None = None,
+        retry_lock: str | None = RETRY_LOCK,
     ) -> None:
         """Check structure and index; ``read_data`` (``5%``, ``1/10``, ``100%``) also reads that part of the data.
 
-        Raises :class:`Incomplete` with restic's first errors where something is wrong.
+        With ``snapshots`` only what these need is looked at, where restic can do that (0.19). ``retry_lock`` ``None``
+        takes no lock, so that nobody has to wait, and a prune meanwhile looks like damage. Backups do not: restic
+        lists the snapshots before it reads the index. Raises :class:`Incomplete` with restic's first errors where
+        something is wrong.
         """
-        arguments = ["check", "--retry-lock", retry_lock]
+        arguments = ["check", *(("--no-lock",) if retry_lock is None else ("--retry-lock", retry_lock))]
         if read_data:
             arguments += ["--read-data-subset", read_data]
+        if _release(self.version) >= _CHECKS_SNAPSHOTS:
+            arguments += snapshots
         ended = self._run(arguments, "check", timeout=timeout, raise_on_failure=False)
         if ended.code == 0:
             return
@@ -444,19 +455,24 @@ def _version(binary: str) -> str:
     )
     message = ended.message("version") or {}
     text = str(message.get("version") or "")
-    match = re.match(r"(\d+)\.(\d+)", text)
-    if not match:
+    if not _release(text):
         raise InvalidInput(
             "use",
             f"the restic program {binary}",
             f"it does not say its version ({exit_codes.first_line(ended.last_error, 120) or 'no answer'})",
             "Install restic 0.18 or newer.",
         )
-    if (int(match.group(1)), int(match.group(2))) < MINIMUM:
+    if _release(text) < MINIMUM:
         raise InvalidInput(
             "use", f"the restic program {binary}", f"it is version {text}, too old", "Install restic 0.18 or newer."
         )
     return text
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """``(0, 19)`` of ``0.19.1``; empty where it is no version."""
+    match = re.match(r"(\d+)\.(\d+)", version)
+    return (int(match[1]), int(match[2])) if match else ()
 
 
 def _password(options: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._store.store i
 
 FACT_FORMAT = "muster/fact/v1"
 EXPIRED = "expired"
+# Of a fact that nobody can read only the name is left.
+UNREADABLE = "unreadable"
 _POINT = re.compile(r"^applications/([^/]+)/points/([^/]+)\.json$")
+_TRACE = re.compile(r"^applications/([^/]+)/(?:points/([^/]+)\.json\.sig$|facts/([^/]+)/)")
 # A second fact of the same moment has some digits in its name.
 _EXPIRED = re.compile(rf"^applications/([^/]+)/facts/([^/]+)/[^/]*-{EXPIRED}(-[0-9a-f]{{8}})?\.json$")
 _WORKERS = 8
@@ -47,13 +50,24 @@ class Sealed:
 
 def sealed(store: Store) -> list[Sealed]:
     """The sealed points of all applications, in the order of their keys; nothing of them is read."""
+    return survey(store)[0]
+
+
+def survey(store: Store) -> tuple[list[Sealed], set[str]]:
+    """The same, and the ids of points of which there is a signature or a fact and no document."""
     keys = [entry.key for entry in store.list("applications/")]
     expired = {(match[1], match[2]) for match in map(_EXPIRED.match, keys) if match}
-    return [
+    points = [
         Sealed(match[1], match[2], match[0], (match[1], match[2]) in expired)
         for match in map(_POINT.match, keys)
         if match
     ]
+    return points, _traces(keys) - {point.id for point in points}
+
+
+def _traces(keys: Iterable[str]) -> set[str]:
+    """Ids of the points that signatures and facts are about."""
+    return {match[2] or match[3] for match in map(_TRACE.match, keys) if match}
 
 
 class Catalogue:
@@ -84,6 +98,11 @@ class Catalogue:
         """Where it is kept what of a cluster (the uid of its kube-system) sleeps for a restore of the application."""
         return f"{self.root}/suspended/{cluster}.json"
 
+    def whole(self) -> set[str]:
+        """Ids of the points of which there is a document and a signature."""
+        names = {entry.key for entry in self.store.list(f"{self.root}/points/")}
+        return {point for point in self.points() if self.signature_key(point) in names}
+
     def points(self) -> list[str]:
         """Ids of the sealed points, oldest first. A signature without a document is a point that was never sealed."""
         prefix = f"{self.root}/points/"
@@ -92,6 +111,16 @@ class Catalogue:
             for entry in self.store.list(prefix)
             if entry.key.endswith(".json") and "/" not in entry.key[len(prefix) :]
         ]
+
+    def expired(self) -> set[str]:
+        """Ids of the points that have expired, by the names of their facts."""
+        keys = (entry.key for entry in self.store.list(f"{self.root}/facts/"))
+        return {match[2] for match in map(_EXPIRED.match, keys) if match}
+
+    def lost(self) -> list[str]:
+        """Ids of points of which there is a signature or a fact and no document: lost, or sealed only half."""
+        keys = (entry.key for entry in self.store.list(f"{self.root}/"))
+        return sorted(_traces(keys) - set(self.points()))
 
     def read_points(self, ids: Sequence[str]) -> list[PointFiles]:
         """The files of these points, in this order."""
@@ -102,15 +131,22 @@ class Catalogue:
         return pool.values(pool.each(ids, read, workers=_WORKERS))
 
     def facts(self, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-        """What became known of these points, oldest first. A fact that cannot be read says nothing and is left out."""
+        """What became known of these points, oldest first.
+
+        A fact that cannot be read is of the kind :data:`UNREADABLE`, with its ``key`` as data, and one of expiry
+        counts by its name: what it was about must neither be restored nor be taken away by mistake.
+        """
 
         def read(point: str) -> list[dict[str, Any]]:
             found = []
             for entry in self.store.list(self.facts_prefix(point)):
-                data = self.store.find(entry.key)
-                value = _fact(data) if entry.key.endswith(".json") and data else None
-                if value is not None and value.get("point") == point:
-                    found.append(value)
+                if not entry.key.endswith(".json"):
+                    continue
+                value = read_fact(self.store.find(entry.key) or b"", point)
+                if value is None:
+                    kind = EXPIRED if _EXPIRED.match(entry.key) else UNREADABLE
+                    value = {"point": point, "kind": kind, "time": None, "data": {"key": entry.key}}
+                found.append(value)
             return found
 
         return dict(zip(ids, pool.values(pool.each(ids, read, workers=_WORKERS)), strict=True))
@@ -148,12 +184,13 @@ class Catalogue:
         return None if stored is None else (timeline.decode(stored.data, self.application), stored.version)
 
 
-def _fact(data: bytes) -> dict[str, Any] | None:
+def read_fact(data: bytes, point: str) -> dict[str, Any] | None:
+    """The fact about this point that these bytes are, or ``None``."""
     try:
         value = json.loads(data)
         clock.parse(str(value["time"]))
     except (ValueError, KeyError, TypeError, InvalidInput):
         return None
-    if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
+    if not isinstance(value, dict) or not isinstance(value.get("kind"), str) or value.get("point") != point:
         return None
     return value

@@ -15,7 +15,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._evidence.sign
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, recovery_point, retention
 from ansible_collections.muster.container_dr.plugins.module_utils._store import judging
-from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import EXPIRED, Catalogue
+from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import EXPIRED, UNREADABLE, Catalogue
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
 # Kinds of facts that retention goes by. Of held and released, and of the tags of one point, the newest fact counts.
@@ -86,11 +86,13 @@ def _point(one: judging.Judged, facts: judging.Facts) -> retention.Point:
     doubt = "; ".join(candidate.reasons)
     if candidate.timeline != "current":
         doubt = doubt or f"{candidate.timeline} timeline: {candidate.timeline_reason}"
-    hold, tags, accepted, drilled = "", frozenset[str](), set[str](), None
+    hold, unreadable, tags, accepted, drilled = "", "", frozenset[str](), set[str](), None
     for fact in facts:
         data: Mapping[str, Any] = fact.get("data") or {}
         if fact["kind"] == HELD:
             hold = str(data.get("reason") or "somebody asked for it")
+        elif fact["kind"] == UNREADABLE:
+            unreadable = f"nobody can read {data['key']}"
         elif fact["kind"] == RELEASED:
             hold = ""
         elif fact["kind"] == TAGGED:
@@ -99,6 +101,8 @@ def _point(one: judging.Judged, facts: judging.Facts) -> retention.Point:
             accepted |= {str(volume) for volume in data.get("volumes") or ()}
         elif fact["kind"] == DRILLED and data.get("verdict") == "pass":
             drilled = clock.parse(str(fact["time"]))
+    # It may have been a hold.
+    hold = hold or unreadable
     made = recovery_point.PointId.parse(candidate.id).moment
     if document is None:
         return retention.Point(candidate.id, made, made, hold=hold, tags=tags, doubt=doubt)

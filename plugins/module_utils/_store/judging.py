@@ -102,7 +102,7 @@ def judge(
 
 def expired(facts: Facts) -> str | None:
     """Since when a point has expired, or ``None``."""
-    return next((str(fact["time"]) for fact in facts if fact["kind"] == EXPIRED), None)
+    return next((str(fact["time"] or "some time") for fact in facts if fact["kind"] == EXPIRED), None)
 
 
 def _absent(document: Mapping[str, Any], snapshots: set[str]) -> list[str]:

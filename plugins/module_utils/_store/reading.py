@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Corrupt,
+    InvalidInput,
     NotFound,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
@@ -21,9 +23,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._plan import (
     selection,
     versions,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.soundness import NAMES, Soundness
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import Catalogue, PointFiles
 from ansible_collections.muster.container_dr.plugins.module_utils._store.judging import Judged, judge, timelines
-from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_repository, open_store
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
 _WORKERS = 4
 
@@ -54,17 +57,24 @@ def recovery_point_info_verb(request: Request) -> dict[str, Any]:
         held = {*Catalogue(open_store(params["missing_at"]), name).points(), *chosen}
         chosen = [point for point in ids if point in chosen or point not in held]
     place_on = timelines(request, name)
-    snapshots = _snapshots(params.get("repository"))
+    sound = _soundness(params)
     files = catalogue.read_points(chosen)
     facts = catalogue.facts(chosen)
 
     def judged(one: PointFiles) -> Judged:
         vouching = signing if params.get("verify_signatures") else None
-        return judge(one, name, vouching, place_on, snapshots, facts.get(one.id, ()))
+        return judge(one, name, vouching, place_on, sound.ids if sound else None, facts.get(one.id, ()))
 
     points = pool.values(pool.each(files, judged, workers=_WORKERS))
     other = _compared(catalogue, ids, params["compare_to"], judged) if params.get("compare_to") else None
-    picked = selection.pick([point.candidate for point in points], wish) if params.get("pick") != "none" else None
+    picked = _pick(points, wish, sound) if params.get("pick") != "none" else None
+    for point in catalogue.lost():
+        request.warn(
+            f"Of recovery point {point} there is no document, only what belongs to one: it was never sealed, or its "
+            f"document was lost. Look for it at the other site."
+        )
+    for fact in (fact for one in facts.values() for fact in one if fact["time"] is None):
+        request.warn(f"{fact['data']['key']} in {catalogue.store.place} cannot be read.")
     listed = [_entry(point, wish, facts[point.candidate.id]) for point in reversed(points)]
     result: dict[str, Any] = {
         "changed": False,
@@ -103,13 +113,27 @@ def _compared(
     return found.document
 
 
-def _snapshots(repository: Mapping[str, Any] | None) -> set[str] | None:
-    """Ids of the snapshots that the repository at this site holds, from the names of its raw objects."""
-    if not repository:
-        return None
-    store = open_repository(repository)
-    store.probe()
-    return {entry.key.rpartition("/")[2] for entry in store.list("snapshots/")}
+def _soundness(params: Mapping[str, Any]) -> Soundness | None:
+    """The repository at this site, looked at as deep as was asked for."""
+    repository, depth = params.get("repository"), params.get("verify") or NAMES
+    if repository:
+        return Soundness(repository, depth)
+    if depth != NAMES:
+        raise InvalidInput("verify", f"the {depth} of a point", "no repository was given", "Set repository.")
+    return None
+
+
+def _pick(points: list[Judged], wish: selection.Wish, sound: Soundness | None) -> selection.Candidate | None:
+    """The point to take. One whose data turns out damaged is marked in ``points``, and the next one is tried."""
+    while True:
+        picked = selection.pick([point.candidate for point in points], wish)
+        if picked is None or sound is None:
+            return picked
+        number = next(number for number, point in enumerate(points) if point.candidate == picked)
+        damage = sound.damage(points[number].document or {})
+        if not damage:
+            return picked
+        points[number] = replace(points[number], candidate=replace(picked, reasons=(*picked.reasons, *damage)))
 
 
 def _entry(point: Judged, wish: selection.Wish, facts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,19 +6,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.clock import Stopwatch
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput, MusterError
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Corrupt,
+    Incomplete,
+    InvalidInput,
+    MusterError,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
-from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, recovery_point
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, forgetting, recovery_point
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up, mirror
-from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import Catalogue
+from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import (
+    Catalogue,
+    PointFiles,
+    read_fact,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_repository, open_store
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store, digest
 
@@ -30,6 +39,8 @@ class _Document:
     id: str
     data: bytes
     signature: bytes
+    repair: bool = False
+    """The destination has one that nobody can rely on."""
 
 
 def repository_mirror_verb(request: Request) -> dict[str, Any]:
@@ -47,6 +58,7 @@ def repository_mirror_verb(request: Request) -> dict[str, Any]:
         "parts": [],
         "points_total": 0,
         "points_copied": [],
+        "damaged_at_source": [],
         "facts_copied": 0,
     }
     try:
@@ -66,9 +78,10 @@ def _mirror(request: Request, result: dict[str, Any]) -> None:
     params = request.params
     catalogues = _catalogues(params)
     documents: list[_Document] = []
+    damaged: list[MusterError] = []
     if catalogues:
         # Read before the repository is listed: a point sealed meanwhile waits for the next run with its data.
-        documents = _absent_documents(*catalogues, Signing.of(params.get("signing")), params["verify_signatures"])
+        documents, damaged = _documents(request, *catalogues)
         result["points_total"] = len(catalogues[0].points())
     if params.get("source"):
         source = open_repository(params["source"])
@@ -79,14 +92,44 @@ def _mirror(request: Request, result: dict[str, Any]) -> None:
             workers=params["workers"],
             given_up=_given_up(request, source),
         )
+        _tell_lost(request, source, planned)
         done = planned.planned() if request.check_mode else planned.apply(request.progress, params["workers"])
         result.update(done, changed=planned.changed)
         if result["objects_repaired"]:
             request.warn(f"{result['objects_repaired']} objects at {planned.destination.place} were damaged")
+        if result["damaged_at_source"]:
+            request.warn(
+                f"{len(result['damaged_at_source'])} objects at {source.place} are damaged, and whole at "
+                f"{planned.destination.place}: {_some(result['damaged_at_source'])}. Mirror them back."
+            )
         if planned.refusal:
             request.warn(f"Nothing is removed at {planned.destination.place}: {planned.refusal}.")
     if catalogues:
+        if params.get("destination") and not request.check_mode:
+            documents, partial = _backed(open_repository(params["destination"]), catalogues[0], documents)
+            damaged += partial
         _copy_documents(request, *catalogues, documents, result)
+    if damaged:
+        # Not before all else has arrived: what was sealed since must not wait for it.
+        raise damaged[0]
+
+
+def _tell_lost(request: Request, source: Store, planned: mirror.Mirror) -> None:
+    """Snapshots that only the destination has, though no maintenance took them from the source."""
+    names = [name for part in planned.parts for name in part.only_there]
+    if not names or not request.params.get("source_store"):
+        return
+    taken = _records(request, source, planned.config, clock.now()).get("snapshots", set())
+    lost = [name for name in names if name not in taken]
+    if lost:
+        request.warn(
+            f"{source.place} does not hold {len(lost)} snapshots that {planned.destination.place} has, and no record "
+            f"of maintenance says why: {_some(lost)}. If they were lost, mirror them back."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
 
 
 def _given_up(request: Request, source: Store) -> dict[str, set[str]]:
@@ -105,6 +148,12 @@ def _given_up(request: Request, source: Store) -> dict[str, set[str]]:
     if config is None:
         return {}
     before = clock.now() - timedelta(seconds=clock.duration(params["remove_after"]))
+    return _records(request, source, config, before)
+
+
+def _records(request: Request, source: Store, config: bytes, before: datetime) -> dict[str, set[str]]:
+    """What maintenance of the repository took away before that time."""
+    params = request.params
     # That there are trusted signers was made sure of when the catalogue was read.
     vouching = Signing.of(params.get("signing")) if params["verify_signatures"] else None
     return given_up.names(open_store(params["source_store"]), digest(config), vouching, before, request.warn)
@@ -122,29 +171,75 @@ def _catalogues(params: Mapping[str, Any]) -> tuple[Catalogue, Catalogue] | None
     )
 
 
-def _absent_documents(source: Catalogue, target: Catalogue, signing: Signing, verify: bool) -> list[_Document]:
-    """Documents that the target lacks, each checked; :class:`Corrupt` names the one that is not what was signed."""
-    if verify:
+def _documents(request: Request, source: Catalogue, target: Catalogue) -> tuple[list[_Document], list[MusterError]]:
+    """Documents that the target lacks, or has damaged where all are looked at; and what is damaged at the source.
+
+    What is damaged at the source and whole at the target is only warned of.
+    """
+    params = request.params
+    signing = Signing.of(params.get("signing")) if params["verify_signatures"] else None
+    if signing is not None:
         signing.require_signers(
             "mirror",
             f"catalogue of {source.application}",
             "Set signing.allowed_signers, or verify_signatures to false.",
         )
-    held = set(target.points())
-    found = []
-    for files in source.read_points([point for point in source.points() if point not in held]):
-        what = f"recovery point {files.id} of {source.store.place}"
-        recovery_point.decode(files.document, files.id, source.application)
-        if files.signature is None:
-            raise Corrupt(
-                "copy", what, "its signature is missing", "Restore it from another copy, or remove the point."
+    held, there, points = target.whole(), set(target.points()), source.points()
+    found: list[_Document] = []
+    damaged: list[MusterError] = []
+    for files in source.read_points([point for point in points if point not in held or params["verify_existing"]]):
+        theirs = target.read_points([files.id])[0] if files.id in held else None
+        if theirs == files:
+            continue
+        wrong = _wrong(source, files, signing)
+        if theirs is not None and _wrong(target, theirs, signing) is None:
+            request.warn(f"{wrong} It is whole at {target.store.place}." if wrong else f"{files.id} was signed twice.")
+        elif wrong is not None:
+            damaged.append(wrong)
+        else:
+            found.append(_Document(files.id, files.document, files.signature or b"", files.id in there))
+    return found, damaged
+
+
+def _wrong(catalogue: Catalogue, files: PointFiles, signing: Signing | None) -> Corrupt | None:
+    """Why a point can not be copied; without ``signing`` its signature only has to be there."""
+    what = f"recovery point {files.id} of {catalogue.store.place}"
+    if files.signature is None:
+        return Corrupt("copy", what, "its signature is missing", "Restore it from another copy, or remove the point.")
+    if signing is not None:
+        verdict = signing.verify(files.document, files.signature)
+        if not verdict.valid:
+            return Corrupt("copy", what, verdict.msg, "Document or signature was altered. It was not copied.")
+    try:
+        recovery_point.decode(files.document, files.id, catalogue.application)
+    except Corrupt as error:
+        return error
+    return None
+
+
+def _backed(
+    repository: Store, source: Catalogue, documents: list[_Document]
+) -> tuple[list[_Document], list[MusterError]]:
+    """Documents whose snapshots the repository holds, and errors for the others. Expired points need none."""
+    held = {entry.key.rpartition("/")[2] for entry in repository.list("snapshots/")} if documents else set()
+    expired = source.expired()
+    whole: list[_Document] = []
+    partial: list[MusterError] = []
+    for document in documents:
+        needs = forgetting.needs(recovery_point.decode(document.data, document.id, source.application))
+        gone = [one.snapshot for one in needs if not any(name.startswith(one.snapshot) for name in held)]
+        if gone and document.id not in expired:
+            partial.append(
+                Incomplete(
+                    "copy",
+                    f"recovery point {document.id} of {source.store.place}",
+                    f"its snapshot {_some(gone)} is neither at the source nor at {repository.place}",
+                    "It is lost, unless another copy has it. All else was copied.",
+                )
             )
-        if verify:
-            verdict = signing.verify(files.document, files.signature)
-            if not verdict.valid:
-                raise Corrupt("copy", what, verdict.msg, "Document or signature was altered. It was not copied.")
-        found.append(_Document(files.id, files.document, files.signature))
-    return found
+        else:
+            whole.append(document)
+    return whole, partial
 
 
 def _copy_documents(
@@ -153,7 +248,8 @@ def _copy_documents(
     for number, document in enumerate(documents, 1):
         if not request.check_mode:
             target.store.put(target.signature_key(document.id), document.signature)
-            target.store.create(target.point_key(document.id), document.data)
+            write = target.store.put if document.repair else target.store.create
+            write(target.point_key(document.id), document.data)
             request.progress.update(
                 "catalogue", source.application, "running", done=number, total=len(documents), unit="points"
             )
@@ -163,10 +259,19 @@ def _copy_documents(
     known = set(target.points()) | {document.id for document in documents}
     for entry in source.store.list(f"{source.root}/facts/"):
         point = entry.key[len(f"{source.root}/facts/") :].partition("/")[0]
-        if entry.key in held or point not in known:
+        if point not in known or (entry.key in held and not request.params["verify_existing"]):
             continue
+        data = source.store.get(entry.key)
+        if entry.key in held:
+            theirs = target.store.get(entry.key)
+            if theirs == data:
+                continue
+            if read_fact(data, point) is None or read_fact(theirs, point) is not None:
+                # Nobody signs a fact, so of two that can be read none is known to be the right one.
+                request.warn(f"{entry.key} is not the same at {source.store.place} and {target.store.place}.")
+                continue
         if not request.check_mode:
-            target.store.create(entry.key, source.store.get(entry.key))
+            (target.store.put if entry.key in held else target.store.create)(entry.key, data)
         result["facts_copied"] += 1
         result["changed"] = True
     there = {entry.key for entry in target.store.list(given_up.ROOT)}

@@ -83,6 +83,9 @@ def put_repository_object(places: dict[str, Any], kind: str, data: bytes) -> str
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(data)
     (places["root"] / "east-repo" / "config").write_bytes(b"config")
+    key = places["root"] / "east-repo" / "keys" / hashlib.sha256(b"key").hexdigest()
+    key.parent.mkdir(exist_ok=True)
+    key.write_bytes(b"key")
     return name
 
 

@@ -44,9 +44,10 @@ def repository(request: Request, holders: Holders) -> dict[str, Any]:
         opened.init()
         made = True
     identity = opened.identify()
-    more = {}
+    more: dict[str, Any] = {}
     if request.params["state"] == "checked":
         more["locks"] = [one.result() for one in Locks(opened, None, lookup).judged()]
+        more["repository_keys"] = [one.result() for one in opened.list_keys()]
     if request.params.get("check_data") is not None and not request.check_mode:
         opened.check(read_data=request.params["check_data"] or None)
     said = "Made" if made else "Found"

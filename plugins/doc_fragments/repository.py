@@ -24,11 +24,36 @@ options:
       password:
         description:
           - Password of the repository. Reaches restic by a private file or the environment, never by its command line.
+          - White space around it does not count, as in restic's files.
+          - Where none of the three options is set, the task's environment variable E(RESTIC_PASSWORD),
+            E(RESTIC_PASSWORD_FILE) or E(RESTIC_PASSWORD_COMMAND) gives it.
         type: str
       password_file:
         description:
           - File with the password, instead of O(repository.password).
         type: path
+      password_command:
+        description:
+          - Command that prints the password, instead of O(repository.password), as a list of words or as a line that is
+            split into words. It is run without a shell, once a task, on the machine that runs the task, and has a
+            minute. It cannot ask on a terminal.
+          - The words are not secret - logs show them.
+        type: raw
+      volume:
+        description:
+          - For a repository in a directory on shared storage, how movers mount that very directory. A volume as in a
+            pod, without its name, for example with the key C(nfs), which has C(server) and C(path). O(repository.url)
+            is the same directory as this machine sees it, such as V(/mnt/nas/muster).
+          - Without it volumes of a cluster cannot be moved to or from a directory, as movers do not reach it.
+          - Not for claims, which movers' namespaces do not have. Name the storage behind them.
+          - C(nfs) and C(cephfs) are allowed in namespaces of the Pod Security level C(baseline), and not in those of
+            C(restricted). C(hostPath) is allowed in neither, and right only where there is one node.
+          - Movers run as root of their pod (under C(restricted) as the application's user), and restoring writes a lock
+            too. So the server must let that user write - with C(no_root_squash), or with C(all_squash), which makes all
+            clients one user. This machine must be able to read what movers write. Where it is neither root nor that one
+            user, restic's files must have its group, and be readable for it, as they are where the repository's file
+            C(config) is.
+        type: dict
       id:
         description:
           - The id that the repository must have. With another one the task fails and touches nothing, so that a swapped
@@ -80,6 +105,14 @@ options:
         description:
           - Not needed here. Accepted so that the same dictionary serves every module.
         type: path
+      password_command:
+        description:
+          - Not needed here. Accepted so that the same dictionary serves every module.
+        type: raw
+      volume:
+        description:
+          - Not used here. Accepted so that the same dictionary serves every module.
+        type: dict
       id:
         description:
           - Not used here. Accepted so that the same dictionary serves every module.

@@ -14,7 +14,7 @@ description:
   - With O(state=present) makes the repository where there is none. Nothing else in this collection does that, so that a
     mistyped address is never taken for a new repository.
   - With O(state=checked) only looks whether it is there, whether the password opens it, whether it is the one that
-    O(repository.id) names, and who holds locks on it.
+    O(repository.id) names, who holds locks on it, and which keys it has.
   - With O(state=maintained) takes away what only expired recovery points needed, removes the data that no snapshot uses
     any more, checks what is left, and puts a record of it into O(store). Run it from one place at a time, apart from
     backups; it is the only thing that deletes in a repository.
@@ -136,6 +136,7 @@ notes:
     anything is lost. What restic wrote by then is valid.
 seealso:
   - module: muster.container_dr.recovery_point
+  - module: muster.container_dr.repository_key
   - module: muster.container_dr.repository_mirror
 """
 
@@ -237,6 +238,32 @@ locks:
       sample: pod muster-container-dr/muster-data-0-1a2b3c4d5e-x7k2p at east has finished (Failed)
     removed:
       description: Whether it was removed.
+      type: bool
+      sample: true
+repository_keys:
+  description: The keys of the repository, the oldest first.
+  type: list
+  elements: dict
+  returned: O(state=checked)
+  contains:
+    id:
+      description: Id of the key.
+      type: str
+      sample: 9a39a97efbe469aa6d36f823b28fa84be09cde69657c1182e3dc8c2a8574779c
+    host:
+      description: The machine that it was made at, or what was noted instead.
+      type: str
+      sample: control
+    user:
+      description: The user that made it, or what was noted instead.
+      type: str
+      sample: root
+    created:
+      description: When it was made.
+      type: str
+      sample: "2026-01-31T04:05:06.000Z"
+    current:
+      description: Whether the password of this task opens this one.
       type: bool
       sample: true
 forgotten:

@@ -81,6 +81,8 @@ options:
       - Remove at the destination what M(muster.container_dr.repository) with C(state=maintained) has taken away from
         the source at least so long ago, such as V(7d), and what the source does not have again. It goes last, when all
         else has arrived. What vanished from the source in any other way stays at the destination.
+      - A key that M(muster.container_dr.repository_key) has removed, with a record of it, goes at once, and is not
+        copied from a source that still has it. The last key stays.
       - The records of maintenance are read from O(source_store); only those that O(signing.allowed_signers) vouches for
         count, unless O(verify_signatures) is false. They are copied to O(destination_store).
       - A destination that does not let objects be removed (append-only, object lock) gives a warning.

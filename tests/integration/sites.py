@@ -101,6 +101,12 @@ class Site:
         command = ["docker", "-H", self._docker, "exec", "-i", str(self.facts["node"]), *words]
         return subprocess.run(command, input=feed or "", capture_output=True, text=True, check=True).stdout
 
+    def node_root(self) -> Path:
+        """The root folder of the site's first node, as root of this machine sees it."""
+        command = ["docker", "-H", self._docker, "inspect", "-f", "{{.State.Pid}}", str(self.facts["node"])]
+        pid = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return Path("/proc", pid, "root")
+
     def kubectl(self, *words: str, feed: Any = None, fails: bool = False) -> str:
         command = [self._kubectl, f"--kubeconfig={self.kubeconfig}", *words]
         text = None if feed is None else feed if isinstance(feed, str) else json.dumps(feed)

@@ -114,10 +114,17 @@ _S3_ARGUMENTS: Spec = {
     "ca_cert": {"type": "path"},
 }
 
-REPOSITORY_ARGUMENTS: Spec = {
-    "url": {"type": "str", "required": True},
+# A command is a list of words or a line; a list of strings would be split at the commas of the line.
+PASSWORD_ARGUMENTS: Spec = {
     "password": {"type": "str", "no_log": True},
     "password_file": {"type": "path", "no_log": False},
+    "password_command": {"type": "raw", "no_log": False},
+}
+
+REPOSITORY_ARGUMENTS: Spec = {
+    "url": {"type": "str", "required": True},
+    **PASSWORD_ARGUMENTS,
+    "volume": {"type": "dict"},
     "id": {"type": "str"},
     "restic": {"type": "path", "default": "restic"},
     **_S3_ARGUMENTS,

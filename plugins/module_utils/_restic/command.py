@@ -13,7 +13,7 @@ import queue
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -64,6 +64,18 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**inherited, "RESTIC_PROGRESS_FPS": "1", **extra}
 
 
+@contextlib.contextmanager
+def handed(secret: str) -> Iterator[tuple[str, int]]:
+    """A path at which one program that is given the descriptor too finds the secret, once: it lies on no disk."""
+    reading, writing = os.pipe()
+    try:
+        with os.fdopen(writing, "wb") as stream:
+            stream.write(secret.encode())
+        yield f"/dev/fd/{reading}", reading
+    finally:
+        os.close(reading)
+
+
 def run(
     command: Sequence[str],
     *,
@@ -74,18 +86,21 @@ def run(
     timeout: float | None = None,
     patience: float = PATIENCE,
     on_status: Callable[[Message], None] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Ended:
     """Run ``command`` (a list, never a shell) and read what it says until it ends.
 
     ``env`` is the whole environment. ``timeout`` limits the command, ``patience`` the seconds in which requests may
     keep failing without one that works; both end it with SIGTERM, so that restic removes its lock, and raise
-    :class:`Unavailable`. Exit codes are left to the caller.
+    :class:`Unavailable`. A request that fails for a reason that does not pass ends it at once. Exit codes are left to
+    the caller.
     """
     try:
         process: Process[str] = Process(
             command,
             env=dict(env),
             cwd=cwd,
+            pass_fds=pass_fds,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -183,6 +198,9 @@ def _follow(
                 continue
             follower.take(*entry)
         current = time.monotonic()
+        refused = exit_codes.refusal(action, target, follower.trouble) if follower.failing_since is not None else None
+        if refused:
+            raise refused
         if follower.failing_since is not None and current - follower.failing_since > patience:
             reason = exit_codes.problem(action, target, 1, follower.trouble)
             raise Stalled(action, target, reason.reason, reason.hint or "Check that it runs and can be reached.")

@@ -21,6 +21,10 @@ class Locked(Unavailable):
     """Somebody else holds a lock that excludes ours."""
 
 
+class WrongPassword(Denied):
+    """No key of the repository is opened by this password."""
+
+
 @dataclass(frozen=True)
 class Exit:
     """The meaning of one exit code."""
@@ -55,8 +59,8 @@ TABLE: dict[int, Exit] = {
         Exit(
             12,
             "wrong password, or a key of this repository was removed",
-            "Set password or password_file to the password this repository was created with.",
-            Denied,
+            "Set password, password_file or password_command to a password of this repository.",
+            WrongPassword,
         ),
         Exit(130, "restic was interrupted", "Run it again; what was uploaded is used.", Unavailable),
         Exit(137, "restic was killed", "Most often the memory limit; give it more memory.", Unavailable),
@@ -106,6 +110,25 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[MusterError], str, str], ...] = (
         "Renew them and run again; what was uploaded is used.",
     ),
     (
+        ("InvalidToken", "token is malformed or otherwise invalid"),
+        Denied,
+        "the object store does not accept the session token",
+        "Renew the credentials; a token belongs to one pair of keys.",
+    ),
+    (
+        ("AuthorizationHeaderMalformed", "authorization header is malformed"),
+        Denied,
+        "the object store expects another region",
+        "Set region.",
+    ),
+    (
+        # The answer to a HEAD request has no body that could say more.
+        ("400 Bad Request",),
+        Denied,
+        "the object store refuses the request; so it does with expired credentials and with those of another region",
+        "Renew the credentials, and check region.",
+    ),
+    (
         ("no credentials found",),
         Denied,
         "there are no credentials for the object store",
@@ -115,7 +138,7 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[MusterError], str, str], ...] = (
         ("Access Denied", "AccessDenied"),
         Denied,
         "the object store denied access",
-        "Check access_key, secret_key and the permissions of the bucket.",
+        "Check access_key, secret_key, the permissions of the bucket, and the clock of the machine or node.",
     ),
     (
         ("no space left on device", "XMinioStorageFull", "disk quota exceeded", "InsufficientStorage", "QuotaExceeded"),
@@ -148,6 +171,12 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[MusterError], str, str], ...] = (
         "Check that it runs and can be reached.",
     ),
 )
+
+
+def refusal(action: str, target: str, message: str) -> MusterError | None:
+    """The error for a request that fails as ``message`` says, if no repetition of it can succeed."""
+    error = problem(action, target, 1, message)
+    return error if isinstance(error, Denied | NotFound) else None
 
 
 def problem(action: str, target: str, code: int, message: str) -> MusterError:

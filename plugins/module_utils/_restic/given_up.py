@@ -2,7 +2,7 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What maintenance took away from a repository, by its signed records: only that may go from a mirror as well.
+"""What was taken away from a repository on purpose, by signed records: only that may go from a mirror as well.
 
 A repository that somebody has emptied has no such record, so its mirror stays whole.
 """
@@ -10,6 +10,7 @@ A repository that somebody has emptied has no such record, so its mirror stays w
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
@@ -20,23 +21,33 @@ from ansible_collections.muster.container_dr.plugins.module_utils._evidence.sign
     MAINTENANCE_NAMESPACE,
     Signing,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.mirror import KEYS
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
 
 FORMAT = "muster/maintenance/v1"
 ROOT = "maintenance/"
+# Apart from those of maintenance, which are counted.
+KEYS_ROOT = f"{ROOT}keys/"
 
 
 def names(
     store: Store, config_digest: str, signing: Signing | None, before: datetime, warn: Callable[[str], None]
 ) -> dict[str, set[str]]:
-    """Names of raw objects by kind that maintenance of this repository has removed before that time.
+    """Names of raw objects by kind that have been removed from this repository on purpose before that time.
 
+    Keys count at once: who had one is to get in no longer, and nothing is lost with it.
     ``config_digest`` is the ``sha256:…`` of the repository's config, the same in every copy of it. Records that
     ``signing`` does not vouch for (``None``: nobody has to) are left out with a warning.
     """
     found: dict[str, set[str]] = {}
     for key, data, record in _records(store, config_digest, warn):
-        if clock.parse(str(record["time"])) > before:
+        late = clock.parse(str(record["time"])) > before
+        removed = {
+            str(kind): {str(name) for name in names}
+            for kind, names in (record["removed"] or {}).items()
+            if kind == KEYS or not late
+        }
+        if not removed:
             continue
         if signing is not None:
             signature = store.find(f"{key}.sig")
@@ -44,9 +55,21 @@ def names(
             if verdict is None or not verdict.valid:
                 warn(f"Nothing is removed by {key}: {verdict.msg if verdict else 'its signature is missing'}.")
                 continue
-        for kind, removed in (record["removed"] or {}).items():
-            found.setdefault(str(kind), set()).update(str(name) for name in removed)
+        for kind, gone in removed.items():
+            found.setdefault(kind, set()).update(gone)
     return found
+
+
+def write(store: Store, signing: Signing, folder: str, now: datetime, value: dict[str, Any]) -> str:
+    """Write a record into the folder, its signature first, and return its key."""
+    data = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False).encode() + b"\n"
+    key = f"{folder}{clock.stamp(now)}.json"
+    if store.find(key) is not None:
+        key = f"{folder}{clock.stamp(now)}-{secrets.token_hex(4)}.json"
+    if signing.key is not None:
+        store.put(f"{key}.sig", signing.sign(data, MAINTENANCE_NAMESPACE))
+    store.create(key, data)
+    return key
 
 
 def _records(

@@ -11,9 +11,7 @@ forgotten stays forgotten, and a prune finds by itself what no snapshot uses.
 from __future__ import annotations
 
 import contextlib
-import json
 import platform
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,10 +20,7 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError, Refused
-from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import (
-    MAINTENANCE_NAMESPACE,
-    Signing,
-)
+from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import forgetting
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up, soundness
@@ -276,14 +271,7 @@ class Maintenance:
             "failure": failure or None,
             "versions": {"restic": self._repository.version, "python": platform.python_version()},
         }
-        data = json.dumps(value, sort_keys=True, indent=2, ensure_ascii=False).encode() + b"\n"
-        key = f"{self._folder}{clock.stamp(now)}.json"
-        if self._store.find(key) is not None:
-            key = f"{self._folder}{clock.stamp(now)}-{secrets.token_hex(4)}.json"
-        if self._signing.key is not None:
-            self._store.put(f"{key}.sig", self._signing.sign(data, MAINTENANCE_NAMESPACE))
-        self._store.create(key, data)
-        return key
+        return given_up.write(self._store, self._signing, self._folder, now, value)
 
 
 def _limits(options: Mapping[str, Any]) -> list[str]:

@@ -40,8 +40,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.progress
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Entry, Store
 
 CONFIG = "config"
-KINDS = ("keys", "data", "index", "snapshots")
-# Keys are passwords; they are never taken away by a mirror.
+KEYS = "keys"
+KINDS = (KEYS, "data", "index", "snapshots")
+# What maintenance takes away. A key is a password: it goes only where somebody has said so of that very one.
 REMOVABLE = ("snapshots", "index", "data")
 # Larger packs go through a private file; smaller ones stay in memory.
 _IN_MEMORY = 8 << 20
@@ -271,14 +272,14 @@ def plan(
     """What is absent at the destination, and what may go there.
 
     An object whose size differs is damaged and copied again; with ``verify_existing`` every object there is read and
-    its digest compared. ``given_up`` has names by kind that may be removed where the source has them no more.
+    its digest compared. ``given_up`` has names by kind that may be removed where the source has them no more; keys
+    that it names do not count at the source either, so that a copy never brings one back.
     :class:`Refused` where the destination is another repository.
     """
     destination.probe()
     there = destination.find(CONFIG)
-    may_go = {kind: (given_up or {}).get(kind, ()) for kind in REMOVABLE}
     parts = {
-        kind: _compare(source, destination, kind, verify_existing, workers, may_go.get(kind, ()))
+        kind: _compare(source, destination, kind, verify_existing, workers, (given_up or {}).get(kind, ()))
         for kind in reversed(KINDS)
     }
     try:
@@ -313,13 +314,12 @@ def _compare(
     doubtful = Entries()
     for ours, theirs in _beside(named(source.list(f"{kind}/")), named(destination.list(f"{kind}/"))):
         part.held |= theirs is not None
-        if ours is None:
-            if theirs is not None:
-                name = theirs.key.rpartition("/")[2]
-                if name in given_up:
-                    part.given_up.append(theirs)
-                elif kind == "snapshots":
-                    part.only_there.append(name)
+        name = cast(Entry, ours or theirs).key.rpartition("/")[2]
+        if ours is None or (kind == KEYS and name in given_up):
+            if theirs is not None and name in given_up:
+                part.given_up.append(theirs)
+            elif ours is None and kind == "snapshots":
+                part.only_there.append(name)
             continue
         part.objects_total += 1
         part.bytes_total += ours.size
@@ -332,6 +332,9 @@ def _compare(
             part.pending.append(ours)
         elif verify_existing:
             doubtful.append(ours)
+    if kind == KEYS and not part.objects_total:
+        # Nobody could open the destination.
+        part.given_up = Entries()
     for batch in doubtful.batches():
         whole = pool.values(pool.each(batch, lambda entry: _intact(destination, entry), workers=workers))
         for entry, good in zip(batch, whole, strict=True):

@@ -50,6 +50,7 @@ def repository(request: Request, holders: Holders) -> dict[str, Any]:
     more: dict[str, Any] = {}
     if request.params["state"] == "checked":
         more["locks"] = [one.result() for one in Locks(opened, None, lookup).judged()]
+        more["repository_keys"] = [one.result() for one in opened.list_keys()]
         if request.params.get("store"):
             more["points"] = _points(request.params, opened)
     try:

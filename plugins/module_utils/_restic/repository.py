@@ -11,10 +11,11 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, process
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
     Denied,
@@ -22,12 +23,31 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     InvalidInput,
     NotFound,
     Refused,
+    Unavailable,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._restic import command, exit_codes, s3_probe
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import (
+    command,
+    exit_codes,
+    password,
+    s3_probe,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw
 
 MINIMUM = (0, 18)
 _CHECKS_SNAPSHOTS = (0, 19)
 FORMAT = 2
+# Seconds that a directory may take to answer; one on a network share may never do it.
+_DIRECTORY_TIMEOUT = 15.0
+_NOT_SHARED = (
+    "persistentVolumeClaim",
+    "ephemeral",
+    "emptyDir",
+    "configMap",
+    "secret",
+    "downwardAPI",
+    "projected",
+    "image",
+)
 _CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 # How long a command waits for a lock of a maintenance that is under way.
 RETRY_LOCK = "2m"
@@ -88,6 +108,29 @@ class Restored:
     bytes: int
 
 
+@dataclass(frozen=True)
+class Key:
+    """One of the keys, each of which opens the repository with a password of its own; ``created`` in UTC.
+
+    ``current`` is the one that it was opened with.
+    """
+
+    id: str
+    host: str
+    user: str
+    created: str
+    current: bool
+
+    def result(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "host": self.host,
+            "user": self.user,
+            "created": self.created,
+            "current": self.current,
+        }
+
+
 @dataclass
 class Repository:
     """Where the repository is and how to open it. Made by :meth:`open`; may be used from several threads."""
@@ -98,6 +141,8 @@ class Repository:
     pinned: str | None = None
     region: str | None = None
     ca_cert: str | None = None
+    # How movers mount the directory that it is in: a volume as a pod has it, without its name.
+    volume: Mapping[str, Any] | None = None
     # Secrets; never shown.
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     _identity: str | None = field(default=None, repr=False)
@@ -135,6 +180,7 @@ class Repository:
             region=options.get("region") or None,
             # restic may run in another folder than the one in which the path was meant.
             ca_cert=str(Path(str(ca_cert)).resolve()) if ca_cert else None,
+            volume=_mounted(options, url),
             secrets=secrets,
         )
 
@@ -169,6 +215,14 @@ class Repository:
 
     def probe(self) -> None:
         """Find out within seconds why it cannot be reached or read, where that is so."""
+        if is_raw(self.url) and not self.url.startswith("s3:"):
+            try:
+                # A program of its own: whoever asks a share whose server is gone waits for good.
+                process.run(["stat", "--", self.url.removeprefix("local:")], timeout=_DIRECTORY_TIMEOUT)
+            except TimeoutError as error:
+                raise Unavailable(
+                    "open", self.target, f"the directory {error}", "Does the server run that it is mounted from?"
+                ) from None
         s3_probe.probe(self.url, self.environment(), self.region_name(), self.ca_cert)
 
     def identify(self) -> str:
@@ -317,6 +371,62 @@ class Repository:
             "snapshots": int(document.get("snapshots_count", 0)),
         }
 
+    # -- keys -------------------------------------------------------------------------------------------------
+
+    def list_keys(self) -> list[Key]:
+        """All keys, the oldest first, without taking a lock. :class:`Incomplete` where one cannot be read."""
+        self.identify()
+        return self._keys({})
+
+    def key_of(self, password: str, hint: str = "") -> Key | None:
+        """A key that this password opens, the one with the id ``hint`` if that is one; ``None`` where none is."""
+        other = replace(self, secrets={**self.secrets, "RESTIC_PASSWORD": password})
+        try:
+            found = other._keys({"RESTIC_KEY_HINT": hint} if hint else {})
+        except exit_codes.WrongPassword:
+            return None
+        return next((key for key in found if key.current), None)
+
+    def keys_of(self, password: str) -> list[Key]:
+        """Every key that this password opens."""
+        first = self.key_of(password)
+        if first is None:
+            return []
+        others = (self.key_of(password, key.id) for key in self.list_keys() if key.id != first.id)
+        return list({key.id: key for key in (first, *others) if key is not None}.values())
+
+    def add_key(self, password: str, *, host: str = "", user: str = "", retry_lock: str = RETRY_LOCK) -> Key:
+        """One more key, which this password opens; ``host`` and ``user`` are what is noted on it."""
+        labels = [part for name, value in (("--host", host), ("--user", user)) if value for part in (name, value)]
+        with command.handed(password) as (path, number):
+            arguments = ["key", "add", "--new-password-file", path, "--retry-lock", retry_lock, *labels]
+            self._run(arguments, "add a key to", pass_fds=(number,))
+        made = self.key_of(password)
+        if made is None:
+            raise Incomplete("add a key to", self.target, "the new password does not open it", "Run it again.")
+        return made
+
+    def remove_key(self, identity: str, *, retry_lock: str = RETRY_LOCK) -> None:
+        """Remove a key by its whole id. restic does not do it to the key that it was opened with.
+
+        Raises :class:`exit_codes.Locked` while anybody uses the repository, :class:`Denied` where the store deletes
+        nothing.
+        """
+        self._take_away(["key", "remove", "--retry-lock", retry_lock, identity], "remove a key of")
+
+    def _keys(self, extra: Mapping[str, str]) -> list[Key]:
+        # restic gives local times without a zone.
+        ended = self._run(["key", "list", "--no-lock"], "list keys of", timeout=_QUICK, extra={"TZ": "UTC", **extra})
+        if ended.errors:
+            raise Incomplete(
+                "list keys of",
+                self.target,
+                f"one of them cannot be read ({exit_codes.first_line(ended.errors[0], 200)})",
+                "Where it is damaged, take that file below keys/ from a copy of the repository.",
+            )
+        document = ended.document if isinstance(ended.document, list) else []
+        return sorted((_key(entry) for entry in document), key=lambda key: (key.created, key.id))
+
     # -- locks and maintenance --------------------------------------------------------------------------------
 
     def lock_ids(self) -> list[str]:
@@ -411,13 +521,16 @@ class Repository:
         on_status: Status | None = None,
         expect_complete: bool = False,
         raise_on_failure: bool = True,
+        pass_fds: Sequence[int] = (),
+        extra: Mapping[str, str] | None = None,
     ) -> command.Ended:
         line = [self.binary, "--json", "--no-cache"]
         if self.url.startswith("s3:"):
             line += ["-o", f"s3.retries={_S3_RETRIES}"]
         ended = command.run(
             [*line, *arguments],
-            env=self.environment(),
+            env={**self.environment(), **(extra or {})},
+            pass_fds=pass_fds,
             action=action,
             target=self.target,
             cwd=cwd,
@@ -476,25 +589,43 @@ def _release(version: str) -> tuple[int, ...]:
 
 
 def _password(options: Mapping[str, Any]) -> str:
-    file = options.get("password_file")
-    if options.get("password"):
-        return str(options["password"])
-    if not file:
+    found = password.given(options, "repository.") or password.of_environment()
+    if found is None:
         raise InvalidInput(
             "open",
             f"repository {options.get('url')}",
             "it has no password",
-            "Set repository.password or repository.password_file.",
+            "Set repository.password, repository.password_file or repository.password_command.",
         )
-    try:
-        text = Path(str(file)).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InvalidInput("read", f"password_file {file}", str(reason), "Correct repository.password_file.") from None
-    password = text.strip()
-    if not password:
-        raise InvalidInput("read", f"password_file {file}", "it is empty", "Put the repository's password into it.")
-    return password
+    return found
+
+
+def _mounted(options: Mapping[str, Any], url: str) -> dict[str, Any] | None:
+    """The volume by which movers get the directory; :class:`InvalidInput` for one by which they cannot."""
+    volume: dict[str, Any] | None = options.get("volume")
+    if not volume:
+        return None
+    target = f"repository.volume of {url}"
+    if url.startswith("s3:") or not is_raw(url):
+        raise InvalidInput(
+            "use", target, "the repository is no directory", "Leave it out: movers reach it as this machine does."
+        )
+    kind = next(iter(volume))
+    if len(volume) > 1 or not isinstance(volume[kind], dict):
+        raise InvalidInput(
+            "use",
+            target,
+            "it is not one volume",
+            "Write it as in a pod, for example volume: {nfs: {server: nas.example.com, path: /export/muster}}.",
+        )
+    if kind in _NOT_SHARED:
+        raise InvalidInput(
+            "use",
+            target,
+            f"a volume of the kind {kind} is not the same one in every namespace and pod",
+            "Movers run in several namespaces. Name the storage itself, such as nfs or cephfs.",
+        )
+    return volume
 
 
 def _snapshot(entry: Mapping[str, Any]) -> Snapshot:
@@ -509,6 +640,16 @@ def _snapshot(entry: Mapping[str, Any]) -> Snapshot:
         parent=entry.get("parent"),
         files=summary.get("total_files_processed"),
         bytes=summary.get("total_bytes_processed"),
+    )
+
+
+def _key(entry: Mapping[str, Any]) -> Key:
+    return Key(
+        id=str(entry["id"]),
+        host=str(entry.get("hostName") or ""),
+        user=str(entry.get("userName") or ""),
+        created=clock.iso(clock.parse(str(entry["created"]).replace(" ", "T") + "Z")),
+        current=bool(entry.get("current")),
     )
 
 

@@ -51,6 +51,11 @@ _ANSWERS: dict[str, tuple[type[MusterError], str, str]] = {
         "Set them by NTP.",
     ),
     "ExpiredToken": (Denied, "the object store's credentials have expired", "Renew them."),
+    "InvalidToken": (
+        Denied,
+        "the object store does not accept the session token",
+        "Renew the credentials; a token belongs to one pair of keys.",
+    ),
     "AuthorizationHeaderMalformed": (Denied, "the object store expects another region", "Set region."),
     "PermanentRedirect": (InvalidInput, "the bucket is in another region or at another endpoint", "Correct the URL."),
 }

@@ -84,7 +84,7 @@ class _Export:
         self._settings = settings.settings(params.get("mover"))
         self._cluster = Cluster.connect(params)
         self._repository = Repository.open(params["repository"])
-        parts.endpoint(self._repository.url)
+        parts.require_reachable(self._repository)
         # What was cut says itself where it is.
         self._namespaces = [] if self._phase == "move" else list(scope.of(self._cluster, chosen).namespaces)
         self._application["namespaces"] = self._namespaces

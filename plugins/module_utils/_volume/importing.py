@@ -81,7 +81,7 @@ class _Import:
         self._settings = settings.settings(params.get("mover"))
         self._cluster = Cluster.connect(params)
         self._repository = Repository.open(params["repository"])
-        parts.endpoint(self._repository.url)
+        parts.require_reachable(self._repository)
         self._run = naming.new_run()
 
     def run(self) -> JSON:

@@ -32,6 +32,9 @@ READ_THEIRS = ("DAC_OVERRIDE",)
 # Owners, modes, setuid and setgid bits, devices and file capabilities as they were; all of it is in "baseline".
 WRITE = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
 
+# Where a mover has the repository that is in a directory.
+MOUNT = "/repository"
+
 # Where a login at the object store lies in the mover's Secret.
 _FILES = {
     "AWS_ACCESS_KEY_ID": "access_key",
@@ -109,7 +112,7 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
     """The Job. No secret is in it: they come as files from the Secret of the same name."""
     region = repository.region_name()
     environment = {
-        "RESTIC_REPOSITORY": repository.url,
+        "RESTIC_REPOSITORY": MOUNT if repository.volume else repository.url,
         # Device numbers of block clones and after reboots differ; without this unchanged files would look changed.
         "RESTIC_FEATURES": "device-id-for-hardlinks",
         "RESTIC_PROGRESS_FPS": "0.5",
@@ -127,12 +130,14 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
         "command": ["/bin/sh", "-c", mover.script, "mover", *mover.arguments],
         "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
         "resources": dict(settings.resources or {"requests": {"cpu": "50m", "memory": "128Mi"}}),
-        "securityContext": _security(mover),
+        "securityContext": _security(mover, repository),
         "terminationMessagePolicy": "File",
         "volumeMounts": [
             *([] if mover.device else [{"name": "data", "mountPath": "/volume/data", "readOnly": mover.read_only}]),
             {"name": "muster", "mountPath": "/muster", "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
+            # Restoring writes too: a lock, without which a prune could take away what is being read.
+            *([{"name": "repository", "mountPath": MOUNT}] if repository.volume else []),
         ],
     }
     if mover.device:
@@ -152,6 +157,7 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
             {"name": "data", "persistentVolumeClaim": {"claimName": mover.claim}},
             {"name": "muster", "secret": {"secretName": mover.name, "defaultMode": mode}},
             {"name": "tmp", "emptyDir": {}},
+            *([{"name": "repository", **repository.volume}] if repository.volume else []),
         ],
     }
     if settings.registry:
@@ -186,7 +192,7 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
     }
 
 
-def _security(mover: Mover) -> JSON:
+def _security(mover: Mover, repository: Repository) -> JSON:
     context: JSON = {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -195,7 +201,9 @@ def _security(mover: Mover) -> JSON:
     }
     if mover.run_as_user:
         return {**context, "runAsUser": mover.run_as_user, "runAsNonRoot": True}
-    context["capabilities"]["add"] = list(mover.capabilities)
+    # A directory may belong to the user of this machine.
+    more = {"DAC_OVERRIDE"} if repository.volume else set()
+    context["capabilities"]["add"] = sorted({*mover.capabilities, *more})
     return {**context, "runAsUser": 0, "runAsGroup": 0}
 
 
@@ -230,22 +238,30 @@ def secrets(mover: Mover, settings: Settings, repository: Repository, owner: JSO
 
 def network_policy(mover: Mover, repository: Repository, owner: JSON) -> JSON:
     """Lets the mover reach the repository (and DNS) where the namespace denies by default; nobody reaches the mover."""
-    host, port = endpoint(repository.url)
-    to: JSON = {"ports": [{"protocol": "TCP", "port": port}]}
-    try:
-        address = ipaddress.ip_address(host)
-        to["to"] = [{"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}]
-        rules = [to]
-    except ValueError:
-        rules = [to, {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}]
     return {
         **_owned(mover, owner, "NetworkPolicy", mover.name, "networking.k8s.io/v1"),
         "spec": {
             "podSelector": {"matchLabels": {marks.MOVER: mover.name}},
             "policyTypes": ["Ingress", "Egress"],
-            "egress": rules,
+            # A volume is mounted by the node, whose traffic no policy of a pod concerns.
+            "egress": [] if repository.volume else _egress(*endpoint(repository.url)),
         },
     }
+
+
+def _egress(host: str, port: int) -> list[JSON]:
+    to: JSON = {"ports": [{"protocol": "TCP", "port": port}]}
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return [to, {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}]
+    return [{**to, "to": [{"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}]}]
+
+
+def require_reachable(repository: Repository) -> None:
+    """Raise :class:`InvalidInput` where movers cannot get at the repository."""
+    if not repository.volume:
+        endpoint(repository.url)
 
 
 def endpoint(url: str) -> tuple[str, int]:
@@ -256,7 +272,8 @@ def endpoint(url: str) -> tuple[str, int]:
             "use",
             f"repository {url} for volumes in a cluster",
             "it is a directory of this machine, which movers can not reach",
-            "Use a repository on an object store or a REST server.",
+            "Use a repository on an object store or a REST server, or say with repository.volume how movers mount the "
+            "directory.",
         )
     if kind not in ("s3", "rest"):
         return kind, 22 if kind == "sftp" else 443

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Denied,
     Incomplete,
     Interrupted,
     MusterError,
@@ -176,6 +177,7 @@ class _Follower:
             )
         failed = conditions.get("Failed") or conditions.get("FailureTarget")
         if failed is None:
+            self._refused(pods)
             return None
         for pod in reversed(pods):
             terminated = _terminated(pod)
@@ -187,6 +189,15 @@ class _Follower:
         raise self._unavailable(
             f"the mover's pods were deleted or never ran ({failed.get('message') or failed.get('reason')})"
         )
+
+    def _refused(self, pods: list[JSON]) -> None:
+        """Do not wait for the Job's next pod where the last one was turned away: so would be that one."""
+        terminated = _terminated(pods[-1]) if pods else None
+        if terminated and terminated.get("exitCode"):
+            report = read_report(int(terminated["exitCode"]), str(terminated.get("message") or ""))
+            error = self._failure(report, terminated)
+            if isinstance(error, Denied):
+                raise error
 
     def _failure(self, report: Report, terminated: JSON) -> MusterError:
         result = {"errors": report.errors}
@@ -271,6 +282,9 @@ class _Follower:
                     self._moved = (position, current)
                     if self._advance and done is not None:
                         self._advance(int(done), status.get("total_bytes"))
+        refused = exit_codes.refusal(self._action, self._target, self._trouble) if failing else None
+        if refused:
+            raise refused
         if failing and current - self._moved[1] > self._settings.stall_timeout:
             known = exit_codes.problem(self._action, self._target, 1, self._trouble)
             raise Unavailable(

@@ -44,6 +44,7 @@ class ResticProgram:
         self.answer("cat", {"version": 2, "id": ID})
         self.answer("snapshots", [])
         self.answer("check")
+        self.answer("key-list", [])
 
     def answer(self, verb: str, document: Any = None, *, code: int = 0, error: str = "") -> None:
         for suffix, text in (("out", "" if document is None else json.dumps(document)), ("err", error)):

@@ -21,9 +21,9 @@ class FakeS3(Serving):
     """``with FakeS3() as bucket``: ``bucket.url`` answers, ``bucket.objects`` is what it holds by key.
 
     ``requests`` is what it was asked. ``refuse`` is a pattern of ``METHOD /path?query``; what matches is answered with
-    403 from then on, and so is every write after ``writes_left`` more. ``break_next`` is a pattern of requests of which
-    the next one gets half of its answer's body, or with ``breaks`` the next so many. The next ``busy`` requests are
-    answered with 503.
+    ``refusal`` (status, code, message) from then on, and so is every write after ``writes_left`` more. ``break_next``
+    is a pattern of requests of which the next one gets half of its answer's body, or with ``breaks`` the next so many.
+    The next ``busy`` requests are answered with 503.
     """
 
     name = "bucket"
@@ -36,6 +36,7 @@ class FakeS3(Serving):
         self.writes_left = 1_000_000
         self.requests: list[str] = []
         self.refuse = ""
+        self.refusal = (403, "AccessDenied", "Access Denied.")
         self.break_next = ""
         self.breaks = 1
         self.busy = 0
@@ -61,6 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.headers.get("x-amz-content-sha256", "").startswith("STREAMING-"):
+            body = _unchunked(body)
         line = f"{self.command} {self.path}"
         parts = urlsplit(self.path)
         name, _slash, self.key = unquote(parts.path).lstrip("/").partition("/")
@@ -77,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif (writes and self.bucket.writes_left < 0) or (
                 self.bucket.refuse and re.search(self.bucket.refuse, line)
             ):
-                self._fail(403, "AccessDenied")
+                self._fail(*self.bucket.refusal)
             else:
                 getattr(self, f"_{self.command.lower()}")(body)
 
@@ -107,7 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
         span = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(span.group(1)) if span else 0
         more = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if span else {}
-        self._answer(206 if span else 200, data[start:], {"ETag": _etag(data), **more})
+        made = {"ETag": _etag(data), "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+        self._answer(206 if span else 200, data[start:], {**made, **more})
 
     _head = _get
 
@@ -144,8 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.bucket.objects.pop(self.key, None)
         self._answer(204)
 
-    def _fail(self, status: int, code: str) -> None:
-        self._answer(status, f"<Error><Code>{code}</Code><Message>{code}</Message></Error>".encode())
+    def _fail(self, status: int, code: str, message: str = "") -> None:
+        self._answer(status, f"<Error><Code>{code}</Code><Message>{message or code}</Message></Error>".encode())
 
     def _answer(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -162,6 +166,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             body = body[: len(body) // 2]
         self.wfile.write(body)
+
+
+def _unchunked(body: bytes) -> bytes:
+    """The bytes of a body in which each chunk is signed, as clients send it without TLS."""
+    data = b""
+    while body:
+        head, _end, body = body.partition(b"\r\n")
+        size = int(head.split(b";")[0], 16)
+        if not size:
+            break
+        data, body = data + body[:size], body[size + 2 :]
+    return data
 
 
 def _etag(data: bytes) -> str:

@@ -210,6 +210,35 @@ def test_a_directory_is_refused(run: Runner, server: Storage) -> None:
     assert "movers can not reach" in run(url="/srv/repository")["msg"] and not server.writes
 
 
+def test_a_directory_that_movers_mount_is_taken(run: Runner, server: Storage) -> None:
+    nfs = {"nfs": {"server": "nas", "path": "/export"}}
+    result = run(url="/srv/repository", repository={"volume": nfs})
+    assert [entry["complete"] for entry in result["volumes"]] == [True, True], result
+    assert [job["spec"]["template"]["spec"]["volumes"][-1] for job in server.created["jobs"]] == [
+        {"name": "repository", **nfs}
+    ] * 2
+    assert not server.left()
+
+
+@pytest.mark.parametrize(
+    ("url", "volume", "words"),
+    [
+        ("s3:https://s3.example.com/b", {"nfs": {"server": "nas", "path": "/"}}, "the repository is no directory"),
+        ("rest:http://nas/r", {"nfs": {"server": "nas", "path": "/"}}, "the repository is no directory"),
+        ("/srv/r", {"nfs": {}, "name": "x"}, "it is not one volume"),
+        ("/srv/r", {"nfs": "nas:/export"}, "it is not one volume"),
+        ("/srv/r", {"persistentVolumeClaim": {"claimName": "nas"}}, "Name the storage itself"),
+        ("/srv/r", {"emptyDir": {}}, "not the same one in every namespace and pod"),
+        ("/srv/r", {}, "movers can not reach"),
+    ],
+)
+def test_a_volume_that_gives_movers_no_repository_is_refused(
+    run: Runner, server: Storage, url: str, volume: dict[str, Any], words: str
+) -> None:
+    result = run(url=url, repository={"volume": volume})
+    assert result["failed"] and words in result["msg"] and not server.writes
+
+
 def test_a_snapshot_error_thaws_and_leaves_nothing(run: Runner, server: Storage, cluster: LocalCluster) -> None:
     good = server.good_cut
 

@@ -24,7 +24,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
         (3, Incomplete, "not everything could be read"),
         (10, NotFound, "no repository at this address"),
         (11, exit_codes.Locked, "locked by another process"),
-        (12, Denied, "wrong password"),
+        (12, exit_codes.WrongPassword, "wrong password"),
         (137, Unavailable, "killed"),
         (-9, Unavailable, "killed"),
         (-15, Unavailable, "terminated"),
@@ -47,6 +47,10 @@ def test_codes(code: int, error: type[MusterError], words: str) -> None:
         ("The request signature we calculated does not match", Denied, "refused the signature"),
         ("Access Denied.", Denied, "denied access"),
         ("Fatal: ExpiredToken: gone", Denied, "have expired"),
+        ("client.PutObject: The provided token has expired.", Denied, "have expired"),
+        ("Stat: 400 Bad Request", Denied, "expired credentials"),
+        ("The provided token is malformed or otherwise invalid.", Denied, "session token"),
+        ("The authorization header is malformed; the region is wrong", Denied, "another region"),
         ("write /repo/data: no space left on device", Unavailable, "disk is full"),
         ("client.PutObject: No space left on device.", Unavailable, "disk is full"),
         ("Put https://s3/muster/data/7a: EOF", Unavailable, "does not answer"),
@@ -72,3 +76,23 @@ def test_a_missing_bucket_is_not_a_missing_repository() -> None:
 def test_first_line_is_short_and_bare() -> None:
     assert exit_codes.first_line("\nFatal: Fatal: no\nmore") == "no"
     assert len(exit_codes.first_line("x" * 1000, 50)) == 50
+
+
+@pytest.mark.parametrize(
+    ("message", "passes"),
+    [
+        ("client.PutObject: The provided token has expired.", False),
+        ("Stat: 400 Bad Request", False),
+        ("The AWS Access Key Id you provided does not exist in our records.", False),
+        ("The request signature we calculated does not match the signature you provided.", False),
+        ("The difference between the request time and the server's time is too large.", False),
+        ("The specified bucket does not exist", False),
+        ("Access Denied.", False),
+        ("dial tcp 10.0.0.1:443: connect: connection refused", True),
+        ("503 Service Unavailable", True),
+        ("no space left on device", True),
+        ("something else", True),
+    ],
+)
+def test_what_no_repetition_heals_is_known(message: str, passes: bool) -> None:
+    assert (exit_codes.refusal("open", "x", message) is None) is passes

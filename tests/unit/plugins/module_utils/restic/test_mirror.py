@@ -121,12 +121,29 @@ def test_only_what_was_given_up_goes_from_the_destination(source: Path, target: 
     expected = mirror.plan(Directory(source), Directory(target), given_up=given_up).planned()
     assert planned.changed
     done = planned.apply(Silent(), 4)
-    assert done == expected and done["objects_removed"] == 3 and done["bytes_removed"] > 0
-    for kind in mirror.REMOVABLE:
+    assert done == expected and done["objects_removed"] == 4 and done["bytes_removed"] > 0
+    for kind in mirror.KINDS:
         assert named(target, kind) == named(source, kind)
-    # A key is a password, and its loss is no maintenance.
-    assert gone["keys"] in named(target, "keys")
     assert not mirror.plan(Directory(source), Directory(target), given_up=given_up).changed
+
+
+def test_a_key_that_was_taken_away_elsewhere_is_not_brought_back(source: Path, target: Path) -> None:
+    first, second, third = named(source, "keys")
+    planned = mirror.plan(Directory(source), Directory(target), given_up={"keys": {first}})
+    assert planned.apply(Silent(), 4)["parts"][0]["objects_total"] == 2
+    assert named(target, "keys") == [second, third]
+    Directory(target).put(f"keys/{first}", b"keys")
+    planned = mirror.plan(Directory(source), Directory(target), given_up={"keys": {first}})
+    assert planned.apply(Silent(), 4)["objects_removed"] == 1
+    assert named(target, "keys") == [second, third]
+
+
+def test_the_last_key_stays(source: Path, target: Path) -> None:
+    copy(source, target)
+    keys = named(source, "keys")
+    planned = mirror.plan(Directory(source), Directory(target), given_up={"keys": set(keys)})
+    assert not planned.changed and planned.apply(Silent(), 4)["objects_removed"] == 0
+    assert named(target, "keys") == keys
 
 
 class Order(Directory):

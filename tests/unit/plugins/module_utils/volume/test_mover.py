@@ -222,7 +222,45 @@ def test_the_servers_address_is_read_from_the_url(url: str, expected: tuple[str,
 
 @pytest.mark.parametrize("url", ["/srv/restic", "local:/srv/restic", "relative"])
 def test_a_directory_of_this_machine_is_refused(url: str) -> None:
-    failure(lambda: parts.endpoint(url), InvalidInput, url, "movers can not reach")
+    failure(lambda: parts.endpoint(url), InvalidInput, url, "movers can not reach", "repository.volume")
+
+
+NFS = {"nfs": {"server": "nas.example.com", "path": "/export/muster"}}
+
+
+@pytest.fixture
+def shared(repository: Repository) -> Repository:
+    """A repository in a directory that movers mount."""
+    return Repository("/mnt/nas/muster", "restic", "0.19.1", volume=NFS, secrets={"RESTIC_PASSWORD": SECRETS[0]})
+
+
+@pytest.mark.parametrize("verb", ["backup", "restore"])
+def test_a_directory_is_mounted_for_writing(shared: Repository, verb: str) -> None:
+    spec = pod(shared, verb=verb)
+    (container,) = spec["containers"]
+    assert spec["volumes"][-1] == {"name": "repository", **NFS}
+    assert container["volumeMounts"][-1] == {"name": "repository", "mountPath": "/repository"}
+    assert {"name": "RESTIC_REPOSITORY", "value": "/repository"} in container["env"]
+    assert "/mnt/nas" not in json.dumps(spec)
+    assert set(container["securityContext"]["capabilities"]["add"]) == {"DAC_OVERRIDE", "DAC_READ_SEARCH"}
+    assert pod(shared, run_as_user=70)["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_a_mover_with_a_mounted_directory_talks_to_nobody_and_knows_only_the_password(
+    shared: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-environment")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-environment")
+    parts.require_reachable(shared)
+    spec = parts.network_policy(MOVER, shared, OWNER)["spec"]
+    assert (spec["policyTypes"], spec["egress"]) == (["Ingress", "Egress"], [])
+    files = parts.secrets(MOVER, SETTINGS, shared, OWNER)[1]["data"]
+    assert set(files) == {"password"}
+
+
+def test_an_object_store_is_not_mounted(repository: Repository) -> None:
+    spec = pod(repository)
+    assert "repository" not in [one["name"] for one in (*spec["volumes"], *spec["containers"][0]["volumeMounts"])]
 
 
 def test_a_url_with_a_login_is_refused_without_repeating_it() -> None:

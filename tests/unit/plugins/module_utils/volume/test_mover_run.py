@@ -244,6 +244,58 @@ def test_a_pod_that_finds_no_node(server: Storage, time: Time) -> None:
     assert 1020 <= time.seconds < 1030
 
 
+def test_a_repository_that_can_not_be_mounted_is_told_by_the_kubelets_event(server: Storage, time: Time) -> None:
+    waiting(server, phase="Pending", containerStatuses=[{"state": {"waiting": {"reason": "ContainerCreating"}}}])
+    said = 'MountVolume.SetUp failed for volume "repository" : mount failed: exit status 32'
+    server.add(thing("Event", "e", reason="FailedMount", message=said))
+    fails(server, Unavailable, "does not start", 'volume "repository"', "exit status 32", start_timeout=20.0)
+    assert 1020 <= time.seconds < 1030
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            "Save(<data/1>) returned error, retrying after 1s: client.PutObject: The provided token has expired.",
+            "expired",
+        ),
+        ("Stat(<config/>) returned error, retrying after 1s: Stat: 400 Bad Request", "expired credentials"),
+        ("Load(<key/1>) returned error, retrying after 1s: The difference between the request time and", "clocks"),
+        ("Load(<key/1>) returned error, retrying after 1s: InvalidAccessKeyId", "access key"),
+    ],
+)
+def test_what_no_repetition_heals_is_not_waited_for(server: Storage, time: Time, said: str, words: str) -> None:
+    waiting(server, phase="Running")
+    cluster = LocalCluster(server)
+    log = [status(1)]
+    cluster.logs = lambda *_place, **_more: "\n".join(log)  # type: ignore[method-assign]
+    time.then = lambda second: log.append(said) if second == 10 else None
+    failure(lambda: run(server, cluster, stall_timeout=600.0), Denied, "export volume shop/data", words)
+    assert time.seconds < 1013
+
+
+def test_trouble_that_has_passed_ends_nothing(server: Storage, time: Time) -> None:
+    waiting(server, phase="Running")
+    cluster = LocalCluster(server)
+    healed = "Save(<data/1>) returned error, retrying after 1s: The provided token has expired.\n"
+    healed += "Save(<data/1>) operation successful after 1 retries\n"
+    cluster.logs = lambda *_place, **_more: healed + status(5)  # type: ignore[method-assign]
+    failure(lambda: run(server, cluster, timeout=100.0), Unavailable, "did not end within 100 seconds")
+
+
+def test_a_pod_that_was_turned_away_is_not_followed_by_another(server: Storage, time: Time) -> None:
+    state = {"state": {"terminated": ended(1, says("unable to open config file: Stat: Access Denied."))}}
+    waiting(server, phase="Failed", containerStatuses=[state])
+    fails(server, Denied, "denied access", "clock of the machine or node")
+    assert time.seconds < 1005
+
+
+def test_a_pod_that_failed_otherwise_is(server: Storage) -> None:
+    state = {"state": {"terminated": ended(1, says("dial tcp: connection refused"))}}
+    waiting(server, phase="Failed", containerStatuses=[state])
+    fails(server, Unavailable, "did not end within 100 seconds", timeout=100.0)
+
+
 def test_a_pod_that_admission_refuses_is_told_by_its_event(server: Storage, time: Time) -> None:
     server.mover = lambda _job: None
     server.add(thing("Event", "e", reason="FailedCreate", message="violates PodSecurity baseline"))

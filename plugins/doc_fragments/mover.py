@@ -87,7 +87,14 @@ options:
         default: 2m
       resources:
         description:
-          - Resource requests and limits of the mover's container, as in a pod.
+          - Resource requests and limits of the mover's container, as in a pod. They count as they are.
+          - Without them it asks for 50m of a processor, and for 128 MiB of memory, 1.5 KiB for each file that the
+            volume had at its last backup (or has at the recovery point) and 320 bytes for each blob in the repository,
+            of which there is about one for each file and MiB. A volume that was never exported counts as one of
+            100,000 files. Hundreds of thousands of files in one folder take the most; C(docs/performance.md) in the
+            collection has measured figures.
+          - There is no limit by default, because a limit ends a mover when it has done the most of its work. Where one
+            is set, by you or by the namespace, leave room above these figures.
         type: dict
       pull_policy:
         description:

@@ -104,6 +104,40 @@ options:
     description: How many volumes move at a time.
     type: int
     default: 4
+  budgets:
+    description:
+      - How many movers may run at a time, besides O(workers). What there is no room for waits and lets others pass.
+        Of those that may start, the largest begins first.
+    type: dict
+    suboptions:
+      classes:
+        description:
+          - Maps storage classes to a number. V(*) stands for every class that is not named, each by itself.
+        type: dict
+      node:
+        description:
+          - How many on one node. Counted are volumes that are read while they are in use, on the node that uses them.
+            Where a clone of a snapshot is read, the scheduler decides; it is asked to take nodes with fewer movers of
+            the run, and is not kept from another.
+        type: int
+      repository:
+        description:
+          - How many on this repository, counted over all tasks that this user runs at a time on this machine with this
+            option, and that have the same folder for temporary files (C(TMPDIR)). A volume waits for its place as long
+            as it takes, which the progress shows; a task that is killed frees its places.
+        type: int
+  change_detection:
+    description:
+      - Maps CSI drivers to what says that a file is as it was at the last backup and need not be read again. V(*)
+        stands for every driver that is not named, and for volumes without one.
+      - V(strict), the default, wants the same size, times of content and of metadata, and inode number.
+        V(ignore_ctime) does without the time of metadata, V(ignore_inode) without this and the inode number.
+      - Clones of block devices (Ceph RBD, EBS, LVM and their like) keep all of them, leave these at V(strict). Drivers
+        that copy files to make a clone give new ones, so that everything is read each time although no data is added
+        to the repository. C(nfs.csi.k8s.io) does it by tar, CephFS by copying unless its class uses shallow volumes
+        (C(backingSnapshot)). They, and file systems in user space with passing inode numbers, want V(ignore_inode).
+      - With anything but V(strict) a file whose content was changed and whose time and size were set back is missed.
+    type: dict
 seealso:
   - module: muster.container_dr.volume_import
   - module: muster.container_dr.recovery_point
@@ -289,7 +323,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.options 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.exporting import export
-from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import MOVER_ARGUMENTS
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import (
+    BUDGET_ARGUMENTS,
+    MOVER_ARGUMENTS,
+)
 
 OPTIONS = (
     CLUSTER
@@ -308,6 +345,8 @@ OPTIONS = (
             "ready_timeout": {"type": "str", "default": "10m"},
             "workers": {"type": "int", "default": 4},
             "hook_annotations": {"type": "bool", "default": True},
+            "change_detection": {"type": "dict"},
+            "budgets": {"type": "dict", "options": BUDGET_ARGUMENTS},
             "mover": {"type": "dict", "options": MOVER_ARGUMENTS},
         },
         required_if=[("phase", "move", ["cuts"])],

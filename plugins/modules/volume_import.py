@@ -70,6 +70,27 @@ options:
     description: How many volumes move at a time.
     type: int
     default: 4
+  budgets:
+    description:
+      - How many movers may run at a time, besides O(workers). What there is no room for waits and lets others pass.
+        Of those that may start, the largest begins first.
+    type: dict
+    suboptions:
+      classes:
+        description:
+          - Maps storage classes to a number. V(*) stands for every class that is not named, each by itself.
+        type: dict
+      node:
+        description:
+          - How many on one node. The scheduler decides about it; it is asked to take nodes with fewer movers of the
+            run, and is not kept from another.
+        type: int
+      repository:
+        description:
+          - How many on this repository, counted over all tasks that this user runs at a time on this machine with this
+            option, and that have the same folder for temporary files (C(TMPDIR)). A volume waits for its place as long
+            as it takes, which the progress shows; a task that is killed frees its places.
+        type: int
 seealso:
   - module: muster.container_dr.volume_export
   - module: muster.container_dr.k8s_restore
@@ -139,7 +160,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.options 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.importing import restore
-from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import MOVER_ARGUMENTS
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import (
+    BUDGET_ARGUMENTS,
+    MOVER_ARGUMENTS,
+)
 
 OPTIONS = (
     CLUSTER
@@ -156,6 +180,7 @@ OPTIONS = (
             "existing": {"type": "str", "choices": ["fail", "keep", "replace"], "default": "fail"},
             "verify": {"type": "bool", "default": True},
             "workers": {"type": "int", "default": 4},
+            "budgets": {"type": "dict", "options": BUDGET_ARGUMENTS},
             "mover": {"type": "dict", "options": MOVER_ARGUMENTS},
         }
     )

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
@@ -65,3 +65,44 @@ def each(
         except BaseException:
             stop.set()
             raise
+
+
+def chosen(
+    items: Iterable[Item],
+    work: Callable[[Item], Value],
+    choose: Callable[[Sequence[Item], Sequence[Item]], int | None],
+    *,
+    workers: int = 4,
+) -> list[Outcome[Item, Value]]:
+    """As :func:`each`, in an order that is found out on the way, whenever there is room for one more.
+
+    ``choose`` is given the items that wait (in their order) and those that run, and returns the position of the
+    waiting one that starts now, or None if none may beside those that run. With none running it must choose one.
+    """
+    batch = list(items)
+    outcomes = [Outcome[Item, Value](item, started=False) for item in batch]
+    waiting = list(range(len(batch)))
+
+    def run(number: int) -> None:
+        try:
+            outcomes[number] = Outcome(batch[number], value=work(batch[number]))
+        except Exception as error:
+            outcomes[number] = Outcome(batch[number], error=error)
+
+    def following(running: Iterable[int]) -> int | None:
+        position = choose([batch[number] for number in waiting], [batch[number] for number in running])
+        return None if position is None else waiting.pop(position)
+
+    if len(batch) <= 1 or workers <= 1:
+        while waiting and (number := following(())) is not None:
+            run(number)
+        return outcomes
+    with ThreadPoolExecutor(max_workers=min(workers, len(batch))) as threads:
+        running: dict[Future[None], int] = {}
+        while waiting or running:
+            while waiting and len(running) < workers and (number := following(running.values())) is not None:
+                running[threads.submit(run, number)] = number
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                del running[future]
+                future.result()
+    return outcomes

@@ -25,7 +25,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import scheduling
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
     claim as claims,
 )
@@ -35,6 +36,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     namespace,
     naming,
     settings,
+    sizing,
     snapshot,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.snapshot import Cut
@@ -77,6 +79,10 @@ class _Export:
         self._point = params.get("point")
         self._phase = str(params["phase"])
         self._workers = int(params["workers"])
+        self._budgets = settings.budgets(params.get("budgets"))
+        self._detection = settings.change_detection(params.get("change_detection"))
+        self._last: dict[str, Snapshot] = {}
+        self._blobs = 0
         self._cut_timeout = clock.duration(params["cut_timeout"])
         self._ready_timeout = clock.duration(params["ready_timeout"])
         self._annotations = bool(params["hook_annotations"])
@@ -263,7 +269,8 @@ class _Export:
         try:
             if any(cut.method == "snapshot" for cut in cuts):
                 namespace.ensure_ours(self._cluster, self._settings.namespace, self._name)
-            outcomes = pool.each(cuts, self._move_one, workers=self._workers)
+            self._look_back()
+            outcomes = pool.chosen(cuts, self._move_one, self._next, workers=self._workers)
         finally:
             left = snapshot.quietly(self._cluster, cuts)
             if left:
@@ -301,6 +308,31 @@ class _Export:
                 result={**result, "failed_volumes": [entry["name"] for entry in failed]},
             )
         return result
+
+    def _look_back(self) -> None:
+        """Learn from the snapshots that are there how much there will be to do."""
+        try:
+            snapshots = self._repository.snapshots()
+        except MusterError as error:
+            # It decides about memory and order only; what is wrong with the repository, the movers will say.
+            self._request.warn(f"How large the volumes were at their last backup is not known: {error}")
+            return
+        self._last = {found.host: found for found in snapshots}
+        self._blobs = sizing.blobs(snapshots)
+
+    def _next(self, waiting: Sequence[Cut], running: Sequence[Cut]) -> int | None:
+        def load(cut: Cut) -> scheduling.Load:
+            last = self._last.get(self._host(cut.volume))
+            counts = {"class": cut.volume.storage_class or ""}
+            if cut.method == "live" and cut.volume.node:
+                counts["node"] = cut.volume.node
+            if last is None or last.bytes is None:
+                return scheduling.Load(cut.volume.size, counts)
+            return scheduling.Load(sizing.work(last.files, last.bytes), counts)
+
+        return scheduling.next_to_start(
+            [load(cut) for cut in waiting], [load(cut) for cut in running], self._budgets.limits
+        )
 
     def _remove_namespace(self) -> None:
         try:
@@ -351,29 +383,39 @@ class _Export:
         return self._run_mover(mover, cut, advance)
 
     def _mover(self, cut: Cut, claim: str, where: str, name: str, capabilities: tuple[str, ...]) -> parts.Mover:
+        last = self._last.get(self._host(cut.volume))
+        files = last.files if last else None
+        detection = self._detection.get(cut.volume.driver or "", self._detection.get("*", "strict"))
         tags = ["muster", f"application={self._name}"] + ([f"point={self._point}"] if self._point else [])
         return parts.Mover(
             name=name,
             namespace=where,
             claim=claim,
             verb="backup",
-            arguments=parts.backup_arguments(self._host(cut.volume), tuple(tags), device=cut.volume.device),
+            arguments=parts.backup_arguments(
+                self._host(cut.volume), tuple(tags), device=cut.volume.device, detection=detection
+            ),
             labels=naming.labels(cut.run, self._name, marks.MOVING),
             capabilities=() if cut.volume.device else capabilities,
             read_only=True,
             device=cut.volume.device,
+            memory=sizing.request(files, self._blobs),
+            files=files,
+            spread=self._budgets.node is not None,
         )
 
     def _run_mover(self, mover: parts.Mover, cut: Cut, advance: mover_run.Advance) -> mover_run.Report:
-        return mover_run.run(
-            self._cluster,
-            mover,
-            self._settings,
-            self._repository,
-            "export",
-            f"volume {cut.volume.label}",
-            advance,
-        )
+        label = cut.volume.label
+        with settings.at_repository(self._repository, self._budgets.repository, self._request.progress, label):
+            return mover_run.run(
+                self._cluster,
+                mover,
+                self._settings,
+                self._repository,
+                "export",
+                f"volume {label}",
+                advance,
+            )
 
     def _entry(self, cut: Cut, summary: JSON) -> JSON:
         identity = str(summary.get("snapshot_id") or "")

@@ -22,6 +22,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pod_security import ENFORCE
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import scheduling
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
     claim as claims,
@@ -32,6 +33,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     namespace,
     naming,
     settings,
+    sizing,
     snapshot,
 )
 
@@ -78,6 +80,8 @@ class _Import:
         self._point = str(params.get("point") or "")
         self._verify = bool(params["verify"])
         self._workers = int(params["workers"])
+        self._budgets = settings.budgets(params.get("budgets"))
+        self._blobs = 0
         self._settings = settings.settings(params.get("mover"))
         self._cluster = Cluster.connect(params)
         self._repository = Repository.open(params["repository"])
@@ -102,6 +106,7 @@ class _Import:
 
     def _plan(self) -> list[Target]:
         snapshots = self._repository.snapshots()
+        self._blobs = sizing.blobs(snapshots)
         by_id = {found.id: found for found in snapshots}
         by_tree = {(found.host, found.tree): found for found in snapshots}
         classes = {
@@ -261,7 +266,7 @@ class _Import:
         removed = snapshot.debris(self._cluster, self._name, spaces, self._settings.namespace, roles=("restore",))
         if removed:
             self._request.warn(f"Removed what an earlier run left behind: {', '.join(removed[:10])}.")
-        outcomes = pool.each(targets, self._restore_one, workers=self._workers)
+        outcomes = pool.chosen(targets, self._restore_one, self._next, workers=self._workers)
         volumes: list[JSON] = []
         for outcome in outcomes:
             if outcome.value is not None:
@@ -295,6 +300,18 @@ class _Import:
                 result=result,
             )
         return result
+
+    def _next(self, waiting: Sequence[Target], running: Sequence[Target]) -> int | None:
+        def load(target: Target) -> scheduling.Load:
+            if target.action in ("none", "keep"):
+                return scheduling.Load()
+            size = int(target.volume.get("bytes") or target.volume["size"])
+            work = sizing.work(target.volume.get("files"), size)
+            return scheduling.Load(work, {"class": target.storage_class or ""})
+
+        return scheduling.next_to_start(
+            [load(target) for target in waiting], [load(target) for target in running], self._budgets.limits
+        )
 
     def _restore_one(self, target: Target) -> JSON:
         progress = self._request.progress
@@ -362,6 +379,7 @@ class _Import:
         if target.snapshot is None:
             raise InvalidInput("restore", f"claim {target.label}", "it has no snapshot", "Pass a complete volume.")
         device = _mode(target.volume) == "Block"
+        files = target.snapshot.files if target.snapshot.files is not None else target.volume.get("files")
         mover = parts.Mover(
             name=naming.object_name(self._run, target.namespace, target.claim),
             namespace=target.namespace,
@@ -374,6 +392,9 @@ class _Import:
             only_if_empty=target.only_if_empty and not device,
             device=device,
             verify=self._verify,
+            memory=sizing.request(files, self._blobs),
+            files=files,
+            spread=self._budgets.node is not None,
         )
         if device and target.only_if_empty:
             self._run_mover(replace(mover, verb="look", arguments=()), target)
@@ -384,9 +405,10 @@ class _Import:
     def _run_mover(
         self, mover: parts.Mover, target: Target, advance: mover_run.Advance | None = None
     ) -> mover_run.Report:
-        return mover_run.run(
-            self._cluster, mover, self._settings, self._repository, "restore", f"claim {target.label}", advance
-        )
+        with settings.at_repository(self._repository, self._budgets.repository, self._request.progress, target.label):
+            return mover_run.run(
+                self._cluster, mover, self._settings, self._repository, "restore", f"claim {target.label}", advance
+            )
 
     def _compare(self, target: Target, report: mover_run.Report) -> None:
         recorded = {key: target.volume.get(key) for key in ("files", "bytes")}

@@ -18,11 +18,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import m
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins, pull_secret
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import scripts
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import scripts, sizing
 
 JSON = dict[str, Any]
 
 IMAGE = "restic/restic:0.19.1"
+_HOST = "kubernetes.io/hostname"
 NOT_EMPTY, NO_DATA = scripts.NOT_EMPTY, scripts.NO_DATA
 
 # Reading every file of every owner. Pod Security "baseline" does not allow DAC_READ_SEARCH, so a mover in the
@@ -34,6 +35,13 @@ WRITE = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
 
 # Where a mover has the repository that is in a directory.
 MOUNT = "/repository"
+
+# What says that a file is as it was, and need not be read again: restic's arguments.
+CHANGE_DETECTION: dict[str, tuple[str, ...]] = {
+    "strict": (),
+    "ignore_ctime": ("--ignore-ctime",),
+    "ignore_inode": ("--ignore-inode",),
+}
 
 # Where a login at the object store lies in the mover's Secret.
 _FILES = {
@@ -62,6 +70,8 @@ class Mover:
     """One mover: which claim it mounts where, and what restic does there.
 
     ``verb`` is ``backup``, ``restore`` or, for a ``device`` (a volume in block mode), ``look`` whether it is empty.
+    ``memory`` is what it asks for in bytes, where the settings name no resources, for ``files`` (None: not known).
+    ``spread`` asks for another node than those of the run's other movers.
     """
 
     name: str
@@ -78,6 +88,9 @@ class Mover:
     only_if_empty: bool = False
     device: bool = False
     verify: bool = False
+    memory: int = sizing.request(None, 0)
+    files: int | None = None
+    spread: bool = False
 
     @property
     def script(self) -> str:
@@ -92,10 +105,14 @@ class Mover:
         return known[self.verb, self.device]
 
 
-def backup_arguments(host: str, tags: tuple[str, ...], *, device: bool = False) -> tuple[str, ...]:
+def backup_arguments(
+    host: str, tags: tuple[str, ...], *, device: bool = False, detection: str = "strict"
+) -> tuple[str, ...]:
     """restic's arguments in a backup mover. A stable host and grouping by it alone find the parent snapshot."""
     pairs = [part for tag in tags for part in ("--tag", tag)]
-    what = ("--stdin-filename", "data", "--stdin-from-command", "--", "cat", "/volume/data") if device else ("data",)
+    what = (*CHANGE_DETECTION[detection], "data")
+    if device:
+        what = ("--stdin-filename", "data", "--stdin-from-command", "--", "cat", "/volume/data")
     return ("backup", "--host", host, "--group-by", "host", "--retry-lock", RETRY_LOCK, *pairs, *what)
 
 
@@ -129,7 +146,7 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
         "image": settings.image,
         "command": ["/bin/sh", "-c", mover.script, "mover", *mover.arguments],
         "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
-        "resources": dict(settings.resources or {"requests": {"cpu": "50m", "memory": "128Mi"}}),
+        "resources": resources(mover, settings),
         "securityContext": _security(mover, repository),
         "terminationMessagePolicy": "File",
         "volumeMounts": [
@@ -164,6 +181,11 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
         pod["imagePullSecrets"] = [{"name": f"{mover.name}-pull"}]
     if mover.node:
         pod["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _on(mover.node)}}
+    if mover.spread:
+        apart = {"matchLabels": {marks.RUN: mover.labels[marks.RUN]}}
+        pod["topologySpreadConstraints"] = [
+            {"maxSkew": 1, "topologyKey": _HOST, "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": apart}
+        ]
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -190,6 +212,12 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
             "template": {"metadata": {"labels": labels}, "spec": pod},
         },
     }
+
+
+def resources(mover: Mover, settings: Settings) -> JSON:
+    """Of the container. No limit unless the user sets one: it would end a backup when it is nearly done."""
+    asked = {"requests": {"cpu": "50m", "memory": sizing.quantity(mover.memory)}}
+    return dict(settings.resources or asked)
 
 
 def _security(mover: Mover, repository: Repository) -> JSON:

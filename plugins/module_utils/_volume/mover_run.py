@@ -39,6 +39,11 @@ _BAD_STARTS = (
     "CreateContainerError",
 )
 _BAD_START_SECONDS = 45.0
+# A kubelet under pressure evicts what takes more than it asked for, and the Job makes a new pod each time.
+_EVICTIONS = 3
+# As long as the control plane waits by default until it gives up the pods of a node that is gone.
+_SILENCE = 300.0
+_MEMORY = "Set mover.resources to a larger memory request, and to no limit or a higher one, or use larger nodes."
 
 
 class ReportLost(Incomplete):
@@ -134,7 +139,10 @@ class _Follower:
         self._target = target
         self._advance = advance
         self._began = time.monotonic()
+        # When no pod ran any more: a replacement for an evicted one has as long to start as the first had.
+        self._idle_since = self._began
         self._running_since: float | None = None
+        self._silent_since: float | None = None
         self._bad_since: float | None = None
         self._moved: tuple[Any, float] = (None, time.monotonic())
         self._trouble = ""
@@ -210,10 +218,11 @@ class _Follower:
                 "Restore into another namespace, delete the claim, or set existing to keep or replace.",
                 result=result,
             )
-        if terminated.get("reason") == "OOMKilled":
-            return Unavailable(
-                self._action, self._target, "the mover ran out of memory", "Raise mover.resources.", result=result
-            )
+        if terminated.get("reason") == "OOMKilled" or report.code == 137:
+            # Where no limit was set, the node's kernel kills without giving a reason.
+            sure = terminated.get("reason") == "OOMKilled"
+            why = "the mover ran out of memory" if sure else "the mover was killed, most often for want of memory"
+            return Unavailable(self._action, self._target, f"{why} ({self._size()})", _MEMORY, result=result)
         if report.code in (126, 127):
             return NotFound(
                 self._action,
@@ -227,16 +236,30 @@ class _Follower:
         error.result = result
         return error
 
+    def _size(self) -> str:
+        """What it asked for, and how much it had to do."""
+        asked = parts.resources(self._mover, self._settings)
+        texts = [f"{kind} memory {asked[kind]['memory']}" for kind in asked if "memory" in (asked[kind] or {})]
+        files = self._mover.files
+        texts.append("how many files there are is not known" if files is None else f"{files} files when last counted")
+        return ", ".join(texts)
+
     def _watch(self, pods: list[JSON]) -> None:
         current = time.monotonic()
         pod = pods[-1] if pods else None
         phase = (pod.get("status") or {}).get("phase") if pod else None
         if pod is not None and phase == "Running":
+            self._idle_since = current
             if self._running_since is None:
                 self._running_since, self._moved = current, (None, current)
+            self._listen(pod, current)
             self._read_log(pod, current)
             return
-        self._running_since = None
+        self._running_since = self._silent_since = None
+        evicted = [pod for pod in pods if (pod.get("status") or {}).get("reason") == "Evicted"]
+        if len(evicted) >= _EVICTIONS:
+            why = str(evicted[-1]["status"].get("message") or "").strip()[:300]
+            raise self._unavailable(f"its pod was evicted {len(evicted)} times ({why}; {self._size()})", _MEMORY)
         if pod is None:
             if current - self._began > 15 and not pods:
                 refused = self._events(self._mover.name, "FailedCreate")
@@ -248,7 +271,7 @@ class _Follower:
                         "See the capabilities that movers need, and the namespace's Pod Security level, quota and "
                         "admission policies.",
                     )
-            if current - self._began > self._settings.start_timeout:
+            if current - self._idle_since > self._settings.start_timeout:
                 raise self._unavailable("no pod was made for the mover's Job")
             return
         bad = _bad_start(pod)
@@ -259,9 +282,29 @@ class _Follower:
                 raise self._unavailable(reason, "Check mover.image and mover.registry.")
         elif phase == "Pending":
             self._bad_since = None
-            if current - self._began > self._settings.start_timeout:
+            if current - self._idle_since > self._settings.start_timeout:
                 why = _unscheduled(pod) or self._events(pod["metadata"]["name"], "Failed") or "it stays Pending"
-                raise self._unavailable(f"the mover's pod does not start ({why})")
+                reason = f"the mover's pod does not start ({why})"
+                if "Insufficient memory" in why:
+                    raise self._unavailable(
+                        f"{reason}; it asks for it by its size: {self._size()}",
+                        "Use larger nodes, or set mover.resources to less and risk that it is killed.",
+                    )
+                raise self._unavailable(reason)
+
+    def _listen(self, pod: JSON, current: float) -> None:
+        """End it where the pod's node has been silent for long: what ran there is unknown, and no new pod will come."""
+        # A container that runs is ready, unless the control plane has marked the pod because its node is gone.
+        if _condition(pod, "Ready").get("status") != "False":
+            self._silent_since = None
+            return
+        self._silent_since = self._silent_since or current
+        if current - self._silent_since > _SILENCE:
+            node = (pod.get("spec") or {}).get("nodeName")
+            raise self._unavailable(
+                f"node {node}, on which its mover runs, gives no sign of life",
+                "Bring the node back, or delete it from the cluster, and run it again.",
+            )
 
     def _read_log(self, pod: JSON, current: float) -> None:
         log = self._cluster.logs(self._mover.namespace, pod["metadata"]["name"], "restic", tail=20)
@@ -354,7 +397,12 @@ def _bad_start(pod: JSON) -> str:
 
 
 def _unscheduled(pod: JSON) -> str:
-    for condition in (pod.get("status") or {}).get("conditions") or []:
-        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
-            return str(condition.get("message") or condition.get("reason"))[:300]
-    return ""
+    condition = _condition(pod, "PodScheduled")
+    if condition.get("status") != "False":
+        return ""
+    return str(condition.get("message") or condition.get("reason"))[:300]
+
+
+def _condition(pod: JSON, kind: str) -> JSON:
+    conditions: list[JSON] = (pod.get("status") or {}).get("conditions") or []
+    return next((condition for condition in conditions if condition.get("type") == kind), {})

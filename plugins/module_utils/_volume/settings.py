@@ -7,14 +7,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks, places
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Interrupted, InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import REGISTRY_ARGUMENTS, Spec
+from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 
 MOVER_ARGUMENTS: Spec = {
@@ -27,6 +32,80 @@ MOVER_ARGUMENTS: Spec = {
     "resources": {"type": "dict"},
     "pull_policy": {"type": "str", "choices": ["Always", "IfNotPresent", "Never"]},
 }
+
+BUDGET_ARGUMENTS: Spec = {
+    "classes": {"type": "dict"},
+    "node": {"type": "int"},
+    "repository": {"type": "int"},
+}
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """How many movers may run at a time: the ``budgets`` option. None: as many as there are workers."""
+
+    classes: Mapping[str, int] = field(default_factory=dict)
+    node: int | None = None
+    repository: int | None = None
+
+    @property
+    def limits(self) -> dict[str, Mapping[str, int]]:
+        """For :func:`scheduling.next_to_start`; the repository's is kept by :func:`at_repository`."""
+        return {"class": self.classes, "node": {"*": self.node} if self.node else {}}
+
+
+def budgets(values: Mapping[str, Any] | None) -> Budgets:
+    """The ``budgets`` option; :class:`InvalidInput` for a number below 1."""
+    given = {name: value for name, value in (values or {}).items() if value is not None}
+    classes = {str(name): _count(f"classes entry {name}", value) for name, value in given.pop("classes", {}).items()}
+    return Budgets(classes, **{name: _count(name, value) for name, value in given.items()})
+
+
+def _count(name: str, value: Any) -> int:
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = 0
+    if number < 1:
+        raise InvalidInput("use", f"budgets.{name}", f"it is {value!r}", "It is a number from 1 on.")
+    return number
+
+
+@contextlib.contextmanager
+def at_repository(repository: Repository, count: int | None, progress: Progress, label: str) -> Iterator[None]:
+    """Wait until fewer than ``count`` movers that this user started on this machine work on the repository."""
+    if count is None:
+        yield
+        return
+    said = False
+
+    def wait() -> None:
+        nonlocal said
+        if ENDING.is_set():
+            raise Interrupted("move", f"volume {label}", "the task was ended", "Run it again.")
+        if not said:
+            msg = f"waits for one of the {count} places at the repository"
+            progress.update("volume", label, "waiting", msg=msg)
+            said = True
+        time.sleep(1.0)
+
+    name = hashlib.sha256(repository.identify().encode()).hexdigest()[:16]
+    with places.place(f"repository-{name}", count, wait):
+        yield
+
+
+def change_detection(values: Mapping[str, Any] | None) -> dict[str, str]:
+    """The ``change_detection`` option: how unchanged files are recognised, by CSI driver, ``*`` for all others."""
+    found = {str(driver): str(value) for driver, value in (values or {}).items()}
+    for driver, value in found.items():
+        if value not in parts.CHANGE_DETECTION:
+            raise InvalidInput(
+                "use",
+                f"change_detection entry {driver}",
+                f"it is {value!r}",
+                f"It is one of {', '.join(parts.CHANGE_DETECTION)}.",
+            )
+    return found
 
 
 def settings(values: Mapping[str, Any] | None) -> parts.Settings:

@@ -109,8 +109,11 @@ class Storage(ApiServer):
 
     def _job(self, job: JSON) -> None:
         ends = self.mover(job)
-        if ends is None:
-            return
+        if ends is not None:
+            self.finish(job, ends)
+
+    def finish(self, job: JSON, ends: Sequence[JSON]) -> None:
+        """End a Job, whose pods ended so, one after the other."""
         template = job["spec"]["template"]
         for number, terminated in enumerate(ends):
             pod = thing(

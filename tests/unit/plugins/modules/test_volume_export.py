@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +38,7 @@ from fakes.storage import (
     thing,
 )
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, places
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ExecResult
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import exporting, settings
 from ansible_collections.muster.container_dr.plugins.modules import volume_export
@@ -393,6 +395,164 @@ def test_a_pinned_repository_is_insisted_on(run: Runner, server: Storage) -> Non
     assert not run(check=True, repository={"id": ID}).get("failed")
     result = run(repository={"id": "f" * 64})
     assert result["failed"] and "expected was fff" in result["msg"] and not server.writes
+
+
+# -- what runs when, and with how much ---------------------------------------------------------------------------------
+
+
+def containers(server: Storage) -> list[dict[str, Any]]:
+    return [job["spec"]["template"]["spec"]["containers"][0] for job in server.created["jobs"]]
+
+
+def order(server: Storage) -> list[str]:
+    """The claims in the order in which their movers began."""
+    return [job["metadata"]["name"].split("-")[1] for job in server.created["jobs"]]
+
+
+def counted(name: str, files: int | None, size: int = 0, time: str = "2026-01-01T00:00:09.5Z") -> dict[str, Any]:
+    summary = {} if files is None else {"total_files_processed": files, "total_bytes_processed": size}
+    return {**stored(f"k8s:east/shop/{name}"), "time": time, "summary": summary}
+
+
+def asked(server: Storage) -> list[int]:
+    """Whole MiB of memory that the movers asked for."""
+    return [int(one["resources"]["requests"]["memory"].removesuffix("Mi")) for one in containers(server)]
+
+
+def test_memory_is_asked_for_by_the_files_of_the_last_snapshot(
+    run: Runner, server: Storage, restic: ResticProgram
+) -> None:
+    earlier = {**counted("data", 5, time="2025-01-01T00:00:00Z"), "id": digest("earlier")}
+    restic.answer("snapshots", [counted("data", 1_000_000), earlier, counted("logs", None)])
+    assert not run().get("failed")
+    known, unknown = asked(server)
+    # The index with a million entries is in everybody's memory.
+    assert known - unknown == pytest.approx((1_000_000 - 100_000) * 1536 >> 20, abs=1) and unknown > 128 + 300
+    assert not any("limits" in one["resources"] for one in containers(server))
+
+
+def test_the_users_resources_count_as_they_are(run: Runner, server: Storage) -> None:
+    wanted = {"requests": {"memory": "1Gi"}, "limits": {"memory": "2Gi"}}
+    run(mover={"resources": wanted})
+    assert [one["resources"] for one in containers(server)] == [wanted, wanted]
+
+
+def test_a_repository_that_can_not_be_listed_costs_the_sizes_only(
+    run: Runner, server: Storage, restic: ResticProgram
+) -> None:
+    """The movers find out themselves what is wrong; here nothing is, but for the list."""
+    restic.answer("snapshots", code=1, error="Fatal: unable to load snapshot 1234: invalid data returned")
+    result = run()
+    assert asked(server) == [275, 275] and "last backup is not known" in json.dumps(result["warnings"])
+
+
+def test_the_largest_begins_first(run: Runner, server: Storage, restic: ResticProgram) -> None:
+    server.add(*claim("vast"))
+    server.objects["persistentvolumeclaims", "shop", "vast"]["status"]["capacity"]["storage"] = "2Gi"
+    result = run()
+    assert order(server) == ["vast", "data", "logs"]
+    assert [entry["name"] for entry in result["volumes"]] == ["shop/data", "shop/logs", "shop/vast"]
+    server.created["jobs"].clear()
+    # What is known of its data says more than the size of the claim.
+    restic.answer("snapshots", [counted("vast", 1, 10), counted("data", 1, 20)])
+    run()
+    assert order(server) == ["logs", "data", "vast"]
+
+
+@pytest.mark.parametrize("budgets", [{"classes": {"slow": 1}}, {"classes": {"*": 1}}, {"node": 1}])
+def test_a_class_or_node_that_is_full_lets_others_pass(
+    run: Runner, server: Storage, restic: ResticProgram, budgets: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: threading.Event().wait(0.01))
+    for name in ("data", "logs"):
+        server.objects["persistentvolumeclaims", "shop", name]["spec"]["storageClassName"] = "slow"
+    server.add(*claim("more"), pod("db-0", "data", "logs"), pod("web-0", "more", nodeName="node-2"))
+    first: list[dict[str, Any]] = []
+
+    def mover(job: dict[str, Any]) -> Any:
+        """That of shop/data goes on until the one of shop/more has begun."""
+        if not first:
+            first.append(job)
+            return None
+        if len(server.created["jobs"]) == 2:
+            server.finish(first[0], good_end(first[0]))
+        return good_end(job)
+
+    server.mover = mover
+    restic.answer("snapshots", [stored(f"k8s:east/shop/{name}") for name in ("data", "logs", "more")])
+    result = run(workers=2, budgets=budgets, methods={"slow": "live", "fast": "live"})
+    assert not result.get("failed"), result["msg"]
+    assert order(server) == ["data", "more", "logs"] and not server.left()
+
+
+@pytest.mark.parametrize(
+    ("budgets", "words"),
+    [
+        ({"classes": {"fast": 0}}, "budgets.classes entry fast: it is 0"),
+        ({"classes": {"fast": "many"}}, "it is 'many'"),
+        ({"node": 0}, "budgets.node"),
+        ({"repository": -1}, "budgets.repository"),
+    ],
+)
+def test_budgets_that_let_nothing_run_are_refused(
+    run: Runner, server: Storage, budgets: dict[str, Any], words: str
+) -> None:
+    result = run(budgets=budgets)
+    assert result["failed"] and words in result["msg"] and not server.writes
+
+
+def test_a_place_at_the_repository_is_waited_for_and_the_wait_is_seen(
+    run: Runner, server: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    name = f"repository-{hashlib.sha256(ID.encode()).hexdigest()[:16]}"
+    other = places.place(name, 1, lambda: None)
+    other.__enter__()
+
+    seen = tmp_path / "progress"
+
+    def sleep(_seconds: float) -> None:
+        if "places at the repository" in seen.read_text():
+            # The other task ends.
+            assert "jobs" not in server.created
+            other.__exit__(None, None, None)
+            monkeypatch.setattr("time.sleep", lambda _seconds: None)
+
+    monkeypatch.setattr("time.sleep", sleep)
+    result = run(budgets={"repository": 1}, progress_file=str(seen))
+    assert not result.get("failed") and len(server.created["jobs"]) == 2, result
+    lines = [json.loads(line) for line in seen.read_text().splitlines()]
+    waits = [line for line in lines if "places at the repository" in line.get("msg", "")]
+    assert [(line["name"], line["state"]) for line in waits] == [("shop/data", "waiting")]
+
+
+def test_the_end_of_the_task_ends_the_wait_for_a_place(
+    run: Runner, server: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("time.sleep", lambda _seconds: settings.ENDING.set())
+    name = f"repository-{hashlib.sha256(ID.encode()).hexdigest()[:16]}"
+    with places.place(name, 1, lambda: None):
+        result = run(budgets={"repository": 1})
+    assert result["failed"] and "the task was ended" in result["msg"]
+    assert "jobs" not in server.created and not server.left()
+
+
+def test_change_detection_is_chosen_by_driver(run: Runner, server: Storage) -> None:
+    server.add(*claim("logs", driver=None), *claim("more", driver="nfs.csi.k8s.io"))
+    chosen = {"csi.example.com": "ignore_ctime", "*": "ignore_inode"}
+    run(methods={"fast": "live"}, change_detection=chosen)
+    words = [{word for word in one["command"] if word.startswith("--ignore")} for one in containers(server)]
+    assert words == [{"--ignore-ctime"}, {"--ignore-inode"}, {"--ignore-inode"}]
+    server.created["jobs"].clear()
+    run(methods={"fast": "live"})
+    assert not any("--ignore" in json.dumps(one["command"]) for one in containers(server))
+
+
+def test_a_change_detection_that_there_is_not_is_refused(run: Runner, server: Storage) -> None:
+    result = run(change_detection={"*": "ignore_all"})
+    assert result["failed"] and "'ignore_all'" in result["msg"] and "ignore_inode" in result["msg"]
+    assert not server.writes
 
 
 # -- hooks ------------------------------------------------------------------------------------------------------------

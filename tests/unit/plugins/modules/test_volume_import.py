@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -309,3 +310,56 @@ def test_movers_of_a_killed_run_are_removed_first(run: Runner, server: Storage) 
     server.add(thing("Job", "foreign", api="batch/v1", metadata={"labels": others}))
     result = run()
     assert "jobs shop/old" in json.dumps(result["warnings"]) and server.left() == ["jobs.batch/foreign"]
+
+
+def test_memory_is_asked_for_by_the_files_of_the_snapshot_or_else_of_the_point(
+    run: Runner, server: Storage, restic: ResticProgram
+) -> None:
+    summary = {"total_files_processed": 1_000_000, "total_bytes_processed": 30}
+    known = {**stored("k8s:east/shop/data"), "summary": summary}
+    restic.answer("snapshots", [known, stored("k8s:east/shop/logs")])
+    run(recorded(files=1_000_000), recorded("logs", files=500_000))
+    asked = [
+        int(job["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]["memory"].removesuffix("Mi"))
+        for job in server.created["jobs"]
+    ]
+    assert asked[0] - asked[1] == pytest.approx(500_000 * 1536 >> 20, abs=1) and asked[1] > 128 + 700
+
+
+def test_a_class_that_is_full_lets_others_pass(
+    run: Runner, server: Storage, restic: ResticProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: threading.Event().wait(0.01))
+    server.add(thing("StorageClass", "slow", "", "storage.k8s.io/v1"))
+    restic.answer("snapshots", [stored(f"k8s:east/shop/{name}") for name in ("data", "logs", "more")])
+    first: list[dict[str, Any]] = []
+
+    def mover(job: dict[str, Any]) -> Any:
+        """The first one goes on until another one has begun."""
+        if not first:
+            first.append(job)
+            return None
+        if len(server.created["jobs"]) == 2:
+            server.finish(first[0], good_end(first[0]))
+        return good_end(job)
+
+    server.mover = mover
+    slow = {"class": "slow"}
+    result = run(
+        recorded("logs", **slow, bytes=30),
+        recorded(**slow),
+        recorded("more"),
+        workers=2,
+        budgets={"classes": {"slow": 1}},
+    )
+    assert not result.get("failed"), result
+    assert [job["metadata"]["name"].split("-")[1] for job in server.created["jobs"]] == ["logs", "more", "data"]
+    assert [entry["name"] for entry in result["volumes"]] == ["shop/logs", "shop/data", "shop/more"]
+
+
+def test_movers_are_spread_over_nodes_where_nodes_have_a_budget(run: Runner, server: Storage) -> None:
+    run()
+    run(recorded("logs"), budgets={"node": 2})
+    first, second = (job["spec"]["template"]["spec"] for job in server.created["jobs"])
+    assert "topologySpreadConstraints" not in first
+    assert second["topologySpreadConstraints"][0]["whenUnsatisfiable"] == "ScheduleAnyway"

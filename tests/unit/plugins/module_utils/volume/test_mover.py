@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.real_restic import Bed, real
 from fakes.storage import failure
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
@@ -267,6 +268,78 @@ def test_a_url_with_a_login_is_refused_without_repeating_it() -> None:
     url = "rest:https://user:canary-password@backup.example.com/r"
     error = failure(lambda: parts.endpoint(url), InvalidInput, "backup.example.com", "holds credentials")
     assert "canary" not in str(error)
+
+
+def test_a_mover_asks_for_its_memory_and_has_no_limit_unless_the_user_says_so(repository: Repository) -> None:
+    (container,) = pod(repository, memory=(700 << 20) + 1)["containers"]
+    assert container["resources"] == {"requests": {"cpu": "50m", "memory": "701Mi"}}
+    wanted = {"limits": {"memory": "1Gi"}}
+    made = parts.job(replace(MOVER, memory=700 << 20), replace(SETTINGS, resources=wanted), repository)
+    assert made["spec"]["template"]["spec"]["containers"][0]["resources"] == wanted
+
+
+def test_movers_of_a_run_are_spread_where_that_is_asked_for(repository: Repository) -> None:
+    assert "topologySpreadConstraints" not in pod(repository)
+    (apart,) = pod(repository, spread=True)["topologySpreadConstraints"]
+    assert (apart["topologyKey"], apart["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+    assert apart["labelSelector"] == {"matchLabels": {marks.RUN: "run1"}}
+
+
+def test_a_disruption_is_done_again_and_what_no_second_pod_can_mend_is_not(repository: Repository) -> None:
+    spec = job(repository)["spec"]
+    ignored, final = spec["podFailurePolicy"]["rules"]
+    # The first rule that fits counts: an evicted restic ends with 130 or is killed, and neither is a failure.
+    assert ignored == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    assert final["action"] == "FailJob" and not {1, 2, 11, 130, 137, 143} & set(final["onExitCodes"]["values"])
+    assert spec["template"]["spec"]["terminationGracePeriodSeconds"] >= 60
+
+
+def test_names_of_pods_are_hostnames_and_never_the_same_for_two_movers() -> None:
+    """restic's locks know their holder by it; a name that is longer than 63 characters is cut for the hostname."""
+    names = {naming.object_name("run1", "shop", f"{'long-' * 40}{number}") for number in range(50)}
+    names |= {naming.object_name(run, space, "data") for run in ("run1", "run2") for space in ("shop", "other")}
+    assert len(names) == 54 and max(len(name) for name in names) + len("-abcde") <= 63
+
+
+@real
+@pytest.mark.parametrize(("detection", "changed"), [("strict", 20), ("ignore_ctime", 20), ("ignore_inode", 0)])
+def test_files_with_new_inodes_are_read_again_unless_inodes_are_ignored(
+    tmp_path: Path, detection: str, changed: int
+) -> None:
+    """A driver that copies files to make a clone gives them new inodes, and new times of their metadata."""
+    bed = Bed(tmp_path)
+    bed.opened.init()
+    for clone in ("first", "second"):
+        for number in range(20):
+            path = tmp_path / clone / "data" / f"file-{number}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"content {number}")
+            os.utime(path, (1e9, 1e9))
+    # The first is still there: no inode of it is given to the second.
+    summaries = []
+    for clone in ("first", "second"):
+        words = parts.backup_arguments("h", ("muster",), detection=detection)
+        command = [bed.opened.binary, "--json", "--no-cache", *words]
+        done = subprocess.run(command, cwd=tmp_path / clone, env=bed.environment, check=True, capture_output=True)
+        summaries.append(json.loads(done.stdout.splitlines()[-1]))
+    assert (summaries[1]["files_changed"], summaries[1]["files_unmodified"]) == (changed, 20 - changed)
+    assert summaries[0]["data_blobs"] == 20 and summaries[1]["data_blobs"] == 0
+
+
+@real
+@pytest.mark.parametrize(("detection", "changed"), [("strict", 1), ("ignore_ctime", 0)])
+def test_a_new_time_of_metadata_alone_may_be_ignored(tmp_path: Path, detection: str, changed: int) -> None:
+    bed = Bed(tmp_path)
+    bed.opened.init()
+    path = tmp_path / "data" / "file"
+    path.parent.mkdir()
+    path.write_text("content")
+    for mode in (0o600, 0o644):
+        path.chmod(mode)
+        words = parts.backup_arguments("h", ("muster",), detection=detection)
+        command = [bed.opened.binary, "--json", "--no-cache", *words]
+        done = subprocess.run(command, cwd=tmp_path, env=bed.environment, check=True, capture_output=True)
+    assert json.loads(done.stdout.splitlines()[-1])["files_changed"] == changed
 
 
 # -- the script -----------------------------------------------------------------------------------------------------

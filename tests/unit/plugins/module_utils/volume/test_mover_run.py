@@ -168,9 +168,20 @@ def test_a_last_pod_that_vanished_leaves_the_word_to_the_one_before(server: Stor
     fails(server, Unavailable, "locked")
 
 
-def test_too_little_memory(server: Storage) -> None:
-    server.mover = lambda _job: [ended(137, reason="OOMKilled")]
-    fails(server, Unavailable, "out of memory", "mover.resources")
+@pytest.mark.parametrize(("reason", "words"), [("OOMKilled", "ran out of memory"), ("Error", "was killed")])
+def test_too_little_memory_names_what_was_asked_for_and_how_many_files_there_are(
+    server: Storage, reason: str, words: str
+) -> None:
+    server.mover = lambda _job: [ended(137, reason=reason)]
+    fails(server, Unavailable, words, "requests memory 275Mi", "is not known", "Set mover.resources", "no limit")
+    limited = {"requests": {"cpu": "1"}, "limits": {"memory": "64Mi"}}
+    fails(server, Unavailable, words, "(limits memory 64Mi, ", resources=limited)
+    counted = replace(MOVER, memory=1 << 30, files=1_000_000)
+
+    def call() -> None:
+        mover_run.run(LocalCluster(server), counted, parts.Settings(), REPOSITORY, "export", "volume shop/data")
+
+    failure(call, Unavailable, words, "(requests memory 1024Mi, 1000000 files when last counted)")
 
 
 def test_a_claim_that_is_not_empty(server: Storage) -> None:
@@ -351,3 +362,114 @@ def test_a_slow_mover_without_trouble_is_left_in_peace(server: Storage, time: Ti
 
     time.then = end
     assert run(server, cluster, stall_timeout=30.0).summary
+
+
+# -- disruption -----------------------------------------------------------------------------------------------------
+
+
+class Pods:
+    """The pods of the mover's Job, one after the other, as a Job controller leaves them."""
+
+    def __init__(self, server: Storage) -> None:
+        self.server = server
+        self.count = 0
+        server.mover = lambda _job: None
+
+    def start(self, phase: str = "Running", **status: Any) -> None:
+        self.count += 1
+        job = self.server.objects["jobs.batch", "shop", MOVER.name]
+        labels = job["spec"]["template"]["metadata"]["labels"]
+        made = thing("Pod", f"{MOVER.name}-{self.count}", spec={"nodeName": "node-1"}, metadata={"labels": labels})
+        made["metadata"]["creationTimestamp"] = f"2026-01-01T00:00:{self.count:02}Z"
+        self.server.add({**made, "status": {"phase": phase, **status}})
+
+    def change(self, **status: Any) -> None:
+        self.server.objects["pods", "shop", f"{MOVER.name}-{self.count}"]["status"] = status
+
+    def gone(self) -> None:
+        """Evicted by the API or deleted by somebody: nothing of it stays to be seen."""
+        self.server._delete(("pods", "shop", f"{MOVER.name}-{self.count}"))
+
+    def end(self) -> None:
+        self.change(phase="Succeeded", containerStatuses=[{"state": {"terminated": ended(0, SUMMARY)}}])
+        job = self.server.objects["jobs.batch", "shop", MOVER.name]
+        job["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
+
+
+@pytest.fixture
+def pods(server: Storage) -> Pods:
+    return Pods(server)
+
+
+def plan(time: Time, **steps: Callable[[], None]) -> None:
+    """Do ``sN`` when N seconds have passed."""
+    time.then = lambda second: steps.pop(f"s{second:g}", lambda: None)()
+
+
+def test_a_mover_that_a_drain_evicts_late_is_done_by_the_next_pod(server: Storage, time: Time, pods: Pods) -> None:
+    """Its replacement has as long to start as the first one had, however long that one had run."""
+    plan(
+        time,
+        s1=pods.start,
+        s900=pods.gone,
+        s1000=lambda: pods.start("Pending"),
+        s1150=lambda: pods.change(phase="Running"),
+        s1200=pods.end,
+    )
+    assert run(server).summary["snapshot_id"] == "abc"
+    assert time.seconds < 2210
+
+
+def test_pods_that_are_deleted_twice(server: Storage, time: Time, pods: Pods) -> None:
+    plan(time, s1=pods.start, s400=pods.gone, s420=pods.start, s800=pods.gone, s840=pods.start, s900=pods.end)
+    assert run(server).summary["snapshot_id"] == "abc"
+
+
+def test_a_replacement_that_finds_no_node_is_told(server: Storage, time: Time, pods: Pods) -> None:
+    condition = {"type": "PodScheduled", "status": "False", "message": "0/2 nodes: 2 Insufficient memory."}
+    plan(time, s1=pods.start, s500=pods.gone, s510=lambda: pods.start("Pending", conditions=[condition]))
+    fails(server, Unavailable, "Insufficient memory", "requests memory 275Mi", "larger nodes")
+    assert 1799 < time.seconds < 1820
+
+
+def test_a_mover_that_the_kubelet_evicts_again_and_again_is_given_up(server: Storage, time: Time, pods: Pods) -> None:
+    """The Job does not count evictions, so that it would go on until its deadline."""
+
+    def evict() -> None:
+        pods.change(phase="Failed", reason="Evicted", message="The node was low on resource: memory. ")
+
+    plan(time, s1=pods.start, s50=evict, s60=pods.start, s90=evict, s100=pods.start, s150=evict)
+    fails(server, Unavailable, "evicted 3 times", "low on resource: memory", "requests memory", "mover.resources")
+    assert time.seconds < 1160
+
+
+def test_two_evictions_by_the_kubelet_are_no_failure(server: Storage, time: Time, pods: Pods) -> None:
+    def evict() -> None:
+        pods.change(phase="Failed", reason="Evicted", message="The node had condition: [DiskPressure]. ")
+
+    plan(time, s1=pods.start, s50=evict, s60=pods.start, s90=evict, s100=pods.start, s150=pods.end)
+    assert run(server).summary["snapshot_id"] == "abc"
+
+
+NOT_READY = {"type": "Ready", "status": "False"}
+
+
+def test_a_node_that_dies_ends_the_wait_for_it(server: Storage, time: Time, pods: Pods) -> None:
+    silent = {"phase": "Running", "conditions": [NOT_READY]}
+    plan(time, s1=pods.start, s50=lambda: pods.change(**silent))
+    fails(server, Unavailable, "node node-1", "no sign of life", "Bring the node back")
+    # Its pod cannot go, which is waited for a little.
+    assert 1350 < time.seconds < 1460
+
+
+def test_a_node_that_comes_back_in_time_has_done_no_harm(server: Storage, time: Time, pods: Pods) -> None:
+    silent = {"phase": "Running", "conditions": [NOT_READY]}
+    plan(
+        time,
+        s1=pods.start,
+        s50=lambda: pods.change(**silent),
+        s300=lambda: pods.change(phase="Running"),
+        s400=lambda: pods.change(**silent),
+        s650=pods.end,
+    )
+    assert run(server).summary["snapshot_id"] == "abc"

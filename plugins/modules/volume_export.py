@@ -11,8 +11,9 @@ short_description: Cut all volumes of an application and move them into the repo
 version_added: 0.1.0
 author: Muster contributors (@muster-dr)
 description:
-  - Runs the application's hooks, takes a snapshot of every claim whose driver can, runs the release hooks at once, and
-    then moves the data with short-lived Jobs into the restic repository, several at a time.
+  - Runs the application's hooks, takes a snapshot of every claim whose driver can, of several at one instant where it
+    can do that too, runs the release hooks at once, and then moves the data with short-lived Jobs into the restic
+    repository, several at a time.
   - A claim without snapshots is read while it is in use, on the node of the pod that uses it, and marked V(live).
   - A claim in block mode is kept as one file C(data) with the bytes of its device. Zeros take no room in the
     repository.
@@ -71,6 +72,26 @@ options:
   snapshot_classes:
     description:
       - Maps CSI drivers to the snapshot class to use. Without it, the default class of the driver, or its only one.
+    type: dict
+  group_snapshots:
+    description:
+      - Whether claims are cut together, by a VolumeGroupSnapshot (C(groupsnapshot.storage.k8s.io/v1) or C(v1beta2)), so
+        that all its volumes equal one instant.
+      - With V(auto) this is done with two or more claims of one namespace and one driver, where the cluster serves the
+        API and a group snapshot class is found for the driver. All others are cut one by one.
+      - With V(required) one group has to cut all volumes of the application, or nothing is frozen and the task fails.
+        A single volume needs no group.
+      - A group that was begun and cannot be cut fails the task. V(never) makes no groups.
+      - While a group is cut, its claims have a label that begins with C(container-dr.muster.dev/cut-). If something
+        that keeps the labels of claims takes it away meanwhile, the task fails.
+      - C(docs/rbac/groups.yml) in the collection is a role with what this needs.
+    type: str
+    choices: [auto, required, never]
+    default: auto
+  group_snapshot_classes:
+    description:
+      - Maps CSI drivers to the group snapshot class to use. Without it, the default class of the driver, or its only
+        one. If several could be meant, V(auto) of O(group_snapshots) warns and makes no group, V(required) fails.
     type: dict
   methods:
     description:
@@ -171,11 +192,12 @@ consistency:
       type: str
       sample: "2026-01-31T04:05:06.789Z"
     skew_seconds:
-      description: Between the first and the last volume.
+      description: Between the first and the last volume, by the times that their driver gives.
       type: float
       sample: 0.4
     mode:
-      description: V(per_volume), or V(live) where a volume was read in use.
+      description:
+        - V(group) if one group snapshot cut all volumes, V(per_volume), or V(live) where a volume was read in use.
       type: str
       sample: per_volume
 volumes:
@@ -192,6 +214,10 @@ volumes:
       description: V(snapshot) or V(live).
       type: str
       sample: snapshot
+    group:
+      description: Name of the VolumeGroupSnapshot that cut it together with others; none where it was cut by itself.
+      type: str
+      sample: muster-group-csi-example-com-1f0c9a7d22
     consistency_point:
       description: The instant that its data equals.
       type: str
@@ -340,6 +366,8 @@ OPTIONS = (
             "phase": {"type": "str", "choices": ["all", "cut", "move"], "default": "all"},
             "cuts": {"type": "list", "elements": "dict"},
             "snapshot_classes": {"type": "dict"},
+            "group_snapshots": {"type": "str", "choices": ["auto", "required", "never"], "default": "auto"},
+            "group_snapshot_classes": {"type": "dict"},
             "methods": {"type": "dict"},
             "cut_timeout": {"type": "str", "default": "2m"},
             "ready_timeout": {"type": "str", "default": "10m"},

@@ -80,6 +80,7 @@ _FINALIZERS = frozenset(
         "batch.kubernetes.io/job-tracking",
     }
 )
+_SNAPSHOTS = ("volumesnapshots.", "volumesnapshotcontents.", "volumegroupsnapshots.", "volumegroupsnapshotcontents.")
 _TOKEN_VOLUME = re.compile(r"^kube-api-access-[a-z0-9]{5}$")
 _TOKEN = "kubernetes.io/service-account-token"
 
@@ -367,7 +368,7 @@ def skip_reason(key: str, obj: JSON, restored: frozenset[str], keep: Keep | None
     reason: str | None = rule(obj, keep) if rule is not None else None
     if reason is not None:
         return reason
-    if key.startswith(("volumesnapshots.", "volumesnapshotcontents.")):
+    if key.startswith(_SNAPSHOTS):
         return "a volume snapshot lives in its own cluster only"
     if (key, objects.identity(key, obj).name) in kinds.EVERYWHERE:
         return "every namespace gets its own"

@@ -41,6 +41,7 @@ _KEYS = (
     "targets",
     "hooks",
     "hook_annotations",
+    "group_snapshots",
     "restore_hooks",
     "retention",
     "volumes",
@@ -160,6 +161,9 @@ def parse(value: Mapping[str, Any]) -> Application:
     annotations = value.get("hook_annotations")
     if annotations is not None and not isinstance(annotations, bool):
         raise _wrong(where, f"hook_annotations is {annotations!r}", "Write true or false.")
+    groups = value.get("group_snapshots", "auto")
+    if groups not in ("auto", "required", "never"):
+        raise _wrong(where, f"group_snapshots is {groups!r}", "Write auto, required or never.")
     restore_hooks = _dicts(f"{where}, restore_hooks", value.get("restore_hooks"))
     for index, hook in enumerate(restore_hooks):
         _check_restore_hook(f"{where}, restore_hooks[{index}]", hook, namespaces)

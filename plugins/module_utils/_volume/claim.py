@@ -24,7 +24,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 JSON = dict[str, Any]
 SNAPSHOT_GROUP = "snapshot.storage.k8s.io"
 SNAPSHOT_API = f"{SNAPSHOT_GROUP}/v1"
-_DEFAULT_CLASS = f"{SNAPSHOT_GROUP}/is-default-class"
+_DEFAULT_CLASS = "snapshot.storage.kubernetes.io/is-default-class"
 _METHODS = ("auto", "snapshot", "live")
 
 
@@ -70,11 +70,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be done with a claim: ``method`` and, for snapshots, the class; or why it cannot be done."""
+    """What is to be done with a claim: ``method`` and, for snapshots, the class; or why it cannot be done.
+
+    With a ``group_class`` it is cut together with others.
+    """
 
     claim: Claim
     method: str = "live"
     snapshot_class: str | None = None
+    group_class: str | None = None
     problem: MusterError | None = None
 
 
@@ -265,16 +269,10 @@ class _Facts:
                     f"Classes of the driver: {', '.join(sorted(classes)) or 'none'}.",
                 )
             return explicit
-        defaults = [
-            name
-            for name, item in classes.items()
-            if (item["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
-        ]
-        if len(defaults) == 1:
-            return defaults[0]
-        if len(classes) == 1:
-            return next(iter(classes))
-        if not classes:
+        found = candidates(classes, _DEFAULT_CLASS)
+        if len(found) == 1:
+            return found[0]
+        if not found:
             raise NotFound(
                 "snapshot",
                 f"volume {claim.label}",
@@ -285,10 +283,17 @@ class _Facts:
         raise InvalidInput(
             "snapshot",
             f"volume {claim.label}",
-            f"{len(defaults) or len(classes)} snapshot classes of driver {driver} could be meant "
-            f"({', '.join(sorted(defaults or classes))})",
+            f"{len(found)} snapshot classes of driver {driver} could be meant ({', '.join(found)})",
             f"Name one in snapshot_classes, or annotate one with {_DEFAULT_CLASS}.",
         )
+
+
+def candidates(classes: Mapping[str, JSON], annotation: str) -> list[str]:
+    """Which classes could be meant: those with the annotation of the default, or else all."""
+    defaults = [
+        name for name, item in classes.items() if (item["metadata"].get("annotations") or {}).get(annotation) == "true"
+    ]
+    return sorted(defaults or classes)
 
 
 def _check(claim: Claim) -> None:

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks, pool
@@ -30,6 +31,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic.reposi
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
     claim as claims,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import group as grouping
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
     mover_run,
@@ -55,6 +57,7 @@ _UNKNOWN: JSON = {
     "changed": False,
     "failed": False,
     "skipped": False,
+    "group": None,
     "msg": "",
 }
 
@@ -138,6 +141,7 @@ class _Export:
             warn=self._request.warn,
         )
         self._refuse(survey)
+        self._arrange(survey)
         if self._request.check_mode:
             return self._plan(survey, hooks)
         cuts, cut_at = self._cut(survey, hooks, run)
@@ -170,19 +174,39 @@ class _Export:
             if source.problem:
                 self._request.progress.update("volume", source.claim.label, "failed", msg=str(source.problem))
         error = problems[0]
-        error.result = {
+        error.result = self._untouched(survey)
+        if len(problems) > 1:
+            error.result["msg_all"] = [str(problem) for problem in problems]
+        raise error
+
+    def _arrange(self, survey: claims.Survey) -> None:
+        """Put into groups what can be cut together; end where it has to be and cannot."""
+        params = self._request.params
+        try:
+            survey.sources = grouping.arrange(
+                self._cluster,
+                survey.sources,
+                str(params["group_snapshots"]),
+                params.get("group_snapshot_classes"),
+                self._request.warn,
+            )
+        except MusterError as error:
+            error.result = self._untouched(survey)
+            raise
+
+    def _untouched(self, survey: claims.Survey) -> JSON:
+        return {
             "changed": False,
             "volumes": [self._planned(source) for source in survey.sources],
             "excluded": survey.excluded,
             "hooks": [],
         }
-        if len(problems) > 1:
-            error.result["msg_all"] = [str(problem) for problem in problems]
-        raise error
 
     def _planned(self, source: claims.Source) -> JSON:
         if source.problem:
             msg, failed = str(source.problem), True
+        elif source.group_class:
+            msg, failed = f"is cut together with others by a group snapshot of class {source.group_class}", False
         elif source.method == "snapshot":
             msg, failed = f"is read from a snapshot of class {source.snapshot_class}", False
         else:
@@ -201,10 +225,11 @@ class _Export:
     def _plan(self, survey: claims.Survey, hooks: backup_hooks.Hooks) -> JSON:
         volumes = [self._planned(source) for source in survey.sources]
         live = any(source.method == "live" for source in survey.sources)
+        mode = _mode(live, {grouping.group_of(source) for source in survey.sources})
         return {
             "changed": bool(volumes),
             "msg": f"{len(volumes)} volumes would be exported, {len(survey.excluded)} are excluded.",
-            "consistency": {"point": None, "skew_seconds": None, "mode": "live" if live else "per_volume"},
+            "consistency": {"point": None, "skew_seconds": None, "mode": mode},
             "volumes": volumes,
             "hooks": hooks.planned(),
             "excluded": survey.excluded,
@@ -220,26 +245,44 @@ class _Export:
     def _cut(self, survey: claims.Survey, hooks: backup_hooks.Hooks, run: str) -> tuple[list[Cut], str]:
         """Freeze, snapshot, thaw; the cuts in the survey's order, and when the cut began."""
         removed = snapshot.debris(self._cluster, self._name, self._namespaces, self._settings.namespace)
+        removed += grouping.debris(self._cluster, self._name, self._namespaces)
         if removed:
             self._request.warn(f"Removed what an earlier run left behind: {', '.join(removed[:10])}.")
-        sources = [source for source in survey.sources if source.method == "snapshot"]
+        sources = [source for source in survey.sources if source.method == "snapshot" and not source.group_class]
+        groups = grouping.plan(self._cluster, run, survey.sources)
         made: list[Cut] = []
+        pending: dict[tuple[str, ...], snapshot.Look] = {}
         try:
-            with hooks:
+            with grouping.marked(self._cluster, self._name, groups, self._request.warn), hooks:
                 cut_at = clock.iso(clock.now())
                 # Noted before they are created, so that whatever happens they can be removed.
+                for group in groups:
+                    made += group.cuts()
+                    grouping.create(self._cluster, group, self._name)
+                    pending[group.volumes] = partial(grouping.look, self._cluster, group)
                 for source in sources:
                     made.append(snapshot.plan(run, source))
                     snapshot.create(self._cluster, made[-1], self._name, source.snapshot_class)
-                made = snapshot.wait_cut(self._cluster, made, self._cut_timeout, self._request.progress)
+                    pending[(source.claim.label,)] = partial(snapshot.look, self._cluster, made[-1])
+                hint = grouping.HINT if groups else ""
+                moments = snapshot.wait_cut(pending, self._cut_timeout, self._request.progress, hint)
+            made = [
+                replace(cut, consistency_point=moments.get((cut.volume.label,))) for cut in made if not cut.group
+            ] + [cut for group in groups for cut in self._members(group, moments)]
         except BaseException as error:
-            left = snapshot.quietly(self._cluster, made)
+            left = self._drop(made)
             if isinstance(error, MusterError):
                 error.result = {"hooks": hooks.done, "excluded": survey.excluded, "leftovers": left, **error.result}
             raise
         by_claim = {cut.volume.label: cut for cut in made}
         cuts = [by_claim.get(source.claim.label) or Cut(run, source.claim, "live") for source in survey.sources]
         return cuts, cut_at
+
+    def _members(self, group: grouping.Group, moments: dict[tuple[str, ...], str]) -> list[Cut]:
+        return grouping.members(self._cluster, group, moments[group.volumes], self._name, self._ready_timeout)
+
+    def _drop(self, cuts: Sequence[Cut]) -> list[str]:
+        return snapshot.quietly(self._cluster, cuts) + grouping.quietly(self._cluster, cuts)
 
     def _waiting(self, cut: Cut) -> JSON:
         return {
@@ -248,6 +291,7 @@ class _Export:
             "method": cut.method,
             "host": self._host(cut.volume),
             "consistency_point": cut.consistency_point,
+            "group": cut.group,
             "changed": cut.method == "snapshot",
             "msg": "cut, not moved yet" if cut.method == "snapshot" else "not read yet",
         }
@@ -269,10 +313,11 @@ class _Export:
         try:
             if any(cut.method == "snapshot" for cut in cuts):
                 namespace.ensure_ours(self._cluster, self._settings.namespace, self._name)
+            grouping.hold(self._cluster, cuts)
             self._look_back()
             outcomes = pool.chosen(cuts, self._move_one, self._next, workers=self._workers)
         finally:
-            left = snapshot.quietly(self._cluster, cuts)
+            left = self._drop(cuts)
             if left:
                 self._request.warn(
                     f"These snapshots could not be removed, the next run tries again: {', '.join(left)}."
@@ -446,10 +491,17 @@ class _Export:
 
 
 def _consistency(cuts: Sequence[Cut], cut_at: str, volumes: Sequence[JSON] = ()) -> JSON:
-    """The earliest instant and the distance to the latest; live as soon as one volume was read while in use."""
+    """The earliest instant, the distance to the latest, and how it was reached."""
     points = [entry["consistency_point"] for entry in volumes] or [cut.consistency_point for cut in cuts]
     moments = sorted(clock.parse(point) for point in points if point)
     first = moments[0] if moments else clock.parse(cut_at)
     skew = (moments[-1] - first).total_seconds() if moments else 0.0
-    live = any(cut.method == "live" for cut in cuts)
-    return {"point": clock.iso(first), "skew_seconds": round(skew, 3), "mode": "live" if live else "per_volume"}
+    mode = _mode(any(cut.method == "live" for cut in cuts), {cut.group for cut in cuts})
+    return {"point": clock.iso(first), "skew_seconds": round(skew, 3), "mode": mode}
+
+
+def _mode(live: bool, groups: Collection[object]) -> str:
+    """Live as soon as one volume is read while in use, group only if one of them has all volumes."""
+    if live:
+        return "live"
+    return "group" if len(groups) == 1 and None not in groups else "per_volume"

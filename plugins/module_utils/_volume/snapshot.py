@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -28,17 +28,23 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.claim import SNAPSHOT_API, Claim, Source
 
 JSON = dict[str, Any]
+# Says when something was cut, or None and why not.
+Look = Callable[[], "tuple[str | None, str]"]
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A snapshot that was cut, or a live claim to be read: what the move phase needs to know."""
+    """A snapshot that was cut, or a live claim to be read: what the move phase needs to know.
+
+    ``group`` names the VolumeGroupSnapshot that the snapshot is a member of.
+    """
 
     run: str
     volume: Claim
     method: str
     snapshot: str | None = None
     consistency_point: str | None = None
+    group: str | None = None
 
     @property
     def namespace(self) -> str:
@@ -99,30 +105,41 @@ def create(cluster: Cluster, cut: Cut, application: str, snapshot_class: str | N
     )
 
 
-def wait_cut(cluster: Cluster, cuts: Sequence[Cut], timeout: float, progress: Progress) -> list[Cut]:
-    """Wait until every snapshot has its creation time, which is when the application may go on writing."""
+def look(cluster: Cluster, cut: Cut) -> tuple[str | None, str]:
+    """When the snapshot was cut, or None and what its driver says."""
+    document = cluster.find(snapshots_path(cut.namespace, cut.snapshot))
+    return _moment(cluster, document), words(document)
+
+
+def wait_cut(
+    pending: Mapping[tuple[str, ...], Look], timeout: float, progress: Progress, hint: str = ""
+) -> dict[tuple[str, ...], str]:
+    """Wait until all have their creation time, which is when the application may go on writing.
+
+    ``pending`` has, for volumes that are cut together, how to look for it; the result has the times.
+    """
     end = time.monotonic() + timeout
-    made: dict[str, str] = {}
+    made: dict[tuple[str, ...], str] = {}
     while True:
         problem = ""
-        for cut in cuts:
-            if cut.snapshot in made:
+        for volumes, looked in pending.items():
+            if volumes in made:
                 continue
-            document = cluster.find(snapshots_path(cut.namespace, cut.snapshot))
-            moment = _moment(cluster, document)
+            moment, said = looked()
             if moment:
-                made[str(cut.snapshot)] = moment
-                progress.update("volume", f"{cut.namespace}/{cut.claim}", "waiting", msg=f"cut at {moment}")
+                made[volumes] = moment
+                for volume in volumes:
+                    progress.update("volume", volume, "waiting", msg=f"cut at {moment}")
             else:
-                problem = problem or f"{cut.namespace}/{cut.claim}: {_error(document) or 'the driver gave no answer'}"
-        if len(made) == len(cuts):
-            return [replace(cut, consistency_point=made[str(cut.snapshot)]) for cut in cuts]
+                problem = problem or f"{', '.join(volumes)}: {said or 'the driver gave no answer'}"
+        if len(made) == len(pending):
+            return made
         if time.monotonic() >= end:
             raise Unavailable(
                 "cut",
                 "the snapshots",
                 f"not all were made within {timeout:g} seconds ({problem})",
-                "Look at the VolumeSnapshot and at the CSI driver's log, or raise cut_timeout.",
+                f"Look at the VolumeSnapshot and at the CSI driver's log, or raise cut_timeout. {hint}",
             )
         time.sleep(0.25)
 
@@ -134,13 +151,17 @@ def _moment(cluster: Cluster, document: JSON | None) -> str | None:
         return None
     name = status.get("boundVolumeSnapshotContentName")
     content = cluster.find(contents_path(name)) if name else None
+    return instant(content) or clock.iso(clock.parse(str(status["creationTime"])))
+
+
+def instant(content: JSON | None) -> str | None:
+    """When a content says that it was cut."""
     nanoseconds = ((content or {}).get("status") or {}).get("creationTime")
-    if nanoseconds:
-        return clock.iso(datetime.fromtimestamp(int(nanoseconds) / 1e9, tz=timezone.utc))
-    return clock.iso(clock.parse(str(status["creationTime"])))
+    return clock.iso(datetime.fromtimestamp(int(nanoseconds) / 1e9, tz=timezone.utc)) if nanoseconds else None
 
 
-def _error(document: JSON | None) -> str:
+def words(document: JSON | None) -> str:
+    """What the driver says is wrong with a snapshot or a group."""
     error = ((document or {}).get("status") or {}).get("error") or {}
     return str(error.get("message") or "")[:300]
 
@@ -163,7 +184,7 @@ def wait_ready(cluster: Cluster, namespace: str, name: str, target: str, timeout
             raise Unavailable(
                 "read",
                 f"the snapshot of {target}",
-                f"it was not ready after {timeout:g} seconds ({_error(document) or 'the driver gives no reason'})",
+                f"it was not ready after {timeout:g} seconds ({words(document) or 'the driver gives no reason'})",
                 "Look at the CSI driver's log.",
             )
         time.sleep(0.5)
@@ -181,7 +202,7 @@ def clone(cluster: Cluster, cut: Cut, namespace: str, application: str, timeout:
     if not handle:
         target = f"the snapshot of {claim.label}"
         raise Incomplete("read", target, "its content has no handle", "Look at the CSI driver.")
-    _set_policy(cluster, content, "Retain")
+    set_policy(cluster, content, "Retain")
     name = naming.object_name(cut.run, cut.namespace, cut.claim)
     labels = naming.labels(cut.run, application, "clone")
     spec: JSON = {
@@ -267,13 +288,14 @@ def drop(cluster: Cluster, namespace: str, name: str, *, timeout: float = 60.0) 
     bound = (document.get("status") or {}).get("boundVolumeSnapshotContentName")
     content = cluster.find(contents_path(bound)) if bound else None
     if content is not None:
-        _set_policy(cluster, content, "Delete")
+        set_policy(cluster, content, "Delete")
     cluster.delete(path)
     with contextlib.suppress(Unavailable):
         cluster.wait(path, lambda found: found is None, timeout=timeout, what="removal of a snapshot")
 
 
-def _set_policy(cluster: Cluster, content: JSON, policy: str) -> None:
+def set_policy(cluster: Cluster, content: JSON, policy: str) -> None:
+    """What becomes of the data when the snapshot of a content is deleted."""
     if content["spec"].get("deletionPolicy") != policy:
         cluster.patch(contents_path(content["metadata"]["name"]), {"spec": {"deletionPolicy": policy}})
 
@@ -332,10 +354,13 @@ def _list(cluster: Cluster, path: str, query: JSON) -> list[JSON]:
 
 
 def quietly(cluster: Cluster, cuts: Sequence[Cut]) -> list[str]:
-    """Drop cuts on the way out of something else; returns the names of those that could not be removed."""
+    """Drop cuts on the way out of something else; returns the names of those that could not be removed.
+
+    Members of a group are left to it.
+    """
     left: list[str] = []
     for cut in cuts:
-        if not cut.snapshot:
+        if not cut.snapshot or cut.group:
             continue
         try:
             drop(cluster, cut.namespace, cut.snapshot)

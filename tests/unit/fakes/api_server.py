@@ -226,6 +226,9 @@ class ApiServer:
             if method == "GET" and path in ("/version", "/api", "/apis"):
                 return 200, self._groups(path)
             parts = path.strip("/").split("/")
+            if method == "GET" and parts[0] == "apis" and len(parts) == 2:
+                offered = [group for group in self._groups("/apis")["groups"] if group["name"] == parts[1]]
+                return (200, offered[0]) if offered else _status(404, "NotFound")
             head = 2 if parts[0] == "api" else 3
             api_version = "/".join(parts[1:head])
             if api_version in self.down:
@@ -447,13 +450,15 @@ def _served(kind: tuple[str, str, str, str, bool]) -> JSON:
 
 
 def _selected(selector: str, labels: dict[str, str]) -> bool:
-    """``a=b`` and ``a in (b,c)``, separated by commas."""
+    """``a=b``, ``a in (b,c)`` and ``a`` (it is there), separated by commas."""
     for part in re.split(r",(?![^(]*\))", selector):
         name, is_set, values = part.partition(" in ")
         if is_set and labels.get(name) not in values.strip("()").split(","):
             return False
         name, is_equal, value = part.partition("=")
         if is_equal and labels.get(name) != value:
+            return False
+        if part and not is_set and not is_equal and part not in labels:
             return False
     return True
 

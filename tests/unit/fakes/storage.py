@@ -23,12 +23,17 @@ from fakes.api_server import ApiServer
 
 JSON = dict[str, Any]
 GROUP = "snapshot.storage.k8s.io"
+GROUPS = "groupsnapshot.storage.k8s.io"
+_BOUND = "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-bound-protection"
+_IN_GROUP = "snapshot.storage.kubernetes.io/volumesnapshot-in-group-protection"
 BEGAN = 1767225600  # 2026-01-01T00:00:00Z
 DRIVER = "csi.example.com"
 
 
 class Storage(ApiServer):
     """``cut`` gives the status of a new snapshot, ``mover`` how the pods of a new Job ended, in order.
+
+    ``cut_group`` gives what a driver says of a new group and its claims, the status of the group's content.
 
     ``events`` is what happened, in order; ``created`` every body that was created, by plural. Creating objects of the
     plural ``refuse_create`` is forbidden.
@@ -45,6 +50,7 @@ class Storage(ApiServer):
         self.events: list[str] = []
         self.created: dict[str, list[JSON]] = {}
         self.cut: Callable[[JSON], JSON] = self.good_cut
+        self.cut_group: Callable[[JSON, list[JSON]], JSON] = self.good_group
         self.mover: Callable[[JSON], Sequence[JSON] | None] = good_end
         self.refuse_create = ""
         self._cuts = 0
@@ -76,6 +82,121 @@ class Storage(ApiServer):
             "restoreSize": "1Gi",
         }
 
+    def serve_groups(self, *versions: str) -> None:
+        """Offer group snapshots."""
+        for version in versions:
+            self.kinds += [
+                (GROUPS, version, "volumegroupsnapshots", "VolumeGroupSnapshot", True),
+                (GROUPS, version, "volumegroupsnapshotcontents", "VolumeGroupSnapshotContent", False),
+                (GROUPS, version, "volumegroupsnapshotclasses", "VolumeGroupSnapshotClass", False),
+            ]
+
+    def good_group(self, group: JSON, claims: list[JSON]) -> JSON:
+        """All cut at one instant, 7.5 milliseconds after the second that the group itself can say."""
+        infos = [
+            {
+                "volumeHandle": self._handle(one),
+                "snapshotHandle": f"member-{self._handle(one)}",
+                "creationTime": BEGAN * 10**9 + 7_500_000,
+                "readyToUse": True,
+                "restoreSize": 1 << 30,
+            }
+            for one in claims
+        ]
+        return {
+            "volumeGroupSnapshotHandle": f"group-{group['metadata']['name']}",
+            "creationTime": "2026-01-01T00:00:00Z",
+            "readyToUse": True,
+            "volumeSnapshotInfoList": infos,
+        }
+
+    def _handle(self, claim: JSON) -> str:
+        found = self.objects["persistentvolumes", "", claim["spec"]["volumeName"]]
+        return str(found["spec"]["csi"]["volumeHandle"])
+
+    def _group(self, group: JSON) -> None:
+        """What the snapshot controller and the sidecar do with a new group.
+
+        They find its claims by ``matchLabels`` alone, and bind before the driver has answered. A member has no labels,
+        the class of nobody and the deletion policy of the group.
+        """
+        metadata, spec = group["metadata"], group["spec"]
+        wanted = spec["source"]["selector"]["matchLabels"].items()
+        claims = [
+            obj
+            for (key, space, _name), obj in sorted(self.objects.items())
+            if (key, space) == ("persistentvolumeclaims", metadata["namespace"])
+            and wanted <= (obj["metadata"].get("labels") or {}).items()
+        ]
+        kind = self.objects.get((f"volumegroupsnapshotclasses.{GROUPS}", "", spec["volumeGroupSnapshotClassName"]))
+        problem = "" if claims else "label selector for group snapshot not applied to any PVC"
+        if kind is None:
+            problem = "its class is not there"
+        elif [one for one in claims if self._driver(one) != kind["driver"]]:
+            problem = "Volume CSI driver mismatch with VolumeGroupSnapshotClass"
+        if kind is None or problem:
+            group["status"] = {"readyToUse": False, "error": {"message": problem}}
+            return
+        status = self.cut_group(group, claims)
+        name = f"groupsnapcontent-{metadata['uid']}"
+        policy = kind["deletionPolicy"]
+        content = {"driver": kind["driver"], "deletionPolicy": policy, "source": {"volumeHandles": ["..."]}}
+        self.add(thing("VolumeGroupSnapshotContent", name, "", group["apiVersion"], spec=content, status=status))
+        metadata["finalizers"] = [_BOUND]
+        group["status"] = {"boundVolumeGroupSnapshotContentName": name}
+        group["status"] |= {one: status[one] for one in ("creationTime", "readyToUse", "error") if one in status}
+        by_handle = {self._handle(one): one["metadata"]["name"] for one in claims}
+        for info in status.get("volumeSnapshotInfoList") or []:
+            self._member(group, info, by_handle[info["volumeHandle"]], content, status["volumeGroupSnapshotHandle"])
+
+    def _member(self, group: JSON, info: JSON, claim: str, content: JSON, handle: str) -> None:
+        metadata = group["metadata"]
+        name = digest(metadata["uid"] + info["volumeHandle"])
+        known = {one: info[one] for one in ("snapshotHandle", "creationTime", "readyToUse", "restoreSize")}
+        spec = {"driver": content["driver"], "deletionPolicy": content["deletionPolicy"]}
+        spec |= {"source": {"volumeHandle": info["volumeHandle"]}, "sourceVolumeMode": "Filesystem"}
+        status = {"boundVolumeSnapshotContentName": f"snapcontent-{name}", "readyToUse": info["readyToUse"]}
+        owner = {"apiVersion": group["apiVersion"], "kind": group["kind"], "name": metadata["name"]}
+        self.add(
+            thing(
+                "VolumeSnapshotContent",
+                f"snapcontent-{name}",
+                "",
+                f"{GROUP}/v1",
+                spec=spec,
+                status={**known, "volumeGroupSnapshotHandle": handle},
+            ),
+            thing(
+                "VolumeSnapshot",
+                f"snapshot-{name}",
+                metadata["namespace"],
+                f"{GROUP}/v1",
+                metadata={"finalizers": [_IN_GROUP], "ownerReferences": [{**owner, "uid": metadata["uid"]}]},
+                spec={"source": {"persistentVolumeClaimName": claim}},
+                status={**status, "volumeGroupSnapshotName": metadata["name"], "restoreSize": "1Gi"},
+            ),
+        )
+
+    def _driver(self, claim: JSON) -> Any:
+        return self.objects["persistentvolumes", "", claim["spec"]["volumeName"]]["spec"]["csi"]["driver"]
+
+    def _ungroup(self, group: JSON) -> None:
+        """What becomes of a deleted group: its content goes if its policy says so, and members in the same way."""
+        if _BOUND not in (group["metadata"].get("finalizers") or []):
+            return
+        contents = f"volumegroupsnapshotcontents.{GROUPS}"
+        content = self.objects.get((contents, "", group["status"]["boundVolumeGroupSnapshotContentName"]))
+        if content and content["spec"]["deletionPolicy"] == "Delete":
+            del self.objects[contents, "", content["metadata"]["name"]]
+        for (key, space, name), obj in list(self.objects.items()):
+            owners = obj["metadata"].get("ownerReferences") or []
+            if key != f"volumesnapshots.{GROUP}" or group["metadata"]["uid"] not in [one["uid"] for one in owners]:
+                continue
+            bound = (f"volumesnapshotcontents.{GROUP}", "", obj["status"]["boundVolumeSnapshotContentName"])
+            if self.objects[bound]["spec"]["deletionPolicy"] == "Delete":
+                del self.objects[bound]
+            del self.objects[key, space, name]
+
     def _write(
         self, method: str, place: tuple[str, str, str], body: JSON, query: dict[str, str], status: int
     ) -> tuple[int, JSON]:
@@ -85,6 +206,7 @@ class Storage(ApiServer):
             self.events.append(f"create {plural}")
             self.created.setdefault(plural, []).append(copy.deepcopy(body))
             made = {
+                "volumegroupsnapshots": self._group,
                 "volumesnapshots": self._snapshot,
                 "persistentvolumeclaims": self._claim,
                 "jobs": self._job,
@@ -97,6 +219,11 @@ class Storage(ApiServer):
         bound = snapshot["spec"]["source"].get("volumeSnapshotContentName")
         if bound:
             status = {"boundVolumeSnapshotContentName": bound, "readyToUse": True, "restoreSize": "1Gi"}
+            content = self.objects[f"volumesnapshotcontents.{GROUP}", "", bound]
+            if content["spec"]["source"]["snapshotHandle"].startswith("member-"):
+                # The controller asks whose member it is, and does nothing where it finds no such group.
+                found = [obj for (key, *_rest), obj in self.objects.items() if key.startswith("volumegroupsnapshotcon")]
+                status = status if found else {}
         else:
             status = self.cut(snapshot)
         snapshot["status"] = status
@@ -135,7 +262,14 @@ class Storage(ApiServer):
     def _delete(self, place: tuple[str, str, str]) -> None:
         self.events.append(f"delete {place[0].partition('.')[0]}")
         gone = self.objects[place]
+        parent = (gone.get("status") or {}).get("volumeGroupSnapshotName")
+        if (f"volumegroupsnapshots.{GROUPS}", place[1], parent) in self.objects:
+            # A member does not go before its group.
+            gone["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+            return
         super()._delete(place)
+        if place[0] == f"volumegroupsnapshots.{GROUPS}":
+            self._ungroup(gone)
         if place[0] == "jobs.batch":
             for other, obj in list(self.objects.items()):
                 if other[:2] == ("pods", place[1]) and place[2] in (obj["metadata"].get("labels") or {}).values():
@@ -146,12 +280,13 @@ class Storage(ApiServer):
                 del self.objects[bound]
 
     def left(self) -> list[str]:
-        """What of ours is still there: everything with a label of ours, and our namespace."""
+        """What of ours is still there: everything with a label of ours, our namespace and what belongs to groups."""
         return sorted(
             f"{key}/{name}"
             for (key, _space, name), obj in self.objects.items()
             if any(label.startswith("container-dr.muster.dev/") for label in obj["metadata"].get("labels") or {})
             or (key, name) == ("namespaces", "muster-container-dr")
+            or name.startswith(("groupsnapcontent-", "snapcontent-", "snapshot-"))
         )
 
 
@@ -203,7 +338,9 @@ def thing(kind: str, name: str, namespace: str = "shop", api: str = "v1", **more
 
 
 def volume(name: str, driver: str | None = DRIVER, policy: str = "Delete") -> JSON:
-    source: JSON = {"csi": {"driver": driver}} if driver else {"hostPath": {"path": "/data"}}
+    source: JSON = (
+        {"csi": {"driver": driver, "volumeHandle": f"vol-{name}"}} if driver else {"hostPath": {"path": "/data"}}
+    )
     return thing("PersistentVolume", name, "", spec={**source, "persistentVolumeReclaimPolicy": policy})
 
 
@@ -227,8 +364,21 @@ def pod(name: str, *claims: str, phase: str = "Running", labels: JSON | None = N
 
 
 def snapshot_class(name: str, driver: str = DRIVER, *, default: bool = False) -> JSON:
-    notes = {f"{GROUP}/is-default-class": "true"} if default else {}
+    notes = {"snapshot.storage.kubernetes.io/is-default-class": "true"} if default else {}
     return thing("VolumeSnapshotClass", name, "", f"{GROUP}/v1", metadata={"annotations": notes}, driver=driver)
+
+
+def group_class(name: str, driver: str = DRIVER, *, default: bool = False, policy: str = "Delete") -> JSON:
+    notes = {"groupsnapshot.storage.kubernetes.io/is-default-class": "true"} if default else {}
+    return thing(
+        "VolumeGroupSnapshotClass",
+        name,
+        "",
+        f"{GROUPS}/v1",
+        metadata={"annotations": notes},
+        driver=driver,
+        deletionPolicy=policy,
+    )
 
 
 def digest(text: str) -> str:

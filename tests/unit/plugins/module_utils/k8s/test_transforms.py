@@ -93,6 +93,7 @@ def test_tokens_are_not_carried_over() -> None:
         ("pods", thing(status={"phase": "Succeeded"}), "finished"),
         ("persistentvolumes", thing(), "new volume"),
         ("volumesnapshots.snapshot.storage.k8s.io", thing(), "own cluster"),
+        ("volumegroupsnapshots.groupsnapshot.storage.k8s.io", thing(), "own cluster"),
         ("configmaps", thing("kube-root-ca.crt"), "every namespace"),
         ("secrets", thing(metadata={"deletionTimestamp": "now"}), "being deleted"),
         (

@@ -61,6 +61,7 @@ def test_reads_an_application() -> None:
         ({"hooks": [{"name": "x", "pre": ["a"], "on_error": "ignore"}]}, "on_error is 'ignore'"),
         ({"hooks": [{"name": "x", "pre": ["a"], "output": "some"}]}, "output is 'some'"),
         ({"hook_annotations": "yes"}, "hook_annotations is 'yes'"),
+        ({"group_snapshots": True}, "group_snapshots is True"),
         ({"restore_hooks": [{"name": "x", "command": ["a"]}]}, "'selector' is None"),
         ({"restore_hooks": [{**RESTORE, "comand": ["a"]}]}, "Did you mean 'command'"),
         ({"restore_hooks": [{"name": "x", "selector": "a"}]}, "either 'command' or 'init_containers'"),

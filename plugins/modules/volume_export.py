@@ -14,11 +14,16 @@ description:
   - Runs the application's hooks, takes a snapshot of every claim whose driver can, of several at one instant where it
     can do that too, runs the release hooks at once, and then moves the data with short-lived Jobs into the restic
     repository, several at a time.
-  - A claim without snapshots is read while it is in use, on the node of the pod that uses it, and marked V(live).
+  - A claim without snapshots is read while it is in use, on the node of the pod that uses it, and marked V(live); or,
+    where O(methods) says V(stopped), while all that uses it is scaled down to zero.
   - A claim in block mode is kept as one file C(data) with the bytes of its device. Zeros take no room in the
     repository.
   - Every claim of the application ends as exported, excluded by a rule with its reason, or failed. Nothing is left out
-    in silence.
+    in silence. Volumes of pods and of templates for pods that no claim stands for (C(hostPath), C(emptyDir), C(nfs) and
+    others) are named in RV(excluded) as C(NAMESPACE/WORKLOAD/VOLUME). Where data of them would be missed, a warning
+    says so, unless an entry of C(volumes.exclude) whose name holds a slash (C(WORKLOAD/VOLUME), with C(*) and C(?))
+    gives the reason why that is fine.
+  - A claim that waits for its first pod, and that no pod wants, holds no data and is named in RV(excluded) too.
   - What a killed run left in the cluster is removed by the next.
   - Hooks are those of the application and those that annotations of its running pods ask for, ours and Velero's; see
     O(hook_annotations). All commands before the cut run first, the application's own in their order, then those of
@@ -29,6 +34,10 @@ description:
     killed, the next one for the same application runs these commands in those of the pods that are still there, warns
     of it, and goes on. It waits while the other run may be alive. C(docs/rbac/hooks.yml) in the collection is a role
     with what this needs.
+  - What is stopped for V(stopped) is written down in the same way before it is scaled, and each workload has its
+    replicas back as soon as the claims that its pods use are read, or could not be. If somebody has scaled it meanwhile
+    it stays as they wished, and the volume is failed, because it may be torn. The next run starts what a killed one has
+    left stopped. C(docs/rbac/stopped.yml) is a role with what this needs.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster
@@ -95,10 +104,24 @@ options:
     type: dict
   methods:
     description:
-      - Maps storage classes to V(snapshot), V(live) or V(auto), the default, which takes snapshots of CSI volumes and
-        reads all others while they are in use.
-      - A CSI volume without a snapshot class is refused unless this says V(live), because such a copy can be torn.
+      - Maps storage classes to V(snapshot), V(stopped), V(live) or V(auto), the default, which takes snapshots of CSI
+        volumes and reads all others while they are in use.
+      - A CSI volume without a snapshot class is refused unless this says V(stopped) or V(live), because a copy of what
+        is in use can be torn. So is a C(ReadWriteOncePod) volume with V(live) while a pod holds it.
+      - With V(stopped) the workloads whose pods use such claims are scaled to zero at the beginning of O(phase=move),
+        all of them before the first volume is read, so that the volumes equal one instant. Deployments, ReplicaSets,
+        ReplicationControllers, StatefulSets and custom resources with a scale are scaled where they are the topmost
+        owner, CronJobs are suspended, and operators that understand a pause are paused. GitOps controllers of Argo CD
+        and Flux, KEDA, and autoscalers with C(minReplicas=0) sleep meanwhile.
+      - Pods of DaemonSets, Jobs and operators without a scale, and pods of nobody, cannot be stopped; a claim that they
+        use is refused before anything is touched.
     type: dict
+  stop_timeout:
+    description:
+      - How long to wait until the pods that use the claims of method V(stopped) are gone, as seconds or as V(5m). If
+        they are not, all is started again and the task fails.
+    type: str
+    default: 5m
   cut_timeout:
     description: How long to wait until all snapshots are cut, while the application is held, as seconds or as V(2m).
     type: str
@@ -197,7 +220,8 @@ consistency:
       sample: 0.4
     mode:
       description:
-        - V(group) if one group snapshot cut all volumes, V(per_volume), or V(live) where a volume was read in use.
+        - V(group) where one group snapshot cut all volumes, V(stopped) where all were read while nothing used them,
+          V(live) where one was read in use, else V(per_volume).
       type: str
       sample: per_volume
 volumes:
@@ -211,7 +235,7 @@ volumes:
       type: str
       sample: shop/data
     method:
-      description: V(snapshot) or V(live).
+      description: V(snapshot), V(stopped) or V(live).
       type: str
       sample: snapshot
     group:
@@ -325,12 +349,71 @@ thawed:
   elements: dict
   returned: always
   sample: []
-excluded:
-  description: Volumes that were left out by a rule, with the reason.
+restarted:
+  description: What earlier, killed runs had stopped and this run has started; in check mode what it would start.
+  type: list
+  elements: str
+  returned: always
+  sample: []
+stopped:
+  description:
+    - What was stopped while volumes were read, in the order of stopping; in check mode what would be. First those that
+      would start the others again.
   type: list
   elements: dict
   returned: always
-  sample: [{what: shop/cache, why: can be filled again}]
+  contains:
+    name:
+      description: Namespace, resource and name.
+      type: str
+      sample: shop/deployments.apps/api
+    claims:
+      description: The claims that its pods use; empty for what only sleeps so that it does not start the others.
+      type: list
+      elements: str
+      sample: [shop/data]
+    why:
+      description: Why it was stopped.
+      type: str
+      sample: its pods write to a claim that is read
+    before:
+      description: What it had, by JSON pointers, and has again.
+      type: dict
+      sample: {/spec/replicas: 2}
+    stopped:
+      description: When it was stopped.
+      type: str
+      sample: "2026-01-31T04:05:06.789Z"
+    started:
+      description: When it was started again.
+      type: str
+      sample: "2026-01-31T04:05:36.789Z"
+    seconds:
+      description: How long it was stopped.
+      type: float
+      sample: 30.0
+    changed:
+      description: Whether it was stopped.
+      type: bool
+      sample: true
+    failed:
+      description: Whether it could not be started again; the next run tries it.
+      type: bool
+      sample: false
+    msg:
+      description: Why not, or why it was left as it is.
+      type: str
+      sample: ""
+excluded:
+  description:
+    - Volumes that were left out by a rule or by their nature, with the reason. C(unbound) stands at claims that hold no
+      data yet.
+  type: list
+  elements: dict
+  returned: always
+  sample:
+    - {what: shop/cache, why: can be filled again}
+    - {what: shop/api/tmp, why: emptyDir; it ends with the pod}
 cuts:
   description: What O(phase=move) needs to know.
   type: list
@@ -371,6 +454,7 @@ OPTIONS = (
             "methods": {"type": "dict"},
             "cut_timeout": {"type": "str", "default": "2m"},
             "ready_timeout": {"type": "str", "default": "10m"},
+            "stop_timeout": {"type": "str", "default": "5m"},
             "workers": {"type": "int", "default": 4},
             "hook_annotations": {"type": "bool", "default": True},
             "change_detection": {"type": "dict"},

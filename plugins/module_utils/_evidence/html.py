@@ -305,7 +305,11 @@ def _images(images: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _excluded(excluded: Sequence[Mapping[str, Any]]) -> str:
-    rows = [[_e(entry.get("what")), _e(entry.get("why"))] for entry in excluded]
+    # Many volumes of pods are left out for one and the same reason.
+    whats: dict[str, list[str]] = {}
+    for entry in excluded:
+        whats.setdefault(str(entry.get("why")), []).append(str(entry.get("what")))
+    rows = [[_e(", ".join(what)), _e(why)] for why, what in whats.items()]
     return _table("Left out of the point", [("What", False), ("Why", False)], rows)
 
 

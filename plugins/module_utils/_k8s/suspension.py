@@ -17,7 +17,8 @@ is killed leaves a record that says at least as much as was done, and :func:`res
                   "during": {"/spec/syncPolicy/automated": null}}]}
 
 ``before`` and ``during`` map JSON pointers to values, ``null`` for what is not there. ``state`` is ``planned``,
-``suspended``, ``resumed`` or ``gone``. Nothing secret is in it.
+``suspended``, ``resumed`` or ``gone``. An entry with ``subresource`` is about that one of the object, whose pointers
+these are then. Nothing secret is in it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError, Refused
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Interrupted,
+    InvalidInput,
+    MusterError,
+    Refused,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import discovery, json_patch, objects, pointer
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
@@ -45,16 +51,20 @@ APPLICATION = "applications.argoproj.io"
 KUSTOMIZATION = "kustomizations.kustomize.toolkit.fluxcd.io"
 HELM_RELEASE = "helmreleases.helm.toolkit.fluxcd.io"
 APPLICATION_SET = "applicationsets.argoproj.io"
+SCALED_OBJECT = "scaledobjects.keda.sh"
 # What operators understand as a pause, by kind: JSON pointers and values. Looked for in the namespaces.
 OPERATORS: dict[str, dict[str, Any]] = {
     "clusters.cluster.x-k8s.io": {"/spec/paused": True},
     "clusters.postgresql.cnpg.io": {"/metadata/annotations/cnpg.io~1reconciliationLoop": "disabled"},
     "elasticsearches.elasticsearch.k8s.elastic.co": {"/metadata/annotations/eck.k8s.elastic.co~1managed": "false"},
     "kafkas.kafka.strimzi.io": {"/metadata/annotations/strimzi.io~1pause-reconciliation": "true"},
-    "scaledobjects.keda.sh": {"/metadata/annotations/autoscaling.keda.sh~1paused": "true"},
+    SCALED_OBJECT: {"/metadata/annotations/autoscaling.keda.sh~1paused": "true"},
 }
 # GitOps first: it would wake the others again.
 KINDS = (APPLICATION_SET, APPLICATION, KUSTOMIZATION, HELM_RELEASE, *OPERATORS, HPA, PDB)
+# What would start again what was scaled to zero. An autoscaler does so only if its own minimum is zero.
+STARTERS = (APPLICATION_SET, APPLICATION, KUSTOMIZATION, HELM_RELEASE, SCALED_OBJECT, HPA)
+SCALE = "scale"
 # An autoscaler sleeps when both directions are switched off; its minimum and maximum stay as they are.
 _ASLEEP = {one: {"selectPolicy": "Disabled"} for one in ("scaleUp", "scaleDown")}
 _DURING: dict[str, dict[str, Any]] = {
@@ -76,19 +86,24 @@ Store = Callable[[Record], None]
 
 @dataclass(frozen=True)
 class Fighter:
-    """One object that has to sleep: ``during`` maps JSON pointers to what they get, ``None`` where they go."""
+    """One object that has to sleep: ``during`` maps JSON pointers to what they get, ``None`` where they go.
+
+    With a ``subresource`` that one is changed and ``obj`` has its form: who may scale need not be allowed to edit.
+    """
 
     kind: str
     resource: Resource
     obj: JSON
     why: str
     during: Mapping[str, Any]
+    subresource: str = ""
 
     @property
     def entry(self) -> Record:
         """Its part of the record, before anything was done."""
         metadata = self.obj["metadata"]
         return {
+            **({"subresource": self.subresource} if self.subresource else {}),
             "kind": self.kind,
             "api_version": self.resource.api_version,
             "namespace": str(metadata.get("namespace") or ""),
@@ -289,6 +304,19 @@ def _check(cluster: Cluster, record: Any) -> None:
         )
 
 
+def awake(cluster: Cluster, entries: Iterable[Record]) -> list[str]:
+    """Those of the entries that were put to sleep and do not sleep any more: somebody has woken them."""
+    found = []
+    for entry in entries:
+        live = cluster.find(_path(entry))
+        if live is None:
+            continue
+        same = not entry["uid"] or live["metadata"].get("uid") == entry["uid"]
+        if not same or not all(_still(_seen(live, entry, at), to) for at, to in entry["during"].items()):
+            found.append(title_of(entry))
+    return found
+
+
 def title_of(entry: Record) -> str:
     """How an entry of a record is called in an :class:`Outcome`."""
     return str(objects.Identity(entry["namespace"], entry["kind"], entry["name"]))
@@ -298,6 +326,8 @@ def _change(cluster: Cluster, record: Record, entry: Record, state: str, store: 
     title = title_of(entry)
     try:
         done = _written(cluster, entry, wake=state == "resumed", outcome=outcome)
+    except Interrupted:
+        raise
     except MusterError as error:
         outcome.failed[title] = str(error)
         return
@@ -307,7 +337,7 @@ def _change(cluster: Cluster, record: Record, entry: Record, state: str, store: 
 
 def _written(cluster: Cluster, entry: Record, *, wake: bool, outcome: Outcome) -> bool:
     """Change one object under its resourceVersion; False where it is not there any more."""
-    path = object_path(entry["api_version"], entry["kind"].partition(".")[0], entry["namespace"] or None, entry["name"])
+    path = _path(entry)
     title = title_of(entry)
     for attempt in range(1, _TRIES + 1):
         live = cluster.find(path)
@@ -316,7 +346,7 @@ def _written(cluster: Cluster, entry: Record, *, wake: bool, outcome: Outcome) -
             return False
         wanted: dict[str, Any] = {}
         for place, sleeping in entry["during"].items():
-            now, before = _value(live, place), entry["before"].get(place)
+            now, before = _seen(live, entry, place), entry["before"].get(place)
             goal = before if wake else sleeping
             if json_patch.same(now, goal) or (not wake and _still(now, sleeping)):
                 continue
@@ -339,6 +369,18 @@ def _written(cluster: Cluster, entry: Record, *, wake: bool, outcome: Outcome) -
         outcome.changed[title] = ", ".join(wanted)
         return True
     raise Refused("change", title, "somebody else changes it all the time", "Run the same again.")
+
+
+def _path(entry: Record) -> str:
+    plural, _dot, _group = entry["kind"].partition(".")
+    path = object_path(entry["api_version"], plural, entry["namespace"] or None, entry["name"])
+    return f"{path}/{entry['subresource']}" if entry.get("subresource") else path
+
+
+def _seen(live: JSON, entry: Record, place: str) -> Any:
+    value = _value(live, place)
+    # The server does not write a scale of zero.
+    return 0 if value is None and entry.get("subresource") == SCALE else value
 
 
 def _still(now: Any, sleeping: Any) -> bool:

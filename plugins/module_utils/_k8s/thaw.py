@@ -5,17 +5,19 @@
 """What must be thawed, written down in the cluster before anything is frozen, so that a killed run's debt is paid.
 
 The record is a ConfigMap in the application's first namespace: ``debt.json`` in it holds ``format``, ``run``,
-``holder`` (the process, where it can be told), ``until`` (RFC 3339) and ``owed``, the post commands in the order in
-which they run. Who runs the same application next pays it.
+``holder`` (the process, where it can be told), ``until`` (RFC 3339), ``owed``, the post commands in the order in
+which they run, and ``asleep``, where workloads were stopped: a record of :mod:`suspension`. Who runs the same
+application next pays it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,13 +28,15 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Denied,
     Interrupted,
     InvalidInput,
+    MusterError,
     NotFound,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import hook
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import hook, suspension
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
     JSON,
     ApiDenied,
+    ApiNotFound,
     Cluster,
     object_path,
 )
@@ -42,7 +46,9 @@ _FILE = "debt.json"
 # For requests that are repeated while a server restarts, and for clocks of control nodes that differ a little.
 _GRACE = 120.0
 _PAUSE = 2.0
-_ALLOW = "Allow list, get, create, update and delete of configmaps there; docs/rbac/hooks.yml is a role for it."
+_ALLOW = "Allow list, get, create, update and delete of configmaps there; docs/rbac/{}.yml is a role for it."
+# A record of what sleeps says again and again that its run goes on: how long reading takes is not known beforehand.
+RENEWED = 30.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,12 @@ class Debt:
     holder: JSON | None
     until: str
     owed: list[Owed]
+    asleep: suspension.Record | None = None
+
+    @property
+    def sleepers(self) -> list[str]:
+        """The names of what may still sleep."""
+        return [suspension.title_of(entry) for entry in suspension.open_entries(self.asleep or {})]
 
 
 class Ledger:
@@ -90,33 +102,78 @@ class Ledger:
         self._path = object_path("v1", "configmaps", self._namespaces[0], name)
         self._name = name
         self._written = False
+        # What sleeps has a record of its own, which stays for longer.
+        self._sleeping = f"{name}-stopped"
+        self._asleep = False
         self._unreadable: ApiDenied | None = None
         # Debts of earlier runs that could not be paid.
         self._unpaid: list[Debt] = []
+        # What earlier runs had put to sleep and :meth:`pay` has woken.
+        self.woken: list[str] = []
+
+    @property
+    def run(self) -> str:
+        """The id of this run."""
+        return self._labels.get(marks.RUN, "")
 
     # -- this run's -----------------------------------------------------------------------------------------------
 
     def write(self, owed: Sequence[Owed], seconds: float) -> None:
         """Write down what is owed by a run that takes at most so long. Raises if that is not possible."""
+        until = clock.iso(clock.now() + timedelta(seconds=seconds + _GRACE))
+        self._create(self._document(owed, until, _ourselves()), "Nothing was frozen.", "hooks")
+        self._written = True
+
+    def keep_asleep(self, record: suspension.Record) -> None:
+        """Write down what this run puts to sleep, and at least each RENEWED seconds that it goes on.
+
+        Raises where it cannot be written the first time. Later it may be gone: paid, as the debt of a killed run.
+        """
+        until = clock.iso(clock.now() + timedelta(seconds=2 * RENEWED + _GRACE))
+        document = self._sleepers(record, until, _ourselves())
+        if not self._asleep:
+            self._create(document, "Nothing was stopped.", "stopped")
+            self._asleep = True
+            return
+        with contextlib.suppress(ApiNotFound):
+            self._cluster.replace(self._sleeping_path, document)
+
+    def settle_asleep(self, record: suspension.Record) -> None:
+        """Forget what was woken, keep the rest for the next run, which need not wait."""
+        if not self._asleep:
+            return
+        if suspension.unfinished(record):
+            with contextlib.suppress(ApiNotFound):
+                self._cluster.replace(self._sleeping_path, self._sleepers(record, clock.iso(clock.now()), None))
+        else:
+            self._cluster.delete(self._sleeping_path)
+        self._asleep = False
+
+    @property
+    def _sleeping_path(self) -> str:
+        return object_path("v1", "configmaps", self._namespaces[0], self._sleeping)
+
+    def _sleepers(self, record: suspension.Record, until: str, holder: JSON | None) -> JSON:
+        return self._document([], until, holder, name=self._sleeping, asleep=record)
+
+    def _create(self, document: JSON, undone: str, role: str) -> None:
+        namespace = self._namespaces[0]
         if self._unreadable is not None:
             raise Denied(
                 "read",
-                f"what earlier runs left to thaw, in namespace {self._namespaces[0]}",
+                f"what earlier runs left to thaw, in namespace {namespace}",
                 self._unreadable.reason,
-                f"Nothing was frozen. {_ALLOW}",
+                f"{undone} {_ALLOW.format(role)}",
             )
-        until = clock.iso(clock.now() + timedelta(seconds=seconds + _GRACE))
-        namespace = self._namespaces[0]
         try:
-            self._cluster.create(object_path("v1", "configmaps", namespace), self._document(owed, until, _ourselves()))
+            self._cluster.create(object_path("v1", "configmaps", namespace), document)
         except ApiDenied as error:
             raise Denied(
                 "write down",
-                f"what has to be thawed, in ConfigMap {namespace}/{self._name}",
+                f"what has to be thawed, in ConfigMap {namespace}/{document['metadata']['name']}",
                 error.reason,
-                f"Nothing was frozen. {_ALLOW}",
+                f"{undone} {_ALLOW.format(role)}",
             ) from None
-        self._written = True
 
     def settle(self, left: Sequence[Owed], paid: Collection[tuple[hook.Place, tuple[str, ...]]]) -> None:
         """After all post commands: forget what was paid, keep ``left`` for the next run, which need not wait."""
@@ -128,18 +185,27 @@ class Ledger:
             if len(rest) < len(debt.owed):
                 self._keep(debt, rest)
 
-    def _document(self, owed: Sequence[Owed], until: str, holder: JSON | None) -> JSON:
+    def _document(
+        self,
+        owed: Sequence[Owed],
+        until: str,
+        holder: JSON | None,
+        *,
+        name: str | None = None,
+        asleep: suspension.Record | None = None,
+    ) -> JSON:
         body = {
             "format": FORMAT,
-            "run": self._labels.get(marks.RUN, ""),
+            "run": self.run,
             "holder": holder,
             "until": until,
             "owed": [one.document() for one in owed],
+            **({"asleep": asleep} if asleep is not None else {}),
         }
         return {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": {"name": self._name, "namespace": self._namespaces[0], "labels": self._labels},
+            "metadata": {"name": name or self._name, "namespace": self._namespaces[0], "labels": self._labels},
             "data": {_FILE: json.dumps(body, sort_keys=True)},
         }
 
@@ -150,7 +216,7 @@ class Ledger:
             self._cluster.delete(path)
 
     def _keep(self, debt: Debt, rest: list[Owed]) -> None:
-        if not rest:
+        if not rest and not debt.sleepers:
             self._cluster.delete(debt.path, uid=debt.uid)
             return
         current = self._cluster.find(debt.path)
@@ -159,6 +225,8 @@ class Ledger:
         body = json.loads(current["data"][_FILE])
         # Its run is over, so whoever comes next need not find that out again.
         body |= {"holder": None, "until": clock.iso(clock.now()), "owed": [one.document() for one in rest]}
+        if debt.asleep is not None:
+            body["asleep"] = debt.asleep
         self._cluster.replace(debt.path, {**current, "data": {_FILE: json.dumps(body, sort_keys=True)}})
 
     # -- those of earlier runs ------------------------------------------------------------------------------------
@@ -189,6 +257,13 @@ class Ledger:
         except ApiDenied:
             return []
         return [one.command.record_at(one.place, one.name, "post") for one in owed]
+
+    def planned_to_wake(self, warn: Callable[[str], None]) -> list[str]:
+        """What :meth:`pay` would wake."""
+        try:
+            return [title for debt in self.debts(warn) for title in debt.sleepers]
+        except ApiDenied:
+            return []
 
     def pay(self, secrets: Collection[str], warn: Callable[[str], None], progress: Progress) -> list[JSON]:
         """Run what earlier runs owe; returns the records of the commands.
@@ -257,12 +332,36 @@ class Ledger:
         for record in done:
             if not record["ok"]:
                 warn(f"{record['msg']} Run {debt.run} was cut off before it ran it.")
+        if debt.asleep is not None and ended is None:
+            try:
+                self._wake(debt, debt.asleep, warn)
+            except Interrupted as error:
+                ended = error
         self._keep(debt, left)
         if left:
-            self._unpaid.append(Debt(debt.path, debt.uid, debt.run, None, debt.until, left))
+            self._unpaid.append(replace(debt, holder=None, owed=left))
         if ended is not None:
             raise ended
         return done
+
+    def _wake(self, debt: Debt, record: suspension.Record, warn: Callable[[str], None]) -> None:
+        """Give back what a killed run had taken, as far as nobody else has changed it meanwhile."""
+        try:
+            outcome = suspension.resume(self._cluster, record, lambda _record: None)
+        except Interrupted:
+            raise
+        except MusterError as error:
+            warn(f"What run {debt.run} has stopped cannot be started: {error}")
+            return
+        self.woken += outcome.changed
+        if outcome.changed:
+            warn(
+                f"Run {debt.run} was cut off with these stopped; they are started again: {', '.join(outcome.changed)}."
+            )
+        for title, why in outcome.kept.items():
+            warn(f"Run {debt.run} was cut off with {title} stopped: {why}.")
+        for title, why in outcome.failed.items():
+            warn(f"Run {debt.run} was cut off with {title} stopped, which stays so until the next run: {why}")
 
 
 def _read(path: str, item: JSON) -> Debt:
@@ -271,7 +370,11 @@ def _read(path: str, item: JSON) -> Debt:
         raise ValueError(body["format"])
     owed = [Owed.read(one) for one in body["owed"]]
     clock.parse(str(body["until"]))
-    return Debt(path, str(item["metadata"]["uid"]), str(body["run"]), body.get("holder"), str(body["until"]), owed)
+    asleep = body.get("asleep")
+    if asleep is not None:
+        suspension.open_entries(asleep)
+    uid, run, until = str(item["metadata"]["uid"]), str(body["run"]), str(body["until"])
+    return Debt(path, uid, run, body.get("holder"), until, owed, asleep)
 
 
 def _ended(pod: JSON) -> bool:

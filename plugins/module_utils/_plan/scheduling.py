@@ -16,14 +16,18 @@ Limits = Mapping[str, Mapping[str, int]]
 
 @dataclass(frozen=True)
 class Load:
-    """A piece of work: ``size`` says how long it takes against others, ``counts`` its key in each budget it is in."""
+    """A piece of work: ``size`` says how long it takes against others, ``counts`` its key in each budget it is in.
+
+    What is ``urgent`` goes before all that is not.
+    """
 
     size: int = 0
     counts: Mapping[str, str] = field(default_factory=dict)
+    urgent: bool = False
 
 
 def next_to_start(waiting: Sequence[Load], running: Sequence[Load], limits: Limits) -> int | None:
-    """Position in ``waiting`` of the largest that fits beside ``running``, the first of equals; None where none does.
+    """Position in ``waiting`` of the urgent or else largest that fits beside ``running``; None where none does.
 
     The largest first keeps the whole short: what takes longest must not be what begins last.
     """
@@ -37,4 +41,4 @@ def next_to_start(waiting: Sequence[Load], running: Sequence[Load], limits: Limi
         )
 
     fitting = [position for position, load in enumerate(waiting) if fits(load)]
-    return min(fitting, key=lambda position: -waiting[position].size, default=None)
+    return min(fitting, key=lambda position: (not waiting[position].urgent, -waiting[position].size), default=None)

@@ -114,7 +114,10 @@ def _point(one: judging.Judged, facts: judging.Facts) -> retention.Point:
             retention.Volume(str(volume.get("name")), volume.get("files"), volume.get("bytes"))
             for volume in document["volumes"]
         ),
-        excluded=frozenset(str(entry.get("what")) for entry in document.get("excluded") or ()),
+        # A claim that was made anew and never bound has lost what it held, and no rule said that it may.
+        excluded=frozenset(
+            str(entry.get("what")) for entry in document.get("excluded") or () if not entry.get("unbound")
+        ),
         accepted=frozenset(accepted),
         tags=tags,
         hold=hold,

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     InvalidInput,
     MusterError,
@@ -20,12 +19,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, quantity
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import workloads
 
 JSON = dict[str, Any]
 SNAPSHOT_GROUP = "snapshot.storage.k8s.io"
 SNAPSHOT_API = f"{SNAPSHOT_GROUP}/v1"
 _DEFAULT_CLASS = "snapshot.storage.kubernetes.io/is-default-class"
-_METHODS = ("auto", "snapshot", "live")
+_METHODS = ("auto", "snapshot", "live", "stopped")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,11 @@ class Survey:
     """All volumes of an application: sources, and what is left out by which rule."""
 
     sources: list[Source] = field(default_factory=list)
-    excluded: list[dict[str, str]] = field(default_factory=list)
+    # ``what`` and ``why``, and ``unbound`` where it was no rule: retention must not take that for one.
+    excluded: list[JSON] = field(default_factory=list)
+    # Volumes without a claim whose data is in no backup, and that no rule names; kinds that could not be looked at.
+    holes: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
 
 def survey(
@@ -100,8 +104,8 @@ def survey(
     """Find every claim of the namespaces and decide how it is read.
 
     ``snapshot_classes`` names the class for a driver where it is not to be found by itself, ``methods`` the method
-    for a storage class (``snapshot``, ``live`` or ``auto``). Raises :class:`NotFound` for a missing namespace,
-    :class:`InvalidInput` for a rule or method that makes no sense.
+    for a storage class (``snapshot``, ``live``, ``stopped`` or ``auto``). Raises :class:`NotFound` for a missing
+    namespace, :class:`InvalidInput` for a rule or method that makes no sense.
     """
     found = Survey()
     rules = [_rule(entry) for entry in exclude]
@@ -119,26 +123,27 @@ def survey(
                 "it does not exist",
                 "Correct the application's namespaces, or the cluster.",
             )
-        pods = list(cluster.list(object_path("v1", "pods", namespace)))
-        found.excluded += _unclaimed(namespace, pods)
+        here = workloads.read(cluster, namespace)
+        _unclaimed(here, rules, found)
         for document in cluster.list(object_path("v1", "persistentvolumeclaims", namespace)):
-            why = _excluded(namespace, document, rules)
+            why, what = _excluded(namespace, document, rules), f"{namespace}/{document['metadata']['name']}"
             if why:
-                found.excluded.append({"what": f"{namespace}/{document['metadata']['name']}", "why": why})
+                found.excluded.append({"what": what, "why": why})
+            elif facts.never_bound(document, here.pods):
+                found.excluded.append({"what": what, "why": "never bound, holds no data", "unbound": True})
             else:
-                found.sources.append(facts.source(facts.claim(document, pods)))
+                found.sources.append(facts.source(facts.claim(document, here.pods)))
     return found
 
 
 def users(cluster: Cluster, namespace: str, name: str) -> list[str]:
     """The pods, other than our movers, that use a claim now."""
-    found = _users(list(cluster.list(object_path("v1", "pods", namespace))), name)
-    return [pod["metadata"]["name"] for pod in found if marks.MOVER not in (pod["metadata"].get("labels") or {})]
+    return [pod["metadata"]["name"] for pod in workloads.mounting(workloads.pods(cluster, namespace), name)]
 
 
 def refresh(cluster: Cluster, claim: Claim) -> Claim:
     """The claim with the pods that use it now; they may have moved since the survey."""
-    users = _users(list(cluster.list(object_path("v1", "pods", claim.namespace))), claim.name)
+    users = workloads.mounting(workloads.pods(cluster, claim.namespace), claim.name)
     return replace(
         claim,
         node=next((pod["spec"]["nodeName"] for pod in users if pod["spec"].get("nodeName")), None),
@@ -171,17 +176,20 @@ def _excluded(namespace: str, document: JSON, rules: list[tuple[str, str, str]])
     return None
 
 
-def _unclaimed(namespace: str, pods: Iterable[JSON]) -> list[dict[str, str]]:
-    """Volumes that hold data of a pod and that no claim stands for."""
-    seen: dict[str, str] = {}
-    for pod in pods:
-        for volume in pod["spec"].get("volumes") or []:
-            what = f"{namespace}/{pod['metadata']['name']}/{volume['name']}"
-            if "hostPath" in volume:
-                seen[what] = f"hostPath {volume['hostPath'].get('path')} belongs to the node and is not captured"
-            elif "csi" in volume:
-                seen[what] = f"ephemeral volume of driver {volume['csi'].get('driver')}; it ends with the pod"
-    return [{"what": what, "why": why} for what, why in sorted(seen.items())]
+def _unclaimed(here: workloads.Workloads, rules: list[tuple[str, str, str]], found: Survey) -> None:
+    """Name the volumes that no claim stands for; a rule whose name holds a slash may give one its own reason."""
+    found.unread += [f"{key} in namespace {here.namespace} ({error.reason})" for key, error in here.unread.items()]
+    for one in here.unclaimed():
+        title = f"{one.owner}/{one.volume}"
+        reasons = (
+            reason
+            for where, name, reason in rules
+            if "/" in name and fnmatchcase(one.namespace, where) and fnmatchcase(title, name)
+        )
+        known = next(reasons, None)
+        found.excluded.append({"what": one.what, "why": known or one.why})
+        if one.hole and known is None:
+            found.holes.append(one.what)
 
 
 class _Facts:
@@ -194,11 +202,28 @@ class _Facts:
         self._classes: dict[str, list[JSON]] | None = None
         self._drivers: set[str] | None = None
         self._volumes: dict[str, JSON] | None = None
+        self._modes: dict[str, str] | None = None
+
+    def never_bound(self, document: JSON, pods: Iterable[JSON]) -> bool:
+        """Whether a claim waits for its first pod, and no pod wants it: nothing was ever written to it."""
+        spec, phase = document["spec"], (document.get("status") or {}).get("phase") or "Pending"
+        expects_data = spec.get("volumeName") or spec.get("dataSource") or spec.get("dataSourceRef")
+        if phase != "Pending" or expects_data or workloads.mounting(pods, document["metadata"]["name"]):
+            return False
+        return self._binding_mode(str(spec.get("storageClassName") or "")) == "WaitForFirstConsumer"
+
+    def _binding_mode(self, storage_class: str) -> str:
+        if self._modes is None:
+            path = object_path("storage.k8s.io/v1", "storageclasses")
+            self._modes = {
+                str(one["metadata"]["name"]): str(one.get("volumeBindingMode")) for one in self._cluster.list(path)
+            }
+        return self._modes.get(storage_class, "")
 
     def claim(self, document: JSON, pods: Iterable[JSON]) -> Claim:
         spec, status, metadata = document["spec"], document.get("status") or {}, document["metadata"]
         volume = self._volume(spec.get("volumeName"))
-        users = _users(pods, metadata["name"])
+        users = workloads.mounting(pods, metadata["name"])
         capacity = (status.get("capacity") or {}).get("storage")
         requested = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
         return Claim(
@@ -228,19 +253,25 @@ class _Facts:
         try:
             _check(claim)
             wanted = self._methods.get(claim.storage_class or "", "auto")
+            if wanted == "stopped":
+                return replace(plan, method="stopped")
             # A live copy of a database is torn: where snapshots are the driver's way, it takes somebody's word.
             if wanted != "live" and claim.driver:
                 return replace(plan, method="snapshot", snapshot_class=self._snapshot_class(claim))
             if wanted == "snapshot":
                 raise InvalidInput(
-                    "snapshot", f"volume {claim.label}", "it is not a CSI volume", "Choose method live for its class."
+                    "snapshot",
+                    f"volume {claim.label}",
+                    "it is not a CSI volume",
+                    "Choose method stopped or live for its class.",
                 )
             if "ReadWriteOncePod" in claim.access_modes and claim.used_by:
                 raise Refused(
                     "read",
                     f"volume {claim.label}",
                     f"it is ReadWriteOncePod and pod {claim.used_by[0]} holds it",
-                    "Give its driver a VolumeSnapshotClass, or stop the pod.",
+                    f"Set the method of storage class {claim.storage_class or 'of this volume'} to stopped, so that "
+                    "its pods are stopped while it is read, or give its driver a VolumeSnapshotClass.",
                 )
         except MusterError as error:
             return replace(plan, problem=error)
@@ -278,7 +309,8 @@ class _Facts:
                 f"volume {claim.label}",
                 f"no VolumeSnapshotClass is for its driver {driver}",
                 f"Create one. If the driver can not make snapshots, set the method of storage class "
-                f"{claim.storage_class or 'of this volume'} to live: its data is then read while it is in use.",
+                f"{claim.storage_class or 'of this volume'} to stopped, so that its pods are stopped while it is read, "
+                "or to live: its data is then read while it is in use.",
             )
         raise InvalidInput(
             "snapshot",
@@ -312,18 +344,6 @@ def _check(claim: Claim) -> None:
             f"the claim is {claim.phase}, its volume is gone",
             "Mend or delete the claim, or exclude it in volumes.exclude.",
         )
-
-
-def _users(pods: Iterable[JSON], name: str) -> list[JSON]:
-    return [
-        pod
-        for pod in pods
-        if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
-        and any(
-            (volume.get("persistentVolumeClaim") or {}).get("claimName") == name
-            for volume in pod["spec"].get("volumes") or []
-        )
-    ]
 
 
 def _run_as(pods: Iterable[JSON]) -> int | None:

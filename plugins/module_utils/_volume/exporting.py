@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -40,6 +40,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     settings,
     sizing,
     snapshot,
+    stopping,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.snapshot import Cut
 
@@ -88,6 +89,7 @@ class _Export:
         self._blobs = 0
         self._cut_timeout = clock.duration(params["cut_timeout"])
         self._ready_timeout = clock.duration(params["ready_timeout"])
+        self._stop_timeout = clock.duration(params["stop_timeout"])
         self._annotations = bool(params["hook_annotations"])
         self._secrets = hook_output.secrets_in(params)
         self._settings = settings.settings(params.get("mover"))
@@ -103,23 +105,29 @@ class _Export:
             self._repository.identify()
             return self._run_move([Cut.read(document) for document in self._request.params.get("cuts") or []])
         run = naming.new_run()
-        ledger = thaw.Ledger(
-            self._cluster,
-            self._namespaces,
-            naming.labels(run, self._name, marks.THAW),
-            naming.object_name(run, self._namespaces[0], marks.THAW),
-        )
+        ledger = self._ledger(run, self._namespaces)
         if self._request.check_mode:
-            return {**self._export(ledger, run), "thawed": ledger.planned(self._request.warn)}
+            return {**self._export(ledger, run), **self._owed(ledger)}
         with settings.interruptible(f"the export of {self._name}"):
             # Before anything that could stand in the way: an application that a killed run has frozen waits for it.
             thawed = ledger.pay(self._secrets, self._request.warn, self._request.progress)
+            paid = {"thawed": thawed, "restarted": ledger.woken}
+            changed = bool(thawed or ledger.woken)
             try:
                 result = self._export(ledger, run)
             except MusterError as error:
-                error.result = {"changed": bool(thawed), "thawed": thawed, **error.result}
+                error.result = {"changed": changed, **paid, **error.result}
                 raise
-            return {**result, "thawed": thawed, "changed": result["changed"] or bool(thawed)}
+            return {**result, **paid, "changed": result["changed"] or changed}
+
+    def _ledger(self, run: str, namespaces: Sequence[str]) -> thaw.Ledger:
+        labels = naming.labels(run, self._name, marks.THAW)
+        return thaw.Ledger(self._cluster, namespaces, labels, naming.object_name(run, namespaces[0], marks.THAW))
+
+    def _owed(self, ledger: thaw.Ledger) -> JSON:
+        """What would be done for earlier runs."""
+        warn = self._request.warn
+        return {"thawed": ledger.planned(warn), "restarted": ledger.planned_to_wake(warn)}
 
     def _export(self, ledger: thaw.Ledger, run: str) -> JSON:
         # Before anything is frozen: a repository that cannot take the data is found out here.
@@ -140,10 +148,11 @@ class _Export:
             secrets=self._secrets,
             warn=self._request.warn,
         )
-        self._refuse(survey)
-        self._arrange(survey)
+        stop = self._look(survey)
+        self._refuse(survey, stop)
+        self._arrange(survey, stop)
         if self._request.check_mode:
-            return self._plan(survey, hooks)
+            return self._plan(survey, hooks, stop)
         cuts, cut_at = self._cut(survey, hooks, run)
         result: JSON = {"run": run, "hooks": hooks.done, "excluded": survey.excluded}
         result["cuts"] = [cut.document() for cut in cuts]
@@ -152,12 +161,13 @@ class _Export:
             return {
                 **result,
                 "changed": bool(count or hooks.done),
-                "msg": f"{count} of {len(cuts)} volumes are cut; {len(cuts) - count} will be read live.",
+                "msg": f"{count} of {len(cuts)} volumes are cut; {len(cuts) - count} will be read in place.",
                 "consistency": _consistency(cuts, cut_at),
                 "volumes": [self._waiting(cut) for cut in cuts],
+                "stopped": [],
             }
         try:
-            moved = self._move(cuts, cut_at)
+            moved = self._move(cuts, cut_at, ledger)
         except MusterError as error:
             error.result = {**result, **error.result}
             raise
@@ -165,7 +175,28 @@ class _Export:
 
     # -- plan -------------------------------------------------------------------------------------------------
 
-    def _refuse(self, survey: claims.Survey) -> None:
+    def _look(self, survey: claims.Survey) -> stopping.Plan:
+        """What has to be stopped. Says what no backup holds, and makes a problem of what cannot be stopped."""
+        if survey.unread:
+            what = "; ".join(survey.unread)
+            self._request.warn(f"Volumes that only these name are not known, they cannot be listed: {what}.")
+        if survey.holes:
+            what = ", ".join(survey.holes)
+            self._request.warn(
+                f"The data of these volumes are in no backup, because no claim stands for them: {what}."
+                " Move them to claims, or name them in volumes.exclude with the reason why that is fine."
+            )
+        wanted = [source.claim for source in survey.sources if source.method == "stopped" and not source.problem]
+        stop = stopping.plan(self._cluster, wanted)
+        for text in stop.warnings:
+            self._request.warn(text)
+        survey.sources = [
+            replace(source, problem=source.problem or stop.problems.get(source.claim.label))
+            for source in survey.sources
+        ]
+        return stop
+
+    def _refuse(self, survey: claims.Survey, stop: stopping.Plan) -> None:
         """End before anything is touched where a volume can neither be exported nor is excluded."""
         problems = [source.problem for source in survey.sources if source.problem]
         if not problems:
@@ -174,12 +205,12 @@ class _Export:
             if source.problem:
                 self._request.progress.update("volume", source.claim.label, "failed", msg=str(source.problem))
         error = problems[0]
-        error.result = self._untouched(survey)
+        error.result = self._untouched(survey, stop)
         if len(problems) > 1:
             error.result["msg_all"] = [str(problem) for problem in problems]
         raise error
 
-    def _arrange(self, survey: claims.Survey) -> None:
+    def _arrange(self, survey: claims.Survey, stop: stopping.Plan) -> None:
         """Put into groups what can be cut together; end where it has to be and cannot."""
         params = self._request.params
         try:
@@ -191,24 +222,26 @@ class _Export:
                 self._request.warn,
             )
         except MusterError as error:
-            error.result = self._untouched(survey)
+            error.result = self._untouched(survey, stop)
             raise
 
-    def _untouched(self, survey: claims.Survey) -> JSON:
+    def _untouched(self, survey: claims.Survey, stop: stopping.Plan) -> JSON:
         return {
             "changed": False,
-            "volumes": [self._planned(source) for source in survey.sources],
+            "volumes": [self._planned(source, stop) for source in survey.sources],
             "excluded": survey.excluded,
             "hooks": [],
         }
 
-    def _planned(self, source: claims.Source) -> JSON:
+    def _planned(self, source: claims.Source, stop: stopping.Plan) -> JSON:
         if source.problem:
             msg, failed = str(source.problem), True
         elif source.group_class:
             msg, failed = f"is cut together with others by a group snapshot of class {source.group_class}", False
         elif source.method == "snapshot":
             msg, failed = f"is read from a snapshot of class {source.snapshot_class}", False
+        elif source.method == "stopped":
+            msg, failed = stop.words(source.claim.label), False
         else:
             where = f"on node {source.claim.node}" if source.claim.node else "on any node"
             msg, failed = f"is read live {where}", False
@@ -222,15 +255,16 @@ class _Export:
             "msg": msg,
         }
 
-    def _plan(self, survey: claims.Survey, hooks: backup_hooks.Hooks) -> JSON:
-        volumes = [self._planned(source) for source in survey.sources]
-        live = any(source.method == "live" for source in survey.sources)
-        mode = _mode(live, {grouping.group_of(source) for source in survey.sources})
+    def _plan(self, survey: claims.Survey, hooks: backup_hooks.Hooks, stop: stopping.Plan) -> JSON:
+        volumes = [self._planned(source, stop) for source in survey.sources]
+        groups = {grouping.group_of(source) for source in survey.sources}
+        mode = _mode((source.method for source in survey.sources), groups)
         return {
             "changed": bool(volumes),
             "msg": f"{len(volumes)} volumes would be exported, {len(survey.excluded)} are excluded.",
             "consistency": {"point": None, "skew_seconds": None, "mode": mode},
             "volumes": volumes,
+            "stopped": stop.report(),
             "hooks": hooks.planned(),
             "excluded": survey.excluded,
             "cuts": [],
@@ -275,7 +309,7 @@ class _Export:
                 error.result = {"hooks": hooks.done, "excluded": survey.excluded, "leftovers": left, **error.result}
             raise
         by_claim = {cut.volume.label: cut for cut in made}
-        cuts = [by_claim.get(source.claim.label) or Cut(run, source.claim, "live") for source in survey.sources]
+        cuts = [by_claim.get(source.claim.label) or Cut(run, source.claim, source.method) for source in survey.sources]
         return cuts, cut_at
 
     def _members(self, group: grouping.Group, moments: dict[tuple[str, ...], str]) -> list[Cut]:
@@ -300,22 +334,48 @@ class _Export:
 
     def _run_move(self, cuts: list[Cut]) -> JSON:
         result: JSON = {"run": cuts[0].run if cuts else None, "excluded": [], "cuts": []}
-        result |= {"hooks": [], "thawed": []}
+        result |= {"hooks": [], "thawed": [], "restarted": []}
+        stopped = [cut.volume for cut in cuts if cut.method == "stopped"]
         if self._request.check_mode:
+            stop = stopping.plan(self._cluster, stopped)
+            for error in stop.problems.values():
+                raise error
             volumes = [self._waiting(cut) for cut in cuts]
             msg = f"{len(cuts)} volumes would be moved."
             consistency = _consistency(cuts, clock.iso(clock.now()))
-            return {**result, "changed": bool(cuts), "msg": msg, "volumes": volumes, "consistency": consistency}
+            result |= {"changed": bool(cuts), "msg": msg, "volumes": volumes, "consistency": consistency}
+            return {**result, "stopped": stop.report()}
         with settings.interruptible(f"the export of {self._name}"):
-            return {**result, **self._move(cuts, clock.iso(clock.now()))}
+            places = [volume.namespace for volume in stopped]
+            ledger = self._ledger(naming.new_run(), places or [self._settings.namespace])
+            if stopped:
+                result["thawed"] = ledger.pay(self._secrets, self._request.warn, self._request.progress)
+                result["restarted"] = ledger.woken
+            return {**result, **self._move(cuts, clock.iso(clock.now()), ledger)}
 
-    def _move(self, cuts: Sequence[Cut], cut_at: str) -> JSON:
+    def _move(self, cuts: Sequence[Cut], cut_at: str, ledger: thaw.Ledger) -> JSON:
+        stopped = self._stopped = stopping.Stopped(
+            self._cluster,
+            [cut.volume for cut in cuts if cut.method == "stopped"],
+            ledger,
+            self._stop_timeout,
+            self._request.warn,
+            self._request.progress,
+        )
         try:
             if any(cut.method == "snapshot" for cut in cuts):
                 namespace.ensure_ours(self._cluster, self._settings.namespace, self._name)
             grouping.hold(self._cluster, cuts)
             self._look_back()
-            outcomes = pool.chosen(cuts, self._move_one, self._next, workers=self._workers)
+            with stopped:
+                outcomes = pool.chosen(cuts, self._move_one, self._next, workers=self._workers)
+        except MusterError as error:
+            failure = {"changed": False, "failed": True, "msg": str(error)}
+            entries = [{**self._waiting(cut), **failure} for cut in cuts]
+            reports = stopped.report()
+            changed = any(one["changed"] for one in reports)
+            error.result = {"changed": changed, "volumes": entries, "stopped": reports, **error.result}
+            raise
         finally:
             left = self._drop(cuts)
             if left:
@@ -340,9 +400,19 @@ class _Export:
             "changed": any(entry["changed"] for entry in volumes),
             "consistency": _consistency(cuts, cut_at, volumes),
             "volumes": volumes,
+            "stopped": stopped.report(),
         }
         added = sum(entry["bytes_added"] or 0 for entry in volumes)
         result["msg"] = f"{len(volumes) - len(failed)} of {len(volumes)} volumes exported, {added} bytes added."
+        if stopped.left:
+            title, why = next(iter(stopped.left.items()))
+            raise Incomplete(
+                "start again",
+                title,
+                why,
+                "The next run tries again; or give it back by hand what it had.",
+                result=result,
+            )
         if failed:
             first = next(outcome.error for outcome in outcomes if outcome.error is not None)
             raise Incomplete(
@@ -369,11 +439,11 @@ class _Export:
         def load(cut: Cut) -> scheduling.Load:
             last = self._last.get(self._host(cut.volume))
             counts = {"class": cut.volume.storage_class or ""}
-            if cut.method == "live" and cut.volume.node:
+            if cut.method != "snapshot" and cut.volume.node:
                 counts["node"] = cut.volume.node
-            if last is None or last.bytes is None:
-                return scheduling.Load(cut.volume.size, counts)
-            return scheduling.Load(sizing.work(last.files, last.bytes), counts)
+            size = cut.volume.size if last is None or last.bytes is None else sizing.work(last.files, last.bytes)
+            # What stands still for it goes first.
+            return scheduling.Load(size, counts, urgent=cut.method == "stopped")
 
         return scheduling.next_to_start(
             [load(cut) for cut in waiting], [load(cut) for cut in running], self._budgets.limits
@@ -395,7 +465,10 @@ class _Export:
             progress.update("volume", label, "running", done=done, total=total, unit="bytes")
 
         try:
-            report = self._read_snapshot(cut, advance) if cut.method == "snapshot" else self._read_live(cut, advance)
+            read = {"snapshot": self._read_snapshot, "stopped": self._read_stopped}.get(cut.method, self._read_live)
+            report = read(cut, advance)
+            if cut.method == "stopped":
+                cut = replace(cut, consistency_point=self._stopped.moment)
             entry = self._entry(cut, report.summary)
         except Exception as error:
             progress.update("volume", label, "failed", msg=str(error))
@@ -418,8 +491,20 @@ class _Export:
                 self._request.warn(f"A clone was left behind, the next run removes it: {error}")
 
     def _read_live(self, cut: Cut, advance: mover_run.Advance) -> mover_run.Report:
+        return self._read_in_place(cut, claims.refresh(self._cluster, cut.volume), advance)
+
+    def _read_stopped(self, cut: Cut, advance: mover_run.Advance) -> mover_run.Report:
+        label = cut.volume.label
+        try:
+            report = self._read_in_place(cut, self._stopped.volume(label), advance)
+            self._stopped.check(label)
+            return report
+        finally:
+            self._stopped.release(label)
+
+    def _read_in_place(self, cut: Cut, current: claims.Claim, advance: mover_run.Advance) -> mover_run.Report:
+        """Read a claim in its own namespace, on the node where its pods are or were."""
         name = naming.object_name(cut.run, cut.namespace, cut.claim)
-        current = claims.refresh(self._cluster, cut.volume)
         mover = self._mover(cut, cut.claim, cut.namespace, name, parts.READ_THEIRS)
         mover = replace(mover, node=current.node)
         if namespace.level(self._cluster, cut.namespace) == "restricted":
@@ -496,12 +581,15 @@ def _consistency(cuts: Sequence[Cut], cut_at: str, volumes: Sequence[JSON] = ())
     moments = sorted(clock.parse(point) for point in points if point)
     first = moments[0] if moments else clock.parse(cut_at)
     skew = (moments[-1] - first).total_seconds() if moments else 0.0
-    mode = _mode(any(cut.method == "live" for cut in cuts), {cut.group for cut in cuts})
+    mode = _mode((cut.method for cut in cuts), {cut.group for cut in cuts})
     return {"point": clock.iso(first), "skew_seconds": round(skew, 3), "mode": mode}
 
 
-def _mode(live: bool, groups: Collection[object]) -> str:
-    """Live as soon as one volume is read while in use, group only if one of them has all volumes."""
-    if live:
+def _mode(methods: Iterable[str], groups: Collection[object]) -> str:
+    """Live as soon as one volume was read while in use; stopped where all stood still; group where one has all."""
+    used = set(methods)
+    if "live" in used:
         return "live"
+    if used == {"stopped"}:
+        return "stopped"
     return "group" if len(groups) == 1 and None not in groups else "per_volume"

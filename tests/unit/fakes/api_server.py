@@ -30,6 +30,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import json_patch
+
 JSON = dict[str, Any]
 
 # (group, version, plural, kind, namespaced)
@@ -78,6 +80,7 @@ class ApiServer:
     ``unannounced`` are groups that are served and missing in ``/apis``.
     After ``die_after`` writes it takes no more; of every ``lose_every`` writes it loses the answer to one that it did,
     or answers that it took too long (``too_long``).
+    ``scales`` are the kinds with a scale, by their number of replicas; as the real one it writes no zero.
     ``aggregated`` has kinds by the APIService that serves them; any other APIService is not available.
     Writing an object of ``refused`` (``ledger/configmaps/a``) is forbidden, as by an admission webhook; that of one of
     ``invalid`` fails its validation. Both come before the question whether the name is taken.
@@ -102,6 +105,7 @@ class ApiServer:
     before_write: Callable[[str, str], None] = lambda _method, _path: None
     unannounced: set[str] = field(default_factory=set)
     aggregated: dict[str, tuple[str, str, str, str, bool]] = field(default_factory=dict)
+    scales: set[str] = field(default_factory=lambda: {"deployments.apps", "replicasets.apps", "statefulsets.apps"})
     die_after: int | None = None
     lose_every: int = 0
     too_long: bool = False
@@ -286,7 +290,27 @@ class ApiServer:
             if method == "DELETE":
                 return 200, {"kind": "Status"}
             return self._create(kind, namespace, body, query)
-        return self._object(method, kind, (_key(kind), namespace, parts[1]), query, body)
+        place = (_key(kind), namespace, parts[1])
+        if parts[2:] == ["scale"]:
+            return self._scale(method, place, query, body)
+        return self._object(method, kind, place, query, body)
+
+    def _scale(
+        self, method: str, place: tuple[str, str, str], query: dict[str, str], changes: list[JSON] | None
+    ) -> tuple[int, JSON]:
+        current = self.objects.get(place)
+        if current is None or place[0] not in self.scales:
+            return _status(404, "NotFound")
+        replicas = current["spec"].get("replicas")
+        metadata = {name: current["metadata"][name] for name in ("name", "namespace", "uid", "resourceVersion")}
+        scale = {"kind": "Scale", "metadata": metadata, "spec": {"replicas": replicas} if replicas else {}}
+        if method == "GET":
+            return 200, scale
+        try:
+            wanted = json_patch.patched(scale, changes or [])["spec"].get("replicas", 0)
+        except json_patch.TestFailed:
+            return _status(422, "Invalid")
+        return self._write("PATCH", place, {**current, "spec": {**current["spec"], "replicas": wanted}}, query, 200)
 
     def _list(self, kind: tuple[str, str, str, str, bool], namespace: str, query: dict[str, str]) -> tuple[int, JSON]:
         selector = query.get("labelSelector", "")
@@ -372,7 +396,12 @@ class ApiServer:
     def _patch(
         self, place: tuple[str, str, str], current: JSON, changes: list[JSON], query: dict[str, str]
     ) -> tuple[int, JSON]:
-        """The only JSON patch that the engine sends: new owners of fields, if the version is still the same."""
+        """The JSON patches that the engine sends: new owners of fields, or what follows a test of the version."""
+        if changes[0]["op"] == "test":
+            try:
+                return self._write("PATCH", place, json_patch.patched(current, changes), query, 200)
+            except json_patch.TestFailed:
+                return _status(422, "Invalid")
         given = {change["path"]: change["value"] for change in changes}
         if given.pop("/metadata/resourceVersion") != current["metadata"]["resourceVersion"]:
             return _status(409, "Conflict")

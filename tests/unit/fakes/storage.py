@@ -36,11 +36,16 @@ class Storage(ApiServer):
     ``cut_group`` gives what a driver says of a new group and its claims, the status of the group's content.
 
     ``events`` is what happened, in order; ``created`` every body that was created, by plural. Creating objects of the
-    plural ``refuse_create`` is forbidden.
+    plural ``refuse_create`` is forbidden. The pods that a workload controls go and come as it is scaled, but for those
+    named in ``stubborn``.
     """
 
     def __init__(self, *, snapshots: bool = True) -> None:
         super().__init__()
+        self.kinds += [
+            ("apps", "v1", "statefulsets", "StatefulSet", True),
+            ("apps", "v1", "daemonsets", "DaemonSet", True),
+        ]
         if snapshots:
             self.kinds += [
                 (GROUP, "v1", "volumesnapshots", "VolumeSnapshot", True),
@@ -53,6 +58,8 @@ class Storage(ApiServer):
         self.cut_group: Callable[[JSON, list[JSON]], JSON] = self.good_group
         self.mover: Callable[[JSON], Sequence[JSON] | None] = good_end
         self.refuse_create = ""
+        self.stubborn: set[str] = set()
+        self._parked: dict[str, list[JSON]] = {}
         self._cuts = 0
 
     def _create(
@@ -201,6 +208,9 @@ class Storage(ApiServer):
         self, method: str, place: tuple[str, str, str], body: JSON, query: dict[str, str], status: int
     ) -> tuple[int, JSON]:
         code, stored = super()._write(method, place, body, query, status)
+        if method == "PATCH" and place[0] in self.scales and code < 400:
+            self.events.append(f"scale {place[2]} to {stored['spec']['replicas']}")
+            self._follow(stored)
         if method == "POST":
             plural = place[0].partition(".")[0]
             self.events.append(f"create {plural}")
@@ -214,6 +224,22 @@ class Storage(ApiServer):
             if made:
                 made(stored)
         return code, stored
+
+    def _follow(self, workload: JSON) -> None:
+        """Let the pods of a workload go, or come back."""
+        uid = workload["metadata"]["uid"]
+        if workload["spec"]["replicas"]:
+            self.add(*self._parked.pop(uid, []))
+            return
+        for place, obj in list(self.objects.items()):
+            if place[0] == "pods" and uid in self._above(obj) and place[2] not in self.stubborn:
+                self._parked.setdefault(uid, []).append(self.objects.pop(place))
+
+    def _above(self, obj: JSON) -> list[str]:
+        """The uids of what controls an object, over any number of steps."""
+        owners = [one["uid"] for one in obj["metadata"].get("ownerReferences") or [] if one.get("controller")]
+        higher = [other for other in list(self.objects.values()) if other["metadata"].get("uid") in owners]
+        return [*owners, *(uid for other in higher for uid in self._above(other))]
 
     def _snapshot(self, snapshot: JSON) -> None:
         bound = snapshot["spec"]["source"].get("volumeSnapshotContentName")
@@ -361,6 +387,23 @@ def pod(name: str, *claims: str, phase: str = "Running", labels: JSON | None = N
     volumes = [{"name": one, "persistentVolumeClaim": {"claimName": one}} for one in claims]
     base: JSON = {"nodeName": "node-1", "containers": [{"name": "main"}], "volumes": volumes}
     return thing("Pod", name, metadata={"labels": labels or {}}, spec={**base, **spec}, status={"phase": phase})
+
+
+def workload(kind: str, name: str, *claims: str, replicas: int | None = 1, api: str = "apps/v1", **spec: Any) -> JSON:
+    """Something that makes pods which mount these claims; its uid is its kind and name."""
+    volumes = [{"name": one, "persistentVolumeClaim": {"claimName": one}} for one in claims]
+    template = {"spec": {"containers": [{"name": "main"}], "volumes": volumes, **spec.pop("template", {})}}
+    number = {} if replicas is None else {"replicas": replicas}
+    return thing(
+        kind, name, "shop", api, metadata={"uid": f"{kind}-{name}"}, spec={"template": template, **number, **spec}
+    )
+
+
+def owned(obj: JSON, kind: str, name: str, api: str = "apps/v1") -> JSON:
+    """The object, controlled by that :func:`workload`."""
+    owner = {"apiVersion": api, "kind": kind, "name": name, "uid": f"{kind}-{name}", "controller": True}
+    obj["metadata"]["ownerReferences"] = [owner]
+    return obj
 
 
 def snapshot_class(name: str, driver: str = DRIVER, *, default: bool = False) -> JSON:

@@ -444,6 +444,18 @@ def test_a_volume_that_was_emptied_freezes_retention_until_somebody_accepts_it(
     assert expire(run, places)["changed"] and len(usable(run, places)) == 2
 
 
+@pytest.mark.parametrize("unbound", [True, False])
+def test_a_claim_that_was_made_anew_and_never_bound_freezes_retention_and_one_that_a_rule_excludes_does_not(
+    run: Runner, places: dict[str, Any], history: list[str], unbound: bool
+) -> None:
+    begun = run(recovery_point, state="begun", store=places["east"], site="east")
+    sealed = content(begun, put_repository_object(places, "snapshots", b"anew"))
+    excluded = [{"what": "ledger/data-0", "why": "some reason", **({"unbound": True} if unbound else {})}]
+    run(recovery_point, store=places["east"], **{**sealed, "volumes": [], "excluded": excluded})
+    done = expire(run, places, check=True, fails="ledger/data-0 is not in" if unbound else "")
+    assert bool(done["frozen"]) is unbound
+
+
 def test_orphans_and_points_that_nobody_vouches_for_never_expire(
     run: Runner, places: dict[str, Any], history: list[str]
 ) -> None:

@@ -117,6 +117,13 @@ def test_the_page_escapes_every_name_and_asks_nothing_of_the_network():
     assert "url(" not in text
 
 
+def test_what_is_left_out_for_one_reason_is_one_row():
+    made = make([check()])
+    made["excluded"] = [{"what": f"shop/{name}/tmp", "why": "it ends with the pod"} for name in ("api", "web")]
+    assert page(made).decode().count("it ends with the pod") == 1
+    assert "shop/api/tmp, shop/web/tmp" in page(made).decode()
+
+
 def test_charts_name_all_in_full_and_stay_inside():
     made = make([check()])
     name = "a-namespace-with-a-long-name/" + "claim-" * 20

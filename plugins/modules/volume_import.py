@@ -12,7 +12,7 @@ version_added: 0.1.0
 author: Muster contributors (@muster-dr)
 description:
   - Makes a claim for every volume, restores its data with a short-lived Job, and compares the counts with those of the
-    recovery point.
+    recovery point. Objects are none of its business, so that it also brings back data alone, or single files of it.
   - A volume counts as complete only if restic ended without an error, verified what it wrote, and the counts and the
     tree are those of the point.
   - A claim that a killed run left half restored is restored again by the next.
@@ -30,7 +30,8 @@ attributes:
   idempotent:
     support: full
     details:
-      - Volumes that the same point was restored to already are left alone.
+      - Volumes that the same point was restored to already are left alone. Single paths (O(paths)) are restored again,
+        and count as changed if anything there became different.
 options:
   volumes:
     description: The volumes of the recovery point's document.
@@ -53,19 +54,63 @@ options:
   storage_classes:
     description: Maps storage classes of the point to those of this cluster.
     type: dict
+  targets:
+    description:
+      - Where single volumes go instead, and as what. Maps the name of a volume, such as V(shop/data), to a dictionary
+        with any of C(namespace), C(claim) (its name), C(storage_class), C(size) (such as V(20Gi)) and C(access_modes).
+        What is given here comes before O(namespace_mapping) and O(storage_classes).
+      - The size may be smaller than it was, as long as it is not below the bytes that the point recorded; where files
+        with holes are longer than the volume was, not below its size either. A volume in block mode needs all of its
+        size.
+      - A claim that is there already must be as it is asked for here, or larger.
+    type: dict
+  paths:
+    description:
+      - Brings back these files and folders, with all below them, and nothing else. Maps the name of a volume, such as
+        V(shop/data), to a list of paths below its root, without a leading slash. They are no globs.
+      - Volumes that are not named are left alone. On a claim that is there all else stays as it is, also the folders
+        above; folders above that are missing are made as they were recorded. Nothing is deleted, O(overwrite) says what
+        becomes of files of the same name.
+      - A path that the point does not have is an error before anything is written, as is a volume in block mode.
+    type: dict
   existing:
     description:
       - What to do with a claim that is there already and holds other data. V(fail) refuses before anything is written,
-        V(keep) leaves it alone, V(replace) overwrites it.
+        V(keep) leaves it alone, V(replace) overwrites it as O(overwrite) and O(delete) say.
       - An empty claim is filled with V(fail) too. One in block mode is empty if all of its device is zeros, which is
         read to the end for it.
+      - It is about whole volumes; O(paths) go into the claim whatever else it holds, and V(keep) is refused with them.
     type: str
     choices: [fail, keep, replace]
     default: fail
-  verify:
-    description: Whether restic reads back what it wrote and compares it.
+  overwrite:
+    description:
+      - Which files of the same name are written with V(replace) for O(existing), and with O(paths). V(always) reads
+        them and writes what differs; V(if_changed) trusts those whose size and time of change are those of the point.
+        Owners, modes, times and attributes are set in either case.
+      - V(never) leaves files that are there as they are, with their owners and modes; folders still get theirs, and a
+        file where the point has a folder gives way to it. It needs V(false) for O(delete), or O(paths).
+    type: str
+    choices: [always, if_changed, never]
+    default: always
+  delete:
+    description:
+      - Whether files that the point does not have go, with V(replace) for O(existing). Without it they go, so that the
+        claim becomes what the point holds; V(false) puts what the point holds beside them.
+      - With O(paths) nothing is ever deleted, and V(true) is refused.
     type: bool
-    default: true
+  verify:
+    description:
+      - V(content) reads back what was written and compares it. V(none) does not.
+      - V(tree) also compares every path on the volume with the point afterwards, and no path may be missing or too much
+        (where others may be there, none may be missing) - kind, mode, owner, group, size and the second of the last
+        change. It needs room for some 300 bytes a file on the mover's disk. It does not see the targets of links, the
+        numbers of devices, hard links, attributes and ACLs; that they could not be set is an error of the restore
+        itself. Characters in names that are not printable ASCII count as equal.
+      - V(tree) is V(content) for a volume in block mode.
+    type: str
+    choices: [none, content, tree]
+    default: content
   workers:
     description: How many volumes move at a time.
     type: int
@@ -108,6 +153,44 @@ EXAMPLES = r"""
       url: s3:https://s3.west.example.com/muster/repository
       password_file: repository.password
   register: imported
+
+- name: Pick the newest point that is usable here
+  muster.container_dr.recovery_point_info:
+    application: {name: shop, namespaces: [shop]}
+    store: {url: s3://muster/store, endpoint_url: https://s3.west.example.com}
+    signing: {allowed_signers: allowed_signers, identity: muster}
+    repository:
+      url: s3:https://s3.west.example.com/muster/repository
+      password_file: repository.password
+    site: west
+    pick: latest
+    required: true
+  register: chosen
+
+- name: Give a folder back, into the claim that is there, and leave all else on it alone
+  muster.container_dr.volume_import:
+    kubeconfig: west.kubeconfig
+    application: shop
+    volumes: "{{ chosen.point.document.volumes }}"
+    paths:
+      shop/data: [uploads/2026, config/shop.yml]
+    overwrite: if_changed
+    repository:
+      url: s3:https://s3.west.example.com/muster/repository
+      password_file: repository.password
+
+- name: Restore only the data, without any objects, one volume of it as another claim of another class
+  muster.container_dr.volume_import:
+    kubeconfig: west.kubeconfig
+    application: shop
+    volumes: "{{ chosen.point.document.volumes }}"
+    namespace_mapping: {shop: shop-data}
+    targets:
+      shop/data: {claim: data-copy, storage_class: fast, size: 20Gi, access_modes: [ReadWriteOncePod]}
+    verify: tree
+    repository:
+      url: s3:https://s3.west.example.com/muster/repository
+      password_file: repository.password
 """
 
 RETURN = r"""
@@ -137,8 +220,13 @@ volumes:
       description: Size of the files in bytes.
       type: int
       sample: 49283072
+    paths:
+      description: The single paths that were restored; null where all of the volume was.
+      type: list
+      elements: str
+      sample: [uploads/2026]
     complete:
-      description: Whether all that the point recorded is there.
+      description: Whether all that the point recorded, or of O(paths) all that it recorded of them, is there.
       type: bool
       sample: true
     changed:
@@ -177,8 +265,12 @@ OPTIONS = (
             "namespace_mapping": {"type": "dict"},
             "namespace_labels": {"type": "dict"},
             "storage_classes": {"type": "dict"},
+            "targets": {"type": "dict"},
+            "paths": {"type": "dict"},
             "existing": {"type": "str", "choices": ["fail", "keep", "replace"], "default": "fail"},
-            "verify": {"type": "bool", "default": True},
+            "overwrite": {"type": "str", "choices": ["always", "if_changed", "never"], "default": "always"},
+            "delete": {"type": "bool"},
+            "verify": {"type": "str", "choices": ["none", "content", "tree"], "default": "content"},
             "workers": {"type": "int", "default": 4},
             "budgets": {"type": "dict", "options": BUDGET_ARGUMENTS},
             "mover": {"type": "dict", "options": MOVER_ARGUMENTS},

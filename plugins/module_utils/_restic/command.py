@@ -86,6 +86,7 @@ def run(
     timeout: float | None = None,
     patience: float = PATIENCE,
     on_status: Callable[[Message], None] | None = None,
+    on_node: Callable[[Message], None] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> Ended:
     """Run ``command`` (a list, never a shell) and read what it says until it ends.
@@ -93,7 +94,7 @@ def run(
     ``env`` is the whole environment. ``timeout`` limits the command, ``patience`` the seconds in which requests may
     keep failing without one that works; both end it with SIGTERM, so that restic removes its lock, and raise
     :class:`Unavailable`. A request that fails for a reason that does not pass ends it at once. Exit codes are left to
-    the caller.
+    the caller. ``on_node`` takes the entries of a listing, which are not kept then.
     """
     try:
         process: Process[str] = Process(
@@ -115,7 +116,7 @@ def run(
     for reader in readers:
         reader.start()
     try:
-        ended = _follow(lines, action, target, timeout, patience, on_status)
+        ended = _follow(lines, _Follower(on_status, on_node), action, target, timeout, patience)
         ended.code = process.wait()
         return ended
     finally:
@@ -137,9 +138,12 @@ def _read(stream: IO[str], name: str, lines: queue.Queue[tuple[str, str] | None]
 class _Follower:
     """Sorts what a command says into status, messages, errors and a document."""
 
-    def __init__(self, on_status: Callable[[Message], None] | None) -> None:
+    def __init__(
+        self, on_status: Callable[[Message], None] | None, on_node: Callable[[Message], None] | None = None
+    ) -> None:
         self.ended = Ended(code=0)
         self._on_status = on_status
+        self._on_node = on_node
         self._plain: list[str] = []
         self._position: Any = None
         self.trouble = ""
@@ -170,6 +174,8 @@ class _Follower:
             _remember(self.ended, _error_text(message))
         elif kind == "exit_error":
             _remember(self.ended, str(message.get("message", "")))
+        elif kind == "node" and self._on_node:
+            self._on_node(message)
         else:
             self.ended.messages.append(message)
 
@@ -181,13 +187,12 @@ class _Follower:
 
 def _follow(
     lines: queue.Queue[tuple[str, str] | None],
+    follower: _Follower,
     action: str,
     target: str,
     timeout: float | None,
     patience: float,
-    on_status: Callable[[Message], None] | None,
 ) -> Ended:
-    follower = _Follower(on_status)
     began = time.monotonic()
     open_streams = 2
     while open_streams:

@@ -361,6 +361,12 @@ class Repository:
         summary = ended.message("summary") or {}
         return Restored(files=int(summary.get("total_files", 0)), bytes=int(summary.get("total_bytes", 0)))
 
+    def entries(self, snapshot: str, paths: Sequence[str], take: Callable[[command.Message], None]) -> None:
+        """Give ``take`` each entry of a snapshot, as restic has it, that is one of the absolute ``paths`` or below."""
+        self.identify()
+        arguments = ["ls", "--retry-lock", RETRY_LOCK, "--recursive", snapshot, *paths]
+        self._run(arguments, f"list snapshot {snapshot[:16]} of", on_node=take)
+
     def stats(self) -> dict[str, int]:
         """Size of everything stored: ``size`` and ``uncompressed_size`` in bytes, ``snapshots`` as a count."""
         ended = self._run(["stats", "--mode", "raw-data", "--no-lock"], "measure")
@@ -519,6 +525,7 @@ class Repository:
         cwd: str | Path | None = None,
         timeout: float | None = None,
         on_status: Status | None = None,
+        on_node: Status | None = None,
         expect_complete: bool = False,
         raise_on_failure: bool = True,
         pass_fds: Sequence[int] = (),
@@ -536,6 +543,7 @@ class Repository:
             cwd=cwd,
             timeout=timeout,
             on_status=on_status,
+            on_node=on_node,
         )
         if ended.code != 0 and raise_on_failure:
             message = ended.errors[0] if ended.code == 3 and ended.errors else ended.last_error

@@ -18,6 +18,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     MusterError,
     NotFound,
     Refused,
+    Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pod_security import ENFORCE
@@ -27,15 +28,17 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic.reposi
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
     claim as claims,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
+    destination,
     mover_run,
     namespace,
     naming,
+    selection,
     settings,
     sizing,
     snapshot,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 
 JSON = dict[str, Any]
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -46,15 +49,23 @@ class Target:
     """One volume of the document, where it goes and what is to be done there.
 
     ``action``: ``create``, ``restore`` (the claim exists), ``keep`` (left alone) or ``none`` (is restored already).
+    ``selected``: the single paths that come back; None for all of it. ``merge``: what else is on the claim stays, so
+    that it does not become what the point holds and is not marked as such; ``unmark``: it is marked as what another
+    one holds, which ends with that. ``size`` in bytes.
     """
 
     volume: Mapping[str, Any]
     namespace: str
     claim: str
-    storage_class: str | None
+    storage_class: str | None = None
+    size: int = 0
+    access_modes: tuple[str, ...] = ()
     snapshot: Snapshot | None = None
     action: str = "create"
     only_if_empty: bool = False
+    selected: selection.Selected | None = None
+    merge: bool = False
+    unmark: bool = False
     msg: str = ""
     problem: MusterError | None = None
 
@@ -78,7 +89,19 @@ class _Import:
         self._classes = {str(key): str(value) for key, value in (params.get("storage_classes") or {}).items()}
         self._existing = str(params["existing"])
         self._point = str(params.get("point") or "")
-        self._verify = bool(params["verify"])
+        self._verify = str(params["verify"])
+        self._overwrite = str(params["overwrite"])
+        self._merges = params.get("delete") is False
+        names = [_name(volume) for volume in self._volumes]
+        self._wishes = {
+            name: destination.wish(name, given)
+            for name, given in destination.known("targets", params.get("targets"), names).items()
+        }
+        self._paths = {
+            name: selection.chosen(name, given)
+            for name, given in destination.known("paths", params.get("paths"), names).items()
+        }
+        _consistent(params)
         self._workers = int(params["workers"])
         self._budgets = settings.budgets(params.get("budgets"))
         self._blobs = 0
@@ -118,8 +141,8 @@ class _Import:
             try:
                 targets.append(self._target(volume, by_id, by_tree, classes))
             except MusterError as error:
-                where = self._mapping.get(str(volume.get("namespace")), str(volume.get("namespace")))
-                targets.append(Target(volume, where, str(volume.get("claim")), None, action="none", problem=error))
+                where = self._place(volume)
+                targets.append(Target(volume, *where, action="none", problem=error))
         places = [target.label for target in targets if target.problem is None]
         twice = sorted({place for place in places if places.count(place) > 1})
         if twice:
@@ -127,7 +150,7 @@ class _Import:
                 "restore",
                 "the volumes",
                 f"several would go to {', '.join(twice)}",
-                "Give each namespace one of its own in namespace_mapping.",
+                "Give each one a place of its own in namespace_mapping or targets.",
             )
         return targets
 
@@ -146,7 +169,10 @@ class _Import:
                     f"its entry has no {key}",
                     "Pass the volumes of a recovery-point document.",
                 )
-        label = str(volume.get("name") or f"{volume['namespace']}/{volume['claim']}")
+        label = _name(volume)
+        where = self._place(volume)
+        if self._paths and label not in self._paths:
+            return Target(volume, *where, action="keep", msg="none of the paths is of this volume")
         if not volume.get("complete", False):
             raise Refused("restore", f"volume {label}", "the point says that it is incomplete", "Take another point.")
         # Snapshot ids change when a repository is copied with restic, trees do not.
@@ -165,14 +191,57 @@ class _Import:
                 f"snapshot {found.id[:16]} holds tree {found.tree[:16]}, recorded is {str(volume['tree'])[:16]}",
                 "Do not use this point; verify the repository and take another one.",
             )
-        where = self._mapping.get(str(volume["namespace"]), str(volume["namespace"]))
-        storage_class = self._class(volume, classes, label)
-        target = Target(volume, where, str(volume["claim"]), storage_class, found)
-        return self._against_existing(target)
+        if _mode(volume) == "Block" and (self._paths or self._merges or self._overwrite == "never"):
+            raise Refused(
+                "restore",
+                f"volume {label}",
+                "it is in block mode and has no files, so that it is restored as a whole or not at all",
+                "Leave it out, or leave out paths, delete and overwrite.",
+            )
+        wished = self._wishes.get(label, destination.Wish())
+        selected = self._select(label, found) if self._paths else None
+        target = Target(
+            volume,
+            *where,
+            storage_class=self._class(volume, classes, label),
+            size=wished.size or int(volume["size"]),
+            access_modes=wished.access_modes or tuple(volume.get("access_modes") or ("ReadWriteOnce",)),
+            snapshot=found,
+            selected=selected,
+        )
+        need = destination.needed(volume, selected.bytes if selected else None)
+        document = self._cluster.find(object_path("v1", "persistentvolumeclaims", target.namespace, target.claim))
+        if document is None:
+            return replace(target, msg=destination.check_new(label, volume, target.size, need))
+        target = self._against_existing(target, document)
+        if target.action == "restore":
+            destination.check_existing(target.label, document, wished, need)
+        return target
+
+    def _place(self, volume: Mapping[str, Any]) -> tuple[str, str]:
+        """Namespace and claim that a volume goes to."""
+        wished = self._wishes.get(_name(volume), destination.Wish())
+        space = str(volume.get("namespace"))
+        return wished.namespace or self._mapping.get(space, space), wished.claim or str(volume.get("claim"))
+
+    def _select(self, label: str, found: Snapshot) -> selection.Selected:
+        """What the snapshot holds below the paths asked for; all of them must be there."""
+        selected = selection.Selected(self._paths[label])
+        self._repository.entries(found.id, sorted(selected.missing), selected.take)
+        if selected.missing:
+            names = ", ".join(repr(path.removeprefix("/data/")) for path in sorted(selected.missing)[:5])
+            raise NotFound(
+                "restore",
+                f"paths of volume {label}",
+                f"the point does not have {names}",
+                "Look with restic ls (sockets are in no restore), or take another point.",
+            )
+        return selected
 
     def _class(self, volume: Mapping[str, Any], classes: Mapping[str, JSON], label: str) -> str | None:
         recorded = str(volume.get("class") or "")
-        wanted = self._classes.get(recorded, self._classes.get("*", recorded))
+        wished = self._wishes.get(label, destination.Wish()).storage_class
+        wanted = wished or self._classes.get(recorded, self._classes.get("*", recorded))
         if wanted in classes:
             return wanted
         if not wanted and any(
@@ -183,15 +252,11 @@ class _Import:
             "restore",
             f"volume {label}",
             f"the cluster has no storage class {wanted or 'marked as default'}",
-            f"Name one in storage_classes, for example {{{recorded or '*'}: NAME}}; there are: "
+            f"Name one in storage_classes, for example {{{recorded or '*'}: NAME}}, or in targets; there are: "
             f"{', '.join(sorted(classes)) or 'none'}.",
         )
 
-    def _against_existing(self, target: Target) -> Target:
-        path = object_path("v1", "persistentvolumeclaims", target.namespace, target.claim)
-        document = self._cluster.find(path)
-        if document is None:
-            return target
+    def _against_existing(self, target: Target, document: JSON) -> Target:
         if document["metadata"].get("deletionTimestamp"):
             raise Refused(
                 "restore", f"claim {target.label}", "it is being deleted", "Wait until it is gone and run it again."
@@ -206,19 +271,31 @@ class _Import:
             )
         noted = document["metadata"].get("annotations") or {}
         tree = str(target.volume["tree"])
+        target = replace(target, unmark=noted.get(marks.TREE) not in (None, tree))
+        if target.selected:
+            if noted.get(marks.RESTORE) == "pending":
+                raise Refused(
+                    "restore",
+                    f"claim {target.label}",
+                    "a restore of all of it was begun and has not ended",
+                    "Run that one again first.",
+                )
+            self._unused(target)
+            return replace(target, action="restore", merge=True, msg="the paths are put into the claim as it is")
         if noted.get(marks.TREE) == tree and noted.get(marks.RESTORE) == "complete":
-            return _change(target, action="none", msg="it was restored from this point already")
+            return replace(target, action="none", msg="it was restored from this point already")
         if noted.get(marks.RESTORE) == "pending":
             self._unused(target)
-            return _change(target, action="restore", msg="an unfinished restore is done again")
+            return replace(target, action="restore", msg="an unfinished restore is done again")
         if self._existing == "replace":
             self._unused(target)
-            return _change(target, action="restore", msg="the claim exists and is overwritten")
+            done = "added to" if self._merges else "overwritten"
+            return replace(target, action="restore", merge=self._merges, msg=f"the claim exists and is {done}")
         if self._existing == "keep":
-            return _change(target, action="keep", msg="the claim exists and is kept")
+            return replace(target, action="keep", msg="the claim exists and is kept")
         # An empty one may be filled; whether it is empty only the mover sees.
         self._unused(target)
-        return _change(target, action="restore", only_if_empty=True, msg="the claim exists and must be empty")
+        return replace(target, action="restore", only_if_empty=True, msg="the claim exists and must be empty")
 
     def _unused(self, target: Target) -> None:
         users = claims.users(self._cluster, target.namespace, target.claim)
@@ -328,19 +405,22 @@ class _Import:
             self._prepare(target)
             report = self._move(target, advance)
             self._compare(target, report)
-            self._note(target, "complete")
+            if not target.merge and not target.selected:
+                self._note(target, self._marks(target, "complete"))
         except Exception as error:
             progress.update("volume", target.label, "failed", msg=str(error))
             raise
-        progress.update("volume", target.label, "done", done=report.bytes, total=report.bytes, unit="bytes")
-        entry = self._entry(target, changed=True)
+        files, size = _amount(target, report)
+        progress.update("volume", target.label, "done", done=size, total=size, unit="bytes")
+        changed = report.changed is not False or target.action == "create"
+        entry = self._entry(target, changed=changed)
         return {
             **entry,
-            "files": report.files,
-            "bytes": report.bytes,
+            "files": files,
+            "bytes": size,
             "seconds": watch.seconds,
             "complete": True,
-            "msg": "",
+            "msg": entry["msg"] if target.action == "create" else "" if changed else "it was there as the point has it",
         }
 
     def _prepare(self, target: Target) -> None:
@@ -352,46 +432,64 @@ class _Import:
                 "metadata": {
                     "name": target.claim,
                     "namespace": target.namespace,
-                    "annotations": self._marks(target, "pending"),
+                    "annotations": {} if target.selected else self._marks(target, "pending"),
                 },
                 "spec": {
-                    "accessModes": list(volume.get("access_modes") or ["ReadWriteOnce"]),
+                    "accessModes": list(target.access_modes),
                     "volumeMode": _mode(volume),
-                    "resources": {"requests": {"storage": str(int(volume["size"]))}},
+                    "resources": {"requests": {"storage": str(target.size)}},
                 },
             }
             if target.storage_class:
                 body["spec"]["storageClassName"] = target.storage_class
             self._cluster.create(object_path("v1", "persistentvolumeclaims", target.namespace), body)
+        elif target.merge:
+            if target.unmark:
+                self._note(target, dict.fromkeys((marks.TREE, marks.RESTORE, marks.POINT)))
         elif not target.only_if_empty:
             # An empty claim is marked only once the mover has found it empty: a refusal must leave no mark.
-            self._note(target, "pending")
+            self._note(target, self._marks(target, "pending"))
 
-    def _marks(self, target: Target, state: str) -> dict[str, str]:
-        noted = {marks.TREE: str(target.volume["tree"]), marks.RESTORE: state}
+    def _marks(self, target: Target, state: str) -> dict[str, str | None]:
+        noted: dict[str, str | None] = {marks.TREE: str(target.volume["tree"]), marks.RESTORE: state}
         return {**noted, marks.POINT: self._point} if self._point else noted
 
-    def _note(self, target: Target, state: str) -> None:
+    def _note(self, target: Target, noted: Mapping[str, str | None]) -> None:
         path = object_path("v1", "persistentvolumeclaims", target.namespace, target.claim)
-        self._cluster.patch(path, {"metadata": {"annotations": self._marks(target, state)}})
+        self._cluster.patch(path, {"metadata": {"annotations": noted}})
 
     def _move(self, target: Target, advance: mover_run.Advance) -> mover_run.Report:
         if target.snapshot is None:
             raise InvalidInput("restore", f"claim {target.label}", "it has no snapshot", "Pass a complete volume.")
         device = _mode(target.volume) == "Block"
         files = target.snapshot.files if target.snapshot.files is not None else target.volume.get("files")
+        verify, verb = self._verify != "none", "restore"
+        if target.selected:
+            verb = "restore_paths"
+            arguments = parts.path_arguments(
+                target.snapshot.id, target.selected.paths, verify=verify, overwrite=self._overwrite
+            )
+        else:
+            arguments = parts.restore_arguments(
+                target.snapshot.id,
+                verify=verify,
+                device=device,
+                overwrite=self._overwrite if self._existing == "replace" else "always",
+                delete=not target.merge,
+            )
         mover = parts.Mover(
             name=naming.object_name(self._run, target.namespace, target.claim),
             namespace=target.namespace,
             claim=target.claim,
-            verb="restore",
-            arguments=parts.restore_arguments(target.snapshot.id, verify=self._verify, device=device),
+            verb=verb,
+            arguments=arguments,
             labels=naming.labels(self._run, self._name, "restore"),
             capabilities=() if device else parts.WRITE,
             read_only=False,
             only_if_empty=target.only_if_empty and not device,
             device=device,
-            verify=self._verify,
+            verify=verify,
+            tree=self._tree(target),
             memory=sizing.request(files, self._blobs),
             files=files,
             spread=self._budgets.node is not None,
@@ -399,18 +497,36 @@ class _Import:
         if device and target.only_if_empty:
             self._run_mover(replace(mover, verb="look", arguments=()), target)
             # On a device nothing can say that it was empty and is ours to fill; the claim does.
-            self._note(target, "pending")
+            self._note(target, self._marks(target, "pending"))
         return self._run_mover(mover, target, advance)
+
+    def _tree(self, target: Target) -> str:
+        others = target.merge or target.selected
+        if others and self._overwrite == "never":
+            return "never"
+        return "no" if self._verify != "tree" else "part" if others else "whole"
 
     def _run_mover(
         self, mover: parts.Mover, target: Target, advance: mover_run.Advance | None = None
     ) -> mover_run.Report:
-        with settings.at_repository(self._repository, self._budgets.repository, self._request.progress, target.label):
-            return mover_run.run(
-                self._cluster, mover, self._settings, self._repository, "restore", f"claim {target.label}", advance
-            )
+        place = settings.at_repository(self._repository, self._budgets.repository, self._request.progress, target.label)
+        try:
+            with place:
+                return mover_run.run(
+                    self._cluster, mover, self._settings, self._repository, "restore", f"claim {target.label}", advance
+                )
+        except Unavailable as error:
+            # A restore writes nothing to the repository but its lock.
+            if "repository's disk is full" in error.reason and "lock" not in error.reason:
+                reason = error.reason.replace("repository's disk", "volume's disk")
+                hint = "Give the claim a larger size in targets, or make room on it."
+                raise Incomplete(error.action, error.target, reason, hint, result=error.result) from None
+            raise
 
     def _compare(self, target: Target, report: mover_run.Report) -> None:
+        if target.merge or target.selected:
+            self._counted(target, report)
+            return
         recorded = {key: target.volume.get(key) for key in ("files", "bytes")}
         counted = {"files": report.files, "bytes": report.bytes}
         differences = [
@@ -426,6 +542,18 @@ class _Import:
                 "Look at the volume and at the repository; run it again.",
             )
 
+    def _counted(self, target: Target, report: mover_run.Report) -> None:
+        """Other files are on the volume too: what restic went over must be all that it had to."""
+        expected = target.selected.entries if target.selected else int(target.volume.get("files") or 0)
+        done = sum(int(report.summary.get(key) or 0) for key in ("files_restored", "files_skipped"))
+        if done < expected:
+            raise Incomplete(
+                "restore",
+                f"claim {target.label}",
+                f"restic restored {done} files and folders, there were {expected}",
+                "Look at the volume and at the repository; run it again.",
+            )
+
     def _entry(self, target: Target, *, changed: bool = False) -> JSON:
         volume = target.volume
         done = target.action == "none" and target.problem is None
@@ -436,7 +564,8 @@ class _Import:
             "namespace": target.namespace,
             "claim": target.claim,
             "class": target.storage_class,
-            "size": volume.get("size"),
+            "size": target.size or volume.get("size"),
+            "paths": list(target.selected.paths) if target.selected else None,
             "action": target.action,
             "snapshot": target.snapshot.id if target.snapshot else None,
             "tree": volume.get("tree"),
@@ -455,14 +584,31 @@ def _mode(volume: Mapping[str, Any]) -> str:
     return str(volume.get("volume_mode") or "Filesystem")
 
 
-def _change(target: Target, *, action: str, msg: str, only_if_empty: bool = False) -> Target:
-    return Target(
-        target.volume,
-        target.namespace,
-        target.claim,
-        target.storage_class,
-        target.snapshot,
-        action,
-        only_if_empty,
-        msg,
-    )
+def _name(volume: Mapping[str, Any]) -> str:
+    """How a volume is called: as the point names it, or by its place."""
+    return str(volume.get("name") or f"{volume.get('namespace')}/{volume.get('claim')}")
+
+
+def _amount(target: Target, report: mover_run.Report) -> tuple[int | None, int | None]:
+    """Files and bytes of what was restored."""
+    if target.selected:
+        return target.selected.files, target.selected.bytes
+    if target.merge:
+        return target.volume.get("files"), target.volume.get("bytes")
+    return report.files, report.bytes
+
+
+def _consistent(params: Mapping[str, Any]) -> None:
+    """:class:`InvalidInput` for options that contradict each other."""
+    paths, delete, never = bool(params.get("paths")), params.get("delete"), params["overwrite"] == "never"
+    wrong = ""
+    if paths and delete:
+        wrong = "delete would take away what stands beside the paths"
+    elif paths and params["existing"] == "keep":
+        wrong = "existing keep leaves claims alone, and the paths are to be put into them"
+    elif never and delete is not False and not paths and params["existing"] == "replace":
+        wrong = "overwrite never keeps files that are there, and delete takes others away; set delete to false"
+    elif never and params["verify"] == "tree" and (paths or params["existing"] == "replace"):
+        wrong = "verify tree wants all as the point has it, and overwrite never keeps what differs"
+    if wrong:
+        raise InvalidInput("restore", "the volumes", wrong, "Change one of the two.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import m
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins, pull_secret
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import scripts, sizing
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import scripts, selection, sizing
 
 JSON = dict[str, Any]
 
@@ -69,7 +69,9 @@ class Settings:
 class Mover:
     """One mover: which claim it mounts where, and what restic does there.
 
-    ``verb`` is ``backup``, ``restore`` or, for a ``device`` (a volume in block mode), ``look`` whether it is empty.
+    ``verb`` is ``backup``, ``restore``, ``restore_paths`` or, for a ``device`` (a volume in block mode), ``look``
+    whether it is empty. ``tree``: whether what is there afterwards is compared with the snapshot entry by entry:
+    ``whole``, ``part`` (other paths may be there), ``no`` or ``never`` (some may stay as they are).
     ``memory`` is what it asks for in bytes, where the settings name no resources, for ``files`` (None: not known).
     ``spread`` asks for another node than those of the run's other movers.
     """
@@ -88,6 +90,7 @@ class Mover:
     only_if_empty: bool = False
     device: bool = False
     verify: bool = False
+    tree: str = "no"
     memory: int = sizing.request(None, 0)
     files: int | None = None
     spread: bool = False
@@ -99,6 +102,7 @@ class Mover:
             ("backup", False): scripts.BACKUP,
             ("backup", True): scripts.BACKUP,
             ("restore", False): scripts.RESTORE,
+            ("restore_paths", False): scripts.RESTORE_PATHS,
             ("restore", True): scripts.RESTORE_DEVICE,
             ("look", True): scripts.LOOK_AT_DEVICE,
         }
@@ -116,13 +120,25 @@ def backup_arguments(
     return ("backup", "--host", host, "--group-by", "host", "--retry-lock", RETRY_LOCK, *pairs, *what)
 
 
-def restore_arguments(snapshot: str, *, verify: bool, device: bool = False) -> tuple[str, ...]:
+def restore_arguments(
+    snapshot: str, *, verify: bool, device: bool = False, overwrite: str = "always", delete: bool = True
+) -> tuple[str, ...]:
     """restic's arguments in a restore mover: the whole tree, whose only entry is ``data``, onto the mounted volume."""
     if device:
         return ("dump", "--retry-lock", RETRY_LOCK, snapshot, "data")
+    arguments = ["restore", snapshot, "--target", "/volume", *_writing(overwrite, verify=verify)]
+    return (*arguments, "--delete") if delete else tuple(arguments)
+
+
+def path_arguments(snapshot: str, paths: Iterable[str], *, verify: bool, overwrite: str) -> tuple[str, ...]:
+    """Arguments of a mover that restores single paths; see :data:`scripts.RESTORE_PATHS`."""
+    return ("restore", snapshot, *_writing(overwrite, verify=verify), "--", *selection.words(paths))
+
+
+def _writing(overwrite: str, *, verify: bool) -> tuple[str, ...]:
     # Without --sparse a file with holes takes its full length, and what fitted on the volume may not fit again.
-    arguments = ["restore", snapshot, "--target", "/volume", "--delete", "--sparse", "--retry-lock", RETRY_LOCK]
-    return (*arguments, "--verify") if verify else tuple(arguments)
+    options = ("--sparse", "--retry-lock", RETRY_LOCK, "--overwrite", overwrite.replace("_", "-"))
+    return (*options, "--verify") if verify else options
 
 
 def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
@@ -135,6 +151,7 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
         "RESTIC_PROGRESS_FPS": "0.5",
         "MUSTER_ONLY_IF_EMPTY": "yes" if mover.only_if_empty else "no",
         "MUSTER_VERIFY": "yes" if mover.verify else "no",
+        "MUSTER_TREE": mover.tree,
         "TMPDIR": "/tmp",
         "HOME": "/tmp",
         **({"AWS_DEFAULT_REGION": region} if region else {}),
@@ -144,7 +161,8 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
     container: JSON = {
         "name": "restic",
         "image": settings.image,
-        "command": ["/bin/sh", "-c", mover.script, "mover", *mover.arguments],
+        # Kubernetes would read $(NAME) in a path as a variable.
+        "command": ["/bin/sh", "-c", mover.script, "mover", *(word.replace("$", "$$") for word in mover.arguments)],
         "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
         "resources": resources(mover, settings),
         "securityContext": _security(mover, repository),
@@ -204,7 +222,7 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
                         "onExitCodes": {
                             "containerName": "restic",
                             "operator": "In",
-                            "values": [3, 10, 12, NOT_EMPTY, NO_DATA, 126, 127],
+                            "values": [3, 10, 12, *scripts.FINAL, 126, 127],
                         },
                     },
                 ]

@@ -58,13 +58,17 @@ class Advance(Protocol):
 
 @dataclass
 class Report:
-    """What a mover said at its end. Sizes in bytes; ``files`` and ``bytes`` are counted on the volume (restore)."""
+    """What a mover said at its end. Sizes in bytes; ``files`` and ``bytes`` are counted on the volume (restore).
+
+    ``changed``: whether something became different there (restore of single paths); None where it was not looked at.
+    """
 
     code: int
     summary: JSON = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     files: int | None = None
     bytes: int | None = None
+    changed: bool | None = None
 
 
 def run(
@@ -231,7 +235,11 @@ class _Follower:
                 "Set mover.image to an image like the official restic image.",
                 result=result,
             )
-        text = next((line for line in report.errors if line), "") or self._trouble
+        said = [line for line in report.errors if line]
+        # restic counts its errors last and that comes first; which file it was says more.
+        if len(said) > 1 and said[0].startswith("Fatal: There were"):
+            said[0] = f"{said[1]}; {said[0].removeprefix('Fatal: ')}"
+        text = said[0] if said else self._trouble
         error = exit_codes.problem(self._action, self._target, report.code, text)
         error.result = result
         return error
@@ -362,6 +370,8 @@ def read_report(code: int, message: str) -> Report:
             report.errors.append(_error_text(rest))
         elif word in ("files", "bytes") and rest.strip().isdigit():
             setattr(report, word, int(rest))
+        elif word == "changed":
+            report.changed = rest.strip() == "yes"
     return report
 
 

@@ -16,9 +16,15 @@ come and leaves its report, one fact a line, as the container's termination mess
 
 from __future__ import annotations
 
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import probe
+
 # Exit codes of our own, above restic's and below the shell's.
 NOT_EMPTY = 90
 NO_DATA = 91
+IN_THE_WAY = 92
+DIFFERS = 93
+CANNOT_HOLD = 94
+FINAL = (NOT_EMPTY, NO_DATA, IN_THE_WAY, DIFFERS, CANNOT_HOLD)
 
 _COMMON = r"""
 set -u
@@ -49,7 +55,7 @@ watch() {
 }
 ended() { wait $pid; code=$?; while kill -0 $pid 2>/dev/null; do wait $pid; code=$?; done; }
 run() {
-  mkfifo /tmp/muster/pipe
+  rm -f /tmp/muster/pipe; mkfifo /tmp/muster/pipe
   watch < /tmp/muster/pipe & reader=$!
   "$@" > /tmp/muster/pipe 2>&1 & pid=$!
   trap 'kill -TERM $pid 2>/dev/null' TERM INT
@@ -75,10 +81,121 @@ finish
 """
 )
 
+# Compares what is on the volume with the listing that restic has of the snapshot: kind, mode, owner, group, size and
+# second of the last change of every path. Both sides are spread over small files by path, so that a million entries
+# take little memory; names that are not plain text are told apart by all but the characters that are not. No sort: that
+# of busybox holds everything in memory; no xargs: that of busybox 1.35 mixes up long input. A name may have lines, so
+# that two slashes tell where it ends.
+_TREE = r"""
+put='
+BEGIN { for (i = 32; i < 127; i++) code[sprintf("%c", i)] = i }
+function put(side, facts, path,  n, spread) {
+  gsub(/[?]+/, "?", path); n = length(path)
+  spread = (n + 7 * code[substr(path, n)] + 31 * code[substr(path, n - 1, 1)] + 97 * code[substr(path, n - 2, 1)]) % 64
+  print side, facts "\t" path >> ("/tmp/muster/tree/" spread)
+  total++
+}
+END { print total + 0 }'
+recorded='
+function text(key) {
+  return match($0, "\"" key "\":\"[^\"]*\"") ? substr($0, RSTART + length(key) + 4, RLENGTH - length(key) - 5) : ""
+}
+function number(key) {
+  return match($0, "\"" key "\":[0-9]+") ? substr($0, RSTART + length(key) + 3, RLENGTH - length(key) - 3) : "0"
+}
+function seconds(time,  year, month, days, offset) {
+  year = substr(time, 1, 4); month = substr(time, 6, 2) + 0
+  if (month < 3) { year--; month += 12 }
+  days = 365 * year + int(year / 4) - int(year / 100) + int(year / 400) + int((153 * (month - 3) + 2) / 5)
+  days += substr(time, 9, 2) - 719469
+  if (time ~ /[0-9]$/) {
+    offset = substr(time, length(time) - 4, 2) * 3600 + substr(time, length(time) - 1) * 60
+    if (substr(time, length(time) - 5, 1) == "-") offset = -offset
+  }
+  return days * 86400 + substr(time, 12, 2) * 3600 + substr(time, 15, 2) * 60 + substr(time, 18, 2) - offset
+}
+BEGIN { kind["file"] = "f"; kind["dir"] = "d"; kind["symlink"] = "l"; kind["fifo"] = "p"; kind["dev"] = "b" }
+BEGIN { kind["chardev"] = "c" }
+/"struct_type":"node"/ {
+  gsub(/\\(u[0-9a-f][0-9a-f][0-9a-f][0-9a-f]|.)/, "?")
+  type = text("type"); mode = number("mode")
+  # No file system keeps sockets for others than those who listen: restic leaves them out.
+  if (type == "socket") next
+  special = int(mode / 8388608) % 2 * 4 + int(mode / 4194304) % 2 * 2 + int(mode / 1048576) % 2
+  facts = type == "symlink" ? "-" : sprintf("%o", mode % 512 + special * 512)
+  facts = facts " " number("uid") " " number("gid") " " (type == "file" ? number("size") : "-")
+  put("e", kind[type] " " facts sprintf(" %.0f", seconds(text("mtime"))), substr(text("path"), 2))
+}'
+found='
+BEGIN { kind["8"] = "f"; kind["4"] = "d"; kind["a"] = "l"; kind["1"] = "p"; kind["6"] = "b"; kind["2"] = "c" }
+BEGIN { kind["c"] = "s" }
+{ entry = entry $0 }
+substr(entry, length(entry) - 1) != "//" { entry = entry "?"; next }
+{
+  path = substr(entry, 1, length(entry) - 2); split(path, fact, " "); entry = ""
+  for (i = 0; i < 6; i++) path = substr(path, index(path, " ") + 1)
+  type = kind[substr(fact[1], 1, length(fact[1]) - 3)]
+  facts = (type == "l" ? "-" : fact[2]) " " fact[3] " " fact[4] " " (type == "f" ? fact[5] : "-") " " fact[6]
+  put("a", type " " facts, path)
+}'
+differ='
+BEGIN { FS = "\t" }
+{
+  line = substr($0, 3); many[line] += substr($0, 1, 1) == "e" ? 1 : -1
+  if (many[line] == 0) delete many[line]
+}
+END {
+  for (line in many) {
+    split(line, part, "\t")
+    if (many[line] > 0) was[part[2]] = part[1]; else now[part[2]] = part[1]
+  }
+  for (path in was) {
+    if (path in now) print path " is " now[path] ", recorded is " was[path]
+    else print path " is missing"
+  }
+  if (others != "yes") for (path in now) if (!(path in was)) print path " is not in the point"
+}'
+# $1: whether other paths may be there; then the paths to compare.
+tree() {
+  others=$1; shift
+  rm -rf /tmp/muster/tree; mkdir /tmp/muster/tree
+  seen=$(
+    { find "$@" -exec stat -c '%f %a %u %g %s %Y %n//' {} + 2> /tmp/muster/said; echo $? > /tmp/muster/ended; } \
+      | LC_ALL=C tr '\001-\011\013-\037\177-\377"\\<>&' '?' | LC_ALL=C awk "$put $found"
+  )
+  if [ "$(cat /tmp/muster/ended)" != 0 ]; then
+    code=93; report "error paths are not to be looked at: $(head -n 1 /tmp/muster/said)"; return
+  fi
+  for path; do shift; set -- "$@" "/$path"; done
+  listed=$(
+    {
+      restic --json --no-cache ls --retry-lock 2m --recursive "$snapshot" "$@" 2> /tmp/muster/said
+      echo $? > /tmp/muster/ended
+    } | LC_ALL=C tr '\177-\377' '?' | LC_ALL=C awk "$put $recorded"
+  )
+  code=$(cat /tmp/muster/ended)
+  if [ "$code" != 0 ]; then watch < /tmp/muster/said; return; fi
+  # A full disk or a killed awk must not look like two sides that are equal.
+  if [ -z "$seen" ] || [ -z "$listed" ] || [ "$((seen+listed))" != "$(cat /tmp/muster/tree/* | wc -l)" ]; then
+    code=93; report "error the comparison broke off; the mover may have no room in /tmp"; return
+  fi
+  for part in /tmp/muster/tree/*; do LC_ALL=C awk -v others="$others" "$differ" "$part"; done > /tmp/muster/differ
+  if [ -s /tmp/muster/differ ]; then
+    code=93
+    report "error $(wc -l < /tmp/muster/differ) paths are not as recorded (kind mode uid gid size time):" \
+      "$(head -n 3 /tmp/muster/differ | cut -c -300 | tr '\n' ';')"
+    head -n 5 /tmp/muster/differ | cut -c -400 > /tmp/muster/errors
+  fi
+}
+"""
+
 RESTORE = (
     _COMMON
+    + _TREE
+    + probe.SCRIPT
     + r"""
 total() { sum=0; while read -r n; do sum=$((sum+n)); done; echo $sum; }
+snapshot=$2
 # Says on the volume itself that it was empty and is ours to fill, so that a second pod or run goes on where the first
 # was killed. It is not in the snapshot: restic's --delete takes it away at the end.
 begun=data/.muster-restore-unfinished
@@ -90,10 +207,68 @@ if [ "$MUSTER_ONLY_IF_EMPTY" = yes ] && [ ! -f "$begun" ]; then
   done
   printf '' > "$begun"
 fi
+holds "$snapshot"
 run restic --json --no-cache "$@"
 if [ "$code" = 0 ]; then
   report "files $(find data -type f -exec sh -c 'for f; do echo; done' sh {} + | wc -l)"
   report "bytes $(find data -type f -exec stat -c %s {} + | total)"
+  case $MUSTER_TREE in whole) tree no data ;; part) tree yes data ;; esac
+fi
+finish
+"""
+)
+
+# Single paths: after "--" comes one word that names all of them, then one word for each folder that holds some: the
+# folder, and for each a pattern that means its whole path literally; all quoted for the shell. restic starts at the
+# deepest folder that is on the volume, so that those above it stay as they are; those below come with their owners.
+RESTORE_PATHS = (
+    _COMMON
+    + _TREE
+    + probe.SCRIPT
+    + r"""
+snapshot=$2; options=; shift 2
+while [ "$1" != -- ]; do options="$options $1"; shift; done
+all=$2; shift 2
+state() { find "$@" -exec stat -c '%N %f %u %g %h %s %y' {} + 2> /dev/null | sort | sha256sum; }
+count() { number=$(sed -n 's/.*"'"$1"'":\([0-9]*\).*/\1/p' /tmp/muster/summary); echo "${number:-0}"; }
+reach() {
+  at=data; rest=$1; depth=0
+  while [ -n "$rest" ]; do
+    next=$at/${rest%%/*}
+    if [ -h "$next" ] || { [ -e "$next" ] && [ ! -d "$next" ]; }; then
+      report "code 92"; report "error $next is no folder on the claim, and in the point it is one"; leave 92
+    fi
+    if [ ! -d "$next" ]; then return; fi
+    at=$next; depth=$((depth+1))
+    case $rest in */*) rest=${rest#*/} ;; *) rest= ;; esac
+  done
+}
+bring() {
+  reach "$1"; shift
+  for word; do
+    level=$depth
+    while [ "$level" -gt 0 ]; do word=/${word#/*/}; level=$((level-1)); done
+    shift; set -- "$@" "--include=$word"
+  done
+  run restic --json --no-cache restore "$snapshot:/$at" --target "/volume/$at" $options "$@"
+}
+for group; do eval "reach $group"; done
+holds "$snapshot"
+before=$(eval "state $all")
+restored=0 skipped=0 bytes=0
+for group; do
+  eval "bring $group"
+  if [ "$code" != 0 ]; then break; fi
+  restored=$((restored+$(count files_restored))); skipped=$((skipped+$(count files_skipped)))
+  bytes=$((bytes+$(count bytes_restored)))
+done
+if [ "$code" = 0 ]; then
+  printf '{"message_type":"summary","files_restored":%s,"files_skipped":%s,"bytes_restored":%s}\n' \
+    "$restored" "$skipped" "$bytes" > /tmp/muster/summary
+  changed=no
+  if [ "$bytes" -gt 0 ] || [ "$before" != "$(eval "state $all")" ]; then changed=yes; fi
+  report "changed $changed"
+  if [ "$MUSTER_TREE" = part ]; then eval "tree yes $all"; fi
 fi
 finish
 """

@@ -49,7 +49,7 @@ def test_a_device_comes_back_as_it_was(east: Site, west: Site, namespace: str, r
     assert f" {SIZE} " in listed and listed.rstrip().endswith("/data")
 
     west.kubectl("create", "namespace", namespace)
-    done = good(bring(west, namespace, taken["volumes"], verify=True))
+    done = good(bring(west, namespace, taken["volumes"], verify="content"))
     assert (done["volumes"][0]["bytes"], done["volumes"][0]["complete"]) == (SIZE, True)
     assert west.get("pvc", "raw", "-n", namespace)["spec"]["volumeMode"] == "Block"
     held(west, namespace, "reader", "raw", device=True)

@@ -46,8 +46,10 @@ class ResticProgram:
         self.answer("check")
         self.answer("key-list", [])
 
-    def answer(self, verb: str, document: Any = None, *, code: int = 0, error: str = "") -> None:
-        for suffix, text in (("out", "" if document is None else json.dumps(document)), ("err", error)):
+    def answer(self, verb: str, *documents: Any, code: int = 0, error: str = "") -> None:
+        """Each document is a line."""
+        said = "\n".join(json.dumps(document) for document in documents if document is not None)
+        for suffix, text in (("out", said), ("err", error)):
             (self._table / f"{verb}.{suffix}").write_text(text, encoding="utf-8")
         (self._table / f"{verb}.code").write_text(str(code), encoding="utf-8")
 

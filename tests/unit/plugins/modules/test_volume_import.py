@@ -115,7 +115,7 @@ def test_makes_claims_restores_and_marks_them(run: Runner, server: Storage) -> N
 
 def test_the_mover_restores_that_snapshot_and_verifies_it(run: Runner, server: Storage) -> None:
     run()
-    run(recorded("logs"), verify=False)
+    run(recorded("logs"), verify="none")
     first, second = (job["spec"]["template"]["spec"]["containers"][0] for job in server.created["jobs"])
     assert recorded()["snapshot"] in first["command"] and "--verify" in first["command"]
     assert "--verify" not in second["command"]
@@ -363,3 +363,305 @@ def test_movers_are_spread_over_nodes_where_nodes_have_a_budget(run: Runner, ser
     first, second = (job["spec"]["template"]["spec"] for job in server.created["jobs"])
     assert "topologySpreadConstraints" not in first
     assert second["topologySpreadConstraints"][0]["whenUnsatisfiable"] == "ScheduleAnyway"
+
+
+# -- single paths ---------------------------------------------------------------------------------------------------
+
+
+def node(path: str, kind: str = "file", size: int = 10) -> dict[str, Any]:
+    entry = {"message_type": "node", "struct_type": "node", "type": kind, "path": path}
+    return {**entry, "size": size} if kind == "file" else entry
+
+
+@pytest.fixture
+def listed(restic: ResticProgram) -> None:
+    """What restic lists of the folder ``a`` of the snapshot."""
+    snapshot = {"message_type": "snapshot", "struct_type": "snapshot"}
+    below = [node("/data/a/x"), node("/data/a/y", size=7), node("/data/a/l", "symlink"), node("/data/a/s", "socket")]
+    restic.answer("ls", snapshot, node("/data/a", "dir"), *below)
+
+
+def script_words(server: Storage) -> list[str]:
+    words: list[str] = server.created["jobs"][-1]["spec"]["template"]["spec"]["containers"][0]["command"][4:]
+    return words
+
+
+@pytest.mark.usefixtures("listed")
+def test_only_the_paths_are_asked_of_restic(run: Runner, server: Storage, restic: ResticProgram) -> None:
+    existing(server, **{TREE: "another", RESTORE: "complete"})
+    result = run(recorded(), recorded("logs"), paths={"shop/data": ["a/", "a/x"]}, overwrite="if_changed")
+    data, logs = result["volumes"]
+    assert (data["paths"], data["files"], data["bytes"], data["changed"], data["complete"]) == (
+        ["a"],
+        2,
+        17,
+        True,
+        True,
+    )
+    assert logs["skipped"] and not logs["changed"] and "none of the paths" in logs["msg"]
+    words = script_words(server)
+    assert words[:2] == ["restore", recorded()["snapshot"]] and "--delete" not in words
+    assert words[words.index("--") :] == ["--", "data/a", "'' /a"]
+    assert words[words.index("--overwrite") + 1] == "if-changed"
+    assert next(call for call in restic.calls if " ls " in call).endswith(
+        f"--recursive {recorded()['snapshot']} /data/a"
+    )
+    assert not notes(server), "it is what another point holds no more, and not what this one holds"
+
+
+@pytest.mark.usefixtures("listed")
+def test_paths_into_a_claim_that_is_not_there(run: Runner, server: Storage) -> None:
+    assert run(paths={"shop/data": ["a"]})["volumes"][0]["complete"]
+    assert not notes(server)
+    assert not run(recorded(), paths={"shop/data": ["a"]}).get("failed"), "and again, into what it made"
+
+
+@pytest.mark.usefixtures("listed")
+def test_paths_that_were_there_are_no_change(run: Runner, server: Storage) -> None:
+    existing(server, **{TREE: recorded()["tree"], RESTORE: "complete"})
+    server.mover = lambda _job: [ended(0, "changed no", 'summary {"files_restored":2,"files_skipped":2}')]
+    result = run(paths={"shop/data": ["a"]})
+    assert not result["changed"] and result["volumes"][0]["complete"] and "was there" in result["volumes"][0]["msg"]
+    assert notes(server)[RESTORE] == "complete"
+
+
+@pytest.mark.usefixtures("listed")
+@pytest.mark.parametrize("summary", ["{}", '{"files_restored":1,"files_skipped":2}'])
+def test_restic_must_have_gone_over_all_of_the_paths(run: Runner, server: Storage, summary: str) -> None:
+    server.mover = lambda _job: [ended(0, "changed yes", f'summary {{"message_type":"summary",{summary[1:]}')]
+    if summary == "{}":
+        server.mover = lambda _job: [ended(0, "changed yes", 'summary {"message_type":"summary"}')]
+    result = run(paths={"shop/data": ["a"]})
+    assert result["failed"] and "files and folders, there were 4" in result["msg"]
+
+
+@pytest.mark.usefixtures("listed")
+def test_a_path_that_the_point_does_not_have(run: Runner, server: Storage) -> None:
+    result = run(paths={"shop/data": ["a", "b/gone", "ü*"]})
+    refused(result, server, "paths of volume shop/data", "'b/gone', 'ü*'")
+    assert "'a'" not in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/a", "absolute"),
+        ("", "is no path"),
+        ("/", "is no path"),
+        ("..", "leads out"),
+        ("a/../b", "leads out"),
+        (".", "all of the volume"),
+        ("a\0b", "leads out"),
+        (5, "is no path"),
+        ("x" * 60_000, "too many"),
+    ],
+)
+def test_what_is_no_path_in_a_volume(run: Runner, server: Storage, path: Any, words: str) -> None:
+    refused(run(paths={"shop/data": [path]}), server, "paths of volume shop/data", words)
+
+
+@pytest.mark.parametrize("given", [[], "a", None])
+def test_paths_are_a_list(run: Runner, server: Storage, given: Any) -> None:
+    refused(run(paths={"shop/data": given}), server, "paths of volume shop/data", "there are none")
+
+
+@pytest.mark.parametrize("option", ["paths", "targets"])
+def test_a_volume_that_there_is_not(run: Runner, server: Storage, option: str) -> None:
+    result = run(recorded(), recorded("logs"), **{option: {"shop/dta": ["a"]}})
+    refused(result, server, f"{option} entry shop/dta", "shop/data, shop/logs")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"paths": {"shop/data": ["a"]}, "delete": True}, "beside the paths"),
+        ({"paths": {"shop/data": ["a"]}, "existing": "keep"}, "leaves claims alone"),
+        ({"existing": "replace", "overwrite": "never"}, "set delete to false"),
+        ({"existing": "replace", "overwrite": "never", "delete": False, "verify": "tree"}, "keeps what differs"),
+        ({"paths": {"shop/data": ["a"]}, "overwrite": "never", "verify": "tree"}, "keeps what differs"),
+    ],
+)
+def test_options_that_contradict_each_other(run: Runner, server: Storage, options: Any, words: str) -> None:
+    refused(run(**options), server, words)
+
+
+@pytest.mark.usefixtures("listed")
+def test_paths_go_into_nothing_that_is_half_restored_or_in_use(run: Runner, server: Storage) -> None:
+    existing(server, **{TREE: recorded()["tree"], RESTORE: "pending"})
+    refused(run(paths={"shop/data": ["a"]}), server, "claim shop/data", "has not ended")
+    existing(server)
+    server.add(pod("web", "data"))
+    refused(run(paths={"shop/data": ["a"]}), server, "pod web uses it")
+
+
+@pytest.mark.parametrize(
+    "options", [{"paths": {"shop/data": ["a"]}}, {"existing": "replace", "delete": False, "overwrite": "never"}]
+)
+def test_a_device_has_no_paths(run: Runner, server: Storage, options: Any) -> None:
+    refused(run(recorded(volume_mode="Block", bytes=1 << 30), **options), server, "volume shop/data", "block mode")
+
+
+def test_a_dollar_in_a_path_is_no_variable_of_kubernetes(run: Runner, server: Storage, restic: ResticProgram) -> None:
+    restic.answer("ls", node("/data/$(HOME)"))
+    assert not run(paths={"shop/data": ["$(HOME)"]}).get("failed")
+    assert script_words(server)[-1] == "'' '/$$(HOME)'"
+
+
+# -- into what is there -----------------------------------------------------------------------------------------------
+
+
+def test_a_merge_deletes_nothing_and_is_not_marked(run: Runner, server: Storage) -> None:
+    existing(server, **{TREE: "another", RESTORE: "complete"})
+    result = run(existing="replace", delete=False, overwrite="never")
+    assert (result["volumes"][0]["files"], result["volumes"][0]["bytes"]) == (3, 30)
+    words = script_words(server)
+    assert "--delete" not in words and words[words.index("--overwrite") + 1] == "never"
+    assert not notes(server)
+
+
+def test_a_merge_that_did_nothing_is_an_error(run: Runner, server: Storage) -> None:
+    existing(server)
+    server.mover = lambda _job: [ended(0, "files 9", "bytes 90", 'summary {"message_type":"summary"}')]
+    result = run(existing="replace", delete=False)
+    assert result["failed"] and "restored 0 files and folders, there were 3" in result["msg"]
+
+
+def test_a_claim_that_is_made_or_empty_becomes_what_the_point_holds(run: Runner, server: Storage) -> None:
+    run(delete=False, overwrite="never")
+    words = script_words(server)
+    assert "--delete" in words and words[words.index("--overwrite") + 1] == "always"
+    assert notes(server)[RESTORE] == "complete"
+
+
+def test_replace_tells_restic_what_to_overwrite(run: Runner, server: Storage) -> None:
+    existing(server)
+    run(existing="replace", overwrite="if_changed")
+    words = script_words(server)
+    assert "--delete" in words and words[words.index("--overwrite") + 1] == "if-changed"
+    assert notes(server)[RESTORE] == "complete"
+
+
+@pytest.mark.parametrize(("verify", "words", "tree"), [("none", 0, "no"), ("content", 1, "no"), ("tree", 1, "whole")])
+def test_what_is_verified(run: Runner, server: Storage, verify: str, words: int, tree: str) -> None:
+    run(verify=verify)
+    (job,) = server.created["jobs"]
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    assert container["command"].count("--verify") == words
+    assert {"name": "MUSTER_TREE", "value": tree} in container["env"]
+
+
+def test_a_tree_with_other_things_in_it_is_compared_in_part(run: Runner, server: Storage) -> None:
+    existing(server)
+    run(existing="replace", delete=False, verify="tree")
+    env = server.created["jobs"][0]["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {"name": "MUSTER_TREE", "value": "part"} in env
+
+
+# -- other places -----------------------------------------------------------------------------------------------------
+
+
+def test_one_volume_as_another_claim(run: Runner, server: Storage) -> None:
+    server.add(thing("StorageClass", "slow", "", "storage.k8s.io/v1"))
+    wished = {
+        "namespace": "other",
+        "claim": "copy",
+        "storage_class": "slow",
+        "size": "2Gi",
+        "access_modes": ["ReadWriteOncePod"],
+    }
+    result = run(recorded(), recorded("logs"), targets={"shop/data": wished}, namespace_mapping={"shop": "mapped"})
+    assert [one["name"] for one in result["volumes"]] == ["other/copy", "mapped/logs"]
+    assert (result["volumes"][0]["class"], result["volumes"][0]["size"]) == ("slow", 2 << 30)
+    made = server.created["persistentvolumeclaims"][0]
+    assert (made["metadata"]["namespace"], made["metadata"]["name"]) == ("other", "copy")
+    assert made["spec"]["accessModes"] == ["ReadWriteOncePod"] and made["spec"]["storageClassName"] == "slow"
+    assert made["spec"]["resources"]["requests"]["storage"] == str(2 << 30)
+    server.writes.clear()
+    again = run(recorded(), recorded("logs"), targets={"shop/data": wished}, namespace_mapping={"shop": "mapped"})
+    assert not again["changed"] and not server.writes
+
+
+def test_two_volumes_wished_into_one_place(run: Runner, server: Storage) -> None:
+    result = run(recorded(), recorded("logs"), targets={"shop/logs": {"claim": "data"}})
+    refused(result, server, "several would go to shop/data", "targets")
+
+
+@pytest.mark.parametrize(
+    ("wished", "words"),
+    [
+        ({"class": "slow"}, "it has a key class"),
+        ({"size": "much"}, "size is 'much'"),
+        ({"size": "-1Gi"}, "size is '-1Gi'"),
+        ({"size": 0}, "size is 0"),
+        ({"access_modes": ["RWO"]}, "access_modes has 'RWO'"),
+        ({"access_modes": "ReadWriteOnce"}, "access_modes has 'ReadWriteOnce'"),
+        ("copy", "no dictionary"),
+    ],
+)
+def test_what_can_not_be_wished(run: Runner, server: Storage, wished: Any, words: str) -> None:
+    refused(run(targets={"shop/data": wished}), server, "targets entry shop/data", words)
+
+
+def test_a_class_that_was_wished_and_is_not_there(run: Runner, server: Storage) -> None:
+    refused(run(targets={"shop/data": {"storage_class": "gold"}}), server, "no storage class gold")
+
+
+@pytest.mark.parametrize(
+    ("volume", "size", "words"),
+    [
+        (recorded(bytes=900 << 20), 800 << 20, f"its data take {900 << 20} bytes, the claim would have {800 << 20}"),
+        # With holes the files are longer than the volume: its own size is what is known to be enough.
+        (recorded(bytes=60 << 30), (1 << 30) - 1, f"take {1 << 30} bytes"),
+        (recorded(bytes=1 << 30, volume_mode="Block"), (1 << 30) - 1, f"a device of {1 << 30} bytes"),
+    ],
+)
+def test_a_size_that_is_too_small(run: Runner, server: Storage, volume: Any, size: int, words: str) -> None:
+    refused(run(volume, targets={"shop/data": {"size": size}}), server, "volume shop/data", words)
+
+
+def test_a_size_that_is_smaller_and_large_enough(run: Runner, server: Storage) -> None:
+    (entry,) = run(targets={"shop/data": {"size": "64Mi"}})["volumes"]
+    assert entry["complete"] and entry["size"] == 64 << 20
+    assert entry["msg"] == f"its claim has {64 << 20} bytes, the original had {1 << 30}"
+    assert run(recorded("logs", bytes=60 << 30, files=None), check=True)["volumes"][0]["msg"] == ""
+
+
+@pytest.mark.parametrize(
+    ("volume", "options", "words"),
+    [
+        (recorded(size=4 << 30, bytes=2 << 30), {}, f"it has {1 << 30} bytes, the data need {2 << 30}"),
+        (recorded(), {"targets": {"shop/data": {"size": "2Gi"}}}, f"it has {1 << 30} bytes, asked for were {2 << 30}"),
+        (recorded(), {"targets": {"shop/data": {"storage_class": "slow"}}}, "of class fast, wanted is slow"),
+        (
+            recorded(),
+            {"targets": {"shop/data": {"access_modes": ["ReadWriteMany"]}}},
+            "access modes are ReadWriteOnce, wanted are ReadWriteMany",
+        ),
+    ],
+)
+def test_a_claim_that_is_there_and_does_not_fit(
+    run: Runner, server: Storage, volume: Any, options: Any, words: str
+) -> None:
+    server.add(thing("StorageClass", "slow", "", "storage.k8s.io/v1"))
+    existing(server)
+    refused(run(volume, existing="replace", **options), server, "claim shop/data", words)
+    assert run(volume, existing="keep", **options)["volumes"][0]["skipped"]
+
+
+def test_a_full_volume_is_not_taken_for_a_full_repository(run: Runner, server: Storage) -> None:
+    said = [
+        'error {"message_type":"exit_error","code":1,"message":"Fatal: There were 1 errors"}',
+        'error {"message_type":"error","error":{"message":"write x: no space left on device"},"item":"/data/x"}',
+    ]
+    server.mover = lambda _job: [ended(1, *said)]
+    result = run()
+    assert result["failed"] and "the volume's disk is full (/data/x: write x: no space left" in result["msg"]
+    assert "targets" in result["msg"]
+
+
+def test_the_first_file_that_could_not_be_restored_is_named(run: Runner, server: Storage) -> None:
+    lost = {"message_type": "error", "error": {"message": "lchown x: operation not permitted"}, "item": "/data/a"}
+    server.mover = lambda _job: [ended(1, "error Fatal: There were 7 errors", f"error {json.dumps(lost)}")]
+    result = run()
+    assert "/data/a: lchown x: operation not permitted; There were 7 errors" in result["msg"]
+    assert notes(server)[RESTORE] == "pending"

@@ -16,8 +16,6 @@ come and leaves its report, one fact a line, as the container's termination mess
 
 from __future__ import annotations
 
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import probe
-
 # Exit codes of our own, above restic's and below the shell's.
 NOT_EMPTY = 90
 NO_DATA = 91
@@ -31,6 +29,8 @@ set -u
 umask 077
 mkdir -p /tmp/muster
 RESTIC_PASSWORD_FILE=/muster/password; export RESTIC_PASSWORD_FILE
+# Ends with the pod. Without it each folder would be a request of its own, one after the other.
+RESTIC_CACHE_DIR=/tmp/muster/cache; export RESTIC_CACHE_DIR
 if [ -s /muster/access_key ]; then
   AWS_ACCESS_KEY_ID=$(cat /muster/access_key); AWS_SECRET_ACCESS_KEY=$(cat /muster/secret_key)
   export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
@@ -76,7 +76,7 @@ finish() {
 BACKUP = (
     _COMMON
     + r"""
-run restic --json --no-cache "$@"
+run restic --json "$@"
 finish
 """
 )
@@ -169,7 +169,7 @@ tree() {
   for path; do shift; set -- "$@" "/$path"; done
   listed=$(
     {
-      restic --json --no-cache ls --retry-lock 2m --recursive "$snapshot" "$@" 2> /tmp/muster/said
+      restic --json ls --retry-lock 2m --recursive "$snapshot" "$@" 2> /tmp/muster/said
       echo $? > /tmp/muster/ended
     } | LC_ALL=C tr '\177-\377' '?' | LC_ALL=C awk "$put $recorded"
   )
@@ -189,10 +189,39 @@ tree() {
 }
 """
 
+# Where a file system has no extended attributes or no ACLs, restic leaves them out and says nothing, and some servers
+# forget what a change of owner said. File systems are known by their numbers: ext2 to ext4, XFS, btrfs, ZFS, F2FS,
+# CephFS, GFS2, OCFS2, Lustre, bcachefs. On another one, what has attributes or ACLs is refused before anything is
+# written, and every path is compared afterwards.
+_HOLDS = r"""
+holds() {
+  mounted=$(sed -n 's|^[^ ]* /volume/data [^ ]* \([^ ]*\) .*|,\1,|p' /proc/mounts)
+  case $(stat -f -c %t data) in
+    ef53|58465342|9123683e|2fc12fc1|f2f52010|c36400|1161970|7461636f|bd00bd0|ca451a4e) lacks= ;;
+    *) lacks='xattr|acl' ;;
+  esac
+  case $mounted in *,nouser_xattr,*) lacks='xattr|acl' ;; *,noacl,*) lacks=${lacks:-acl} ;; esac
+  if [ -z "$lacks" ] || [ "$MUSTER_VERIFY" = no ]; then return; fi
+  if [ "$MUSTER_TREE" = no ]; then MUSTER_TREE=part; fi
+  lost=$(
+    { restic dump --retry-lock 2m --archive tar "$1" / 2> /tmp/muster/said; echo $? > /tmp/muster/dumped; } \
+      | LC_ALL=C tr '\000' '\n' | LC_ALL=C grep -a -o -E -m 5 "SCHILY[.]($lacks)[.][^=]*=" \
+      | sort -u | tr -d '=' | tr '\n' ' '
+  )
+  code=$(cat /tmp/muster/dumped)
+  if [ -n "$lost" ]; then
+    report "code 94"
+    report "error the volume's file system ($(stat -f -c %T data)) is not known to hold what the point has: ${lost% }"
+    leave 94
+  fi
+  if [ "$code" != 0 ]; then watch < /tmp/muster/said; finish; fi
+}
+"""
+
 RESTORE = (
     _COMMON
     + _TREE
-    + probe.SCRIPT
+    + _HOLDS
     + r"""
 total() { sum=0; while read -r n; do sum=$((sum+n)); done; echo $sum; }
 snapshot=$2
@@ -208,7 +237,7 @@ if [ "$MUSTER_ONLY_IF_EMPTY" = yes ] && [ ! -f "$begun" ]; then
   printf '' > "$begun"
 fi
 holds "$snapshot"
-run restic --json --no-cache "$@"
+run restic --json "$@"
 if [ "$code" = 0 ]; then
   report "files $(find data -type f -exec sh -c 'for f; do echo; done' sh {} + | wc -l)"
   report "bytes $(find data -type f -exec stat -c %s {} + | total)"
@@ -224,7 +253,7 @@ finish
 RESTORE_PATHS = (
     _COMMON
     + _TREE
-    + probe.SCRIPT
+    + _HOLDS
     + r"""
 snapshot=$2; options=; shift 2
 while [ "$1" != -- ]; do options="$options $1"; shift; done
@@ -250,7 +279,7 @@ bring() {
     while [ "$level" -gt 0 ]; do word=/${word#/*/}; level=$((level-1)); done
     shift; set -- "$@" "--include=$word"
   done
-  run restic --json --no-cache restore "$snapshot:/$at" --target "/volume/$at" $options "$@"
+  run restic --json restore "$snapshot:/$at" --target "/volume/$at" $options "$@"
 }
 for group; do eval "reach $group"; done
 holds "$snapshot"
@@ -293,7 +322,7 @@ RESTORE_DEVICE = (
     + r"""
 part() { dd if=data bs=1M skip="$1" count=16 2>/dev/null | head -c "$2" | sha256sum; }
 mkfifo /tmp/muster/stream
-restic --json --no-cache "$@" > /tmp/muster/stream 2> /tmp/muster/said & pid=$!
+restic --json "$@" > /tmp/muster/stream 2> /tmp/muster/said & pid=$!
 trap 'kill -TERM $pid 2>/dev/null' TERM INT
 exec 3< /tmp/muster/stream
 : > /tmp/muster/parts

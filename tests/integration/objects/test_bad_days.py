@@ -327,6 +327,7 @@ def test_a_namespace_that_is_stuck_terminating(east: Site, west: Site, namespace
     assert west.run("k8s_restore", **options)["status"] == "completed"
 
 
+@pytest.mark.nightly
 def test_a_quota_that_is_reached_at_object_500_of_1000(
     east: Site, west: Site, namespace: str, capture: Capture
 ) -> None:
@@ -360,6 +361,7 @@ def playbook(name: str, **variables: Any) -> tuple[int, str]:
     return done.returncode, " ".join((done.stdout + done.stderr).split())
 
 
+@pytest.mark.nightly
 def test_a_point_that_is_not_what_was_sealed_is_refused_before_anything_is_applied(
     east: Site, namespace: str, facts: JSON, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def test_a_device_comes_back_as_it_was(east: Site, west: Site, namespace: str, r
     assert digest(west, namespace, "reader") == raw
 
 
+@pytest.mark.nightly
 def test_an_empty_device_that_is_there_is_filled_and_a_file_system_is_no_device(
     east: Site, west: Site, namespace: str, raw: str
 ) -> None:

@@ -81,6 +81,7 @@ def test_volumes_go_to_a_share_and_come_back(
         east.kubectl("delete", "namespace", other, "--wait=false")
 
 
+@pytest.mark.nightly
 def test_a_share_that_can_not_be_mounted_is_told(east: Site, namespace: str, share: JSON, data: str) -> None:
     assert data
     nowhere = {"hostPath": {"path": "/var/muster-nowhere", "type": "Directory"}}

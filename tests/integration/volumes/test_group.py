@@ -100,6 +100,7 @@ def failing(east: Site) -> Iterator[str]:
     east.kubectl("delete", "volumegroupsnapshotclass", name, "--ignore-not-found")
 
 
+@pytest.mark.nightly
 def test_a_driver_that_says_no_leaves_nothing_behind(east: Site, counting: str, failing: str) -> None:
     options: JSON = {"group_snapshot_classes": {DRIVER: failing}, "cut_timeout": "10s"}
     refused = export(east, counting, **options)

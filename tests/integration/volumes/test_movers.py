@@ -9,6 +9,8 @@ import json
 import time
 from itertools import pairwise
 
+import pytest
+
 from ..sites import JSON, Site, good, result_of, thing, wait_until
 from .conftest import bring, claim, export, held, mover, restic, shell
 
@@ -28,6 +30,7 @@ def left(site: Site, application: str) -> list[str]:
     return site.kubectl("get", kinds, "-A", "-l", label, "-o", "name").split()
 
 
+@pytest.mark.nightly
 def test_an_evicted_mover_is_replaced_and_one_whole_snapshot_stays(east: Site, west: Site, namespace: str) -> None:
     east.apply(claim(namespace, "data", size="1Gi"))
     held(east, namespace, "writer", "data")
@@ -58,6 +61,7 @@ def test_an_evicted_mover_is_replaced_and_one_whole_snapshot_stays(east: Site, w
     assert shell(west, namespace, "reader", "sha256sum < /data/big").split()[0] == digest
 
 
+@pytest.mark.nightly
 def test_a_class_has_no_more_movers_than_its_budget(east: Site, namespace: str) -> None:
     names = ["one", "two", "three"]
     east.apply(*(claim(namespace, name) for name in names))

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from ansible.module_utils.common import warnings
 from fakes.registry import FakeRegistry
+
+
+@pytest.fixture(autouse=True)
+def silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module warns in a process of its own: what others have warned of before is not in its result."""
+    monkeypatch.setattr(warnings, "_global_warnings", {})
 
 
 @pytest.fixture

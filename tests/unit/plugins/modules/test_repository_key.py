@@ -36,6 +36,7 @@ Runner = Callable[..., dict[str, Any]]
 def bed(tmp_path: Path) -> Bed:
     made = Bed(tmp_path)
     made.opened.init()
+    made.hasten()
     return made
 
 

@@ -57,6 +57,7 @@ def store(tmp_path: Path) -> Catalogued:
 def bed(tmp_path: Path) -> Bed:
     made = Bed(tmp_path)
     made.opened.init()
+    made.hasten()
     return made
 
 

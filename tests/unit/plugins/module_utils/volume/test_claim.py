@@ -85,7 +85,15 @@ def test_an_explicit_class_must_exist_for_the_driver(server: Storage) -> None:
 
 def test_without_a_class_a_csi_volume_is_never_read_live_unasked(server: Storage) -> None:
     server.add(*claim("data"))
-    problem(server, NotFound, "shop/data", "no VolumeSnapshotClass", "csi.example.com", "storage class fast to live")
+    problem(
+        server,
+        NotFound,
+        "shop/data",
+        "no VolumeSnapshotClass",
+        "csi.example.com",
+        "storage class fast to stopped",
+        "or to live",
+    )
     assert only(server, methods={"fast": "live"}).method == "live"
 
 
@@ -172,7 +180,7 @@ def test_nothing_is_left_out_without_name_and_reason(server: Storage, rule: dict
 def test_data_that_no_claim_stands_for_is_named(server: Storage) -> None:
     volumes = [{"name": "logs", "hostPath": {"path": "/var/log"}}, {"name": "keys", "csi": {"driver": "k.example"}}]
     server.add(pod("web", volumes=[*volumes, {"name": "tmp", "emptyDir": {}}]))
-    assert [entry["what"] for entry in survey(server).excluded] == ["shop/web/keys", "shop/web/logs"]
+    assert [entry["what"] for entry in survey(server).excluded] == ["shop/web/keys", "shop/web/logs", "shop/web/tmp"]
     assert "/var/log" in survey(server).excluded[1]["why"]
 
 

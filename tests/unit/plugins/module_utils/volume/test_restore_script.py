@@ -47,7 +47,7 @@ class Volume:
     bed: Bed
     shell: str
     # What the volume's file system is called.
-    file_system: str = "xfs"
+    file_system: str = "58465342"
 
     @property
     def data(self) -> Path:
@@ -87,7 +87,7 @@ class Volume:
         shutil.rmtree(self.place / "tmp/muster", ignore_errors=True)
         (self.place / "tmp").mkdir(exist_ok=True)
         text = text.replace("/dev/termination-log", str(message))
-        text = text.replace("$(stat -f -c %T data)", self.file_system)
+        text = text.replace("$(stat -f -c %t data)", self.file_system)
         for name in ("/volume", "/tmp/muster"):
             text = text.replace(name, f"{self.place}{name}")
             words = [word.replace(name, f"{self.place}{name}") if word == name else word for word in words]
@@ -122,12 +122,12 @@ class Volume:
 
     def whole(self, snapshot: str, *, overwrite: str = "always", delete: bool = True, **change: Any) -> Any:
         words = parts.restore_arguments(snapshot, verify=True, overwrite=overwrite, delete=delete)
-        return self.run(arguments=words, **change)
+        return self.run(arguments=words, **{"verify": True, **change})
 
     def single(self, snapshot: str, *paths: str, overwrite: str = "always", **change: Any) -> Any:
         chosen = selection.chosen("shop/data", list(paths))
         words = parts.path_arguments(snapshot, chosen, verify=True, overwrite=overwrite)
-        return self.run(verb="restore_paths", arguments=words, **change)
+        return self.run(verb="restore_paths", arguments=words, **{"verify": True, **change})
 
 
 @pytest.fixture(params=["sh", "busybox"])
@@ -142,6 +142,7 @@ def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
         Path(shell).chmod(0o755)
     made = Volume(tmp_path, Bed(tmp_path), shell)
     made.bed.restic("--no-cache", "init")
+    made.bed.hasten()
     made.data.mkdir(parents=True)
     return made
 
@@ -397,6 +398,10 @@ def test_a_mover_without_its_capabilities_fails_and_names_files(volume: Volume, 
 ACL = bytes.fromhex("02000000 01000600ffffffff 02000400d2040000 04000400ffffffff 10000400ffffffff 20000400ffffffff")
 
 
+# What kernels call it.
+NFS = "6969"
+
+
 def attributes(path: Path) -> set[str]:
     return set(os.listxattr(path))
 
@@ -416,36 +421,26 @@ def attributed(tmp_path: Path) -> Path:
 
 
 def test_attributes_and_acls_come_back(volume: Volume, attributed: Path) -> None:
-    volume.file_system = "nfs"
     code, report = volume.whole(volume.snapshot(attributed), tree="whole")
     assert (code, report.errors) == (0, [])
     assert attributes(volume.data / "one") == {"user.muster"}
     assert os.getxattr(volume.data / "two", "system.posix_acl_access") == ACL
 
 
-@pytest.mark.parametrize(
-    ("lost", "words"),
-    [("user.*", "SCHILY.xattr.user.muster"), ("system.*", "SCHILY.acl.access")],
-)
-def test_a_file_system_that_does_not_hold_what_the_point_has_is_refused(
-    volume: Volume, attributed: Path, lost: str, words: str
-) -> None:
+def test_a_file_system_that_may_not_hold_what_the_point_has_is_refused(volume: Volume, attributed: Path) -> None:
     """restic itself leaves out in silence what the kernel does not support."""
     snapshot = volume.snapshot(attributed)
-    volume.file_system = "nfs"
-    volume.restic("*' restore '*", f'exec {RESTIC} "$@" --exclude-xattr "{lost}"')
-    code, report = volume.whole(snapshot)
-    assert code == scripts.CANNOT_HOLD
-    assert f"(nfs) does not hold what the point has: {words}" in report.errors[0]
-    assert not list(volume.data.iterdir())
-    assert volume.single(snapshot, "one")[0] == scripts.CANNOT_HOLD
+    volume.file_system = NFS
+    for code, report in (volume.whole(snapshot), volume.single(snapshot, "one")):
+        assert code == scripts.CANNOT_HOLD and not list(volume.data.iterdir())
+        assert "hold what the point has: SCHILY.acl.access SCHILY.xattr.user.muster" in report.errors[0]
+    # Who does not want it to be looked at takes what comes back.
+    assert volume.whole(snapshot, verify=False)[0] == 0
 
 
-def test_a_file_system_without_attributes_takes_a_point_that_has_none(volume: Volume, source: Path) -> None:
-    snapshot = volume.snapshot(source)
-    volume.file_system = "nfs"
-    volume.restic("*' restore '*", f'exec {RESTIC} "$@" --exclude-xattr "*"')
-    code, report = volume.whole(snapshot)
+def test_a_file_system_that_is_not_known_takes_a_point_without_attributes(volume: Volume, source: Path) -> None:
+    volume.file_system = NFS
+    code, report = volume.whole(volume.snapshot(source))
     assert (code, report.errors) == (0, [])
     assert facts(volume.data) == facts(source)
 
@@ -454,7 +449,7 @@ def test_a_file_system_without_attributes_takes_a_point_that_has_none(volume: Vo
 def test_owners_that_are_not_kept_are_found_without_being_asked(volume: Volume, source: Path) -> None:
     """As where a server maps all owners to one and says that it was done."""
     snapshot = volume.snapshot(source)
-    volume.file_system = "cifs"
+    volume.file_system = NFS
     volume.restic("*' restore '*", f'{RESTIC} "$@"; code=$?; chown -R -h 5:5 {volume.data}; exit $code')
     code, report = volume.whole(snapshot)
     assert code == scripts.DIFFERS and "paths are not as recorded" in report.errors[0]

@@ -72,7 +72,7 @@ def test_volumes_go_to_a_share_and_come_back(
     other = f"{namespace}-back"
     east.kubectl("create", "namespace", other)
     try:
-        options = {"repository": changed, "namespace_mapping": {namespace: other}, "verify": True}
+        options = {"repository": changed, "namespace_mapping": {namespace: other}, "verify": "content"}
         done = good(bring(east, other, taken["volumes"], **options))
         assert done["volumes"][0]["complete"]
         held(east, other, "reader", "data")

@@ -46,6 +46,10 @@ bench-objects: venv sites ## Time capture and restore of objects against bare lo
 bench-images: venv ## Time the copying of images against crane, regsync and skopeo (some 20 minutes; nothing else should run)
 	@$(RUN) tests/bench/images/bench $(BENCH)
 
+.PHONY: bench-volumes
+bench-volumes: venv sites ## Time volumes against restic alone (some 30 minutes; nothing else should run)
+	@$(RUN) tests/bench/volumes/bench $(BENCH)
+
 .PHONY: test
 test: ## Run lint, the unit tests, those against a real API server, and the Molecule scenarios
 	@tools/steps lint unit api molecule

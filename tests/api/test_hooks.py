@@ -8,11 +8,13 @@ ever runs, so each one fails."""
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import exporting
 from ansible_collections.muster.container_dr.plugins.modules import k8s_snapshot, volume_export
 
@@ -20,14 +22,12 @@ ROLES = Path(__file__).resolve().parents[2] / "docs" / "rbac"
 ROLE = "container-dr.muster.dev/role=thaw"
 
 
-class NoRepository:
-    """There are no volumes, so nothing is asked of it."""
-
-    url = "rest:http://192.0.2.1:8000/r"
+class NoRepository(Repository):
+    """There are no volumes, so nothing is asked of it, and no restic has to be here."""
 
     @classmethod
-    def open(cls, _options: Any) -> NoRepository:
-        return cls()
+    def open(cls, options: Mapping[str, Any]) -> Repository:
+        return cls(url=str(options["url"]), binary="restic", version="0.18.0")
 
     def identify(self) -> str:
         return "f" * 64
@@ -47,7 +47,7 @@ def test_what_cannot_be_thawed_is_written_down_kept_and_forgotten_with_the_pod(
     monkeypatch.setattr(exporting, "Repository", NoRepository)
     application = {"name": namespace, "namespaces": [namespace]}
     options = {"kubeconfig": api.server.restorer, "site": "east", "phase": "cut", "application": application}
-    repository = {"url": NoRepository.url, "password": "canary-1"}
+    repository = {"url": "rest:http://192.0.2.1:8000/r", "password": "canary-1"}
 
     def records() -> list[dict[str, Any]]:
         return list(api.get("configmaps", "-n", namespace, "-l", ROLE)["items"])

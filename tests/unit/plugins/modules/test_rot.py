@@ -20,6 +20,7 @@ import random
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +32,7 @@ from fakes.real_restic import Bed, real
 from fakes.restic_program import ResticProgram
 from fakes.s3 import FakeS3
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.modules import (
     recovery_point,
@@ -97,6 +99,9 @@ class Site:
     def seal(self, *volumes: str) -> str:
         """Back these up, each with its own random content, and objects; seal a point and return its id."""
         at: JSON = {"application": APP, "store": self.store, "signing": self.signing}
+        # Ids of one second sort by chance, and these tests speak of the point before and of the newest.
+        while self.points and self.points[-1] >= f"{clock.now():%Y%m%dT%H%M%SZ}":
+            time.sleep(0.05)
         begun = call(recovery_point, state="begun", site="east", **at)
         made = {}
         for name in (*volumes, f"objects-{begun['id']}"):

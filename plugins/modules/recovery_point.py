@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.store
   - muster.container_dr.store.witness
+  - muster.container_dr.repository
   - muster.container_dr.signing
 attributes:
   check_mode:
@@ -129,6 +130,11 @@ options:
     description:
       - What the fact says.
     type: dict
+  repository:
+    description:
+      - The repository at this site, for O(state=expired). A point whose data is not in it counts for nothing, so that a
+        good one stays in its place. Without it only documents are looked at.
+    required: false
   retention:
     description:
       - Which points to keep. Required with O(state=expired), with at least one of C(keep_last), C(keep_hourly),
@@ -137,7 +143,8 @@ options:
         newest one and not from today, so nothing grows old where backups have stopped.
       - Whatever the rules say, there stay the last good point, the last one with a V(drilled) fact whose C(verdict) is
         C(pass), those with a V(held) fact (C(reason) in O(data)) until a V(released) one, those of orphan timelines,
-        and those whose signature or document is not valid, which count for nothing else.
+        and those whose signature or document is not valid, or whose data is gone from O(repository), which count for
+        nothing else.
       - Nothing at all expires, and the task fails, while a volume holds much less than it did at an earlier point, is
         missing without a rule that excludes it, or a point's times do not fit together. It goes on once the volume
         holds its data again, a fact V(loss_accepted) with its name in C(volumes) is noted at a newer point, or
@@ -270,6 +277,7 @@ EXAMPLES = r"""
       keep_monthly: 12
     store: "{{ muster_store }}"
     witness: "{{ muster_witness }}"
+    repository: "{{ muster_site.repository }}"
     signing:
       allowed_signers: /etc/muster/allowed-signers
   check_mode: true
@@ -386,6 +394,7 @@ facts:
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
     Options,
     application,
+    repository,
     signing,
     store,
 )
@@ -441,6 +450,7 @@ OPTIONS = (
     + application()
     + store()
     + store(name="witness", required=False)
+    + repository(required=False)
     + signing()
 )
 

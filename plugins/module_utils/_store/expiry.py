@@ -14,6 +14,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, recovery_point, retention
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.soundness import NAMES, Soundness
 from ansible_collections.muster.container_dr.plugins.module_utils._store import judging
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import EXPIRED, UNREADABLE, Catalogue
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
@@ -38,8 +39,10 @@ def expire(request: Request) -> dict[str, Any]:
     facts = catalogue.facts(ids)
     living = [point for point in ids if judging.expired(facts[point]) is None]
     place_on = judging.timelines(request, name)
+    # Listed after the points: of one that is sealed meanwhile the data is there.
+    there = Soundness(params["repository"], NAMES).ids if params.get("repository") else None
     judged = [
-        judging.judge(files, name, signing, place_on, facts=facts[files.id]) for files in catalogue.read_points(living)
+        judging.judge(files, name, signing, place_on, there, facts[files.id]) for files in catalogue.read_points(living)
     ]
     points = [_point(one, facts[one.candidate.id]) for one in judged]
     verdict = retention.decide(points, policy, clock.now())

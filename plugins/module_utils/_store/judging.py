@@ -114,5 +114,10 @@ def _absent(document: Mapping[str, Any], snapshots: set[str]) -> list[str]:
     return [
         f"the snapshot of {what} ({snapshot[:8]}) is not in the repository of this site"
         for what, snapshot in wanted
-        if isinstance(snapshot, str) and snapshot and not any(held.startswith(snapshot) for held in snapshots)
+        if isinstance(snapshot, str) and snapshot and not _held(snapshot, snapshots)
     ]
+
+
+def _held(snapshot: str, snapshots: set[str]) -> bool:
+    """Whether it is one of them, by its id or by the beginning of it."""
+    return snapshot in snapshots or any(held.startswith(snapshot) for held in snapshots)

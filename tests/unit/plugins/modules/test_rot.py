@@ -390,6 +390,24 @@ def test_a_hold_that_nobody_can_read_still_holds(good: Site) -> None:
     assert "cannot be read" in str(east.pick(verify="names")["warnings"])
 
 
+@real
+def test_a_point_whose_data_is_gone_does_not_push_out_one_that_has_its_own(good: Site) -> None:
+    east = good.copy("east")
+    older, newest = east.points[1:]
+    document = json.loads((east.place / f"store/applications/ledger/points/{newest}.json").read_bytes())
+    rules = {"keep_last": 1, "minimum": 1, "may_shrink": ["*"]}
+    at: JSON = {"application": APP, "store": east.store, "signing": east.signing, "retention": rules}
+
+    def kept() -> JSON:
+        found = call(recovery_point, state="expired", repository=east.repository, _ansible_check_mode=True, **at)
+        return {one["name"]: one["msg"] for one in found["decisions"] if one["keep"]}
+
+    assert list(kept()) == [newest]
+    (east.place / "repository" / "snapshots" / document["volumes"][1]["snapshot"]).unlink()
+    left = kept()
+    assert "the snapshot of volume second" in left[newest] and "the last good one" in left[older]
+
+
 # -- broken off ---------------------------------------------------------------------------------------------------
 
 

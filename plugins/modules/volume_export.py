@@ -178,9 +178,18 @@ options:
         V(ignore_ctime) does without the time of metadata, V(ignore_inode) without this and the inode number.
       - Clones of block devices (Ceph RBD, EBS, LVM and their like) keep all of them, leave these at V(strict). Drivers
         that copy files to make a clone give new ones, so that everything is read each time although no data is added
-        to the repository. C(nfs.csi.k8s.io) does it by tar, CephFS by copying unless its class uses shallow volumes
-        (C(backingSnapshot)). They, and file systems in user space with passing inode numbers, want V(ignore_inode).
+        to the repository. C(nfs.csi.k8s.io) does it by tar, CephFS by copying unless O(clones) makes them shallow.
+        They, and file systems in user space with passing inode numbers, want V(ignore_inode).
       - With anything but V(strict) a file whose content was changed and whose time and size were set back is missed.
+    type: dict
+  clones:
+    description:
+      - Maps CSI drivers to how a volume is made of their snapshots, which a mover then reads, as a dictionary with
+        C(access_mode), which is V(ReadOnlyMany), V(ReadWriteOnce) or V(ReadWriteMany), and C(storage_class), each by
+        default that of the claim.
+      - With CephFS (C(cephfs.csi.ceph.com), also as Rook names it) the default is V(ReadOnlyMany), for which the driver
+        mounts the snapshot itself (a shallow volume). For any other mode it copies each file first.
+      - A class of its own serves where the usual one keeps more replicas than a clone for an hour needs.
     type: dict
 seealso:
   - module: muster.container_dr.volume_import
@@ -458,6 +467,7 @@ OPTIONS = (
             "workers": {"type": "int", "default": 4},
             "hook_annotations": {"type": "bool", "default": True},
             "change_detection": {"type": "dict"},
+            "clones": {"type": "dict"},
             "budgets": {"type": "dict", "options": BUDGET_ARGUMENTS},
             "mover": {"type": "dict", "options": MOVER_ARGUMENTS},
         },

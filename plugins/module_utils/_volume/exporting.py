@@ -85,6 +85,7 @@ class _Export:
         self._workers = int(params["workers"])
         self._budgets = settings.budgets(params.get("budgets"))
         self._detection = settings.change_detection(params.get("change_detection"))
+        self._clones = snapshot.clones(params.get("clones"))
         self._last: dict[str, Snapshot] = {}
         self._blobs = 0
         self._cut_timeout = clock.duration(params["cut_timeout"])
@@ -481,8 +482,10 @@ class _Export:
         ours = self._settings.namespace
         name = naming.object_name(cut.run, cut.namespace, cut.claim)
         try:
-            snapshot.clone(self._cluster, cut, ours, self._name, self._ready_timeout)
+            how = self._clones(cut.volume.driver)
+            snapshot.clone(self._cluster, cut, ours, self._name, self._ready_timeout, how)
             mover = self._mover(cut, name, ours, name, parts.READ_OURS)
+            mover = replace(mover, read_only_volume=how.access_mode == "ReadOnlyMany")
             return self._run_mover(mover, cut, advance)
         finally:
             try:

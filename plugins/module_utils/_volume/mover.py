@@ -74,6 +74,7 @@ class Mover:
     ``whole``, ``part`` (other paths may be there), ``no`` or ``never`` (some may stay as they are).
     ``memory`` is what it asks for in bytes, where the settings name no resources, for ``files`` (None: not known).
     ``spread`` asks for another node than those of the run's other movers.
+    ``read_only_volume``: its driver is told, and not only the container, that nobody writes.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Mover:
     memory: int = sizing.request(None, 0)
     files: int | None = None
     spread: bool = False
+    read_only_volume: bool = False
 
     @property
     def script(self) -> str:
@@ -189,7 +191,7 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
         "containers": [container],
         "volumes": [
             # Never read-only here: a clone's file system may have to replay its journal when it is mounted.
-            {"name": "data", "persistentVolumeClaim": {"claimName": mover.claim}},
+            {"name": "data", "persistentVolumeClaim": {"claimName": mover.claim, "readOnly": mover.read_only_volume}},
             {"name": "muster", "secret": {"secretName": mover.name, "defaultMode": mode}},
             {"name": "tmp", "emptyDir": {}},
             *([{"name": "repository", **repository.volume}] if repository.volume else []),

@@ -190,7 +190,40 @@ def wait_ready(cluster: Cluster, namespace: str, name: str, target: str, timeout
         time.sleep(0.5)
 
 
-def clone(cluster: Cluster, cut: Cut, namespace: str, application: str, timeout: float) -> str:
+@dataclass(frozen=True)
+class Clone:
+    """How a volume is made of a snapshot. None: as that of the claim."""
+
+    access_mode: str | None = None
+    storage_class: str | None = None
+
+
+_READERS = ("ReadOnlyMany", "ReadWriteOnce", "ReadWriteMany")
+# Mounts the snapshot itself where nobody may write, and copies every file elsewhere. Rook's name has a prefix.
+_SHALLOW = "cephfs.csi.ceph.com"
+
+
+def clones(values: Mapping[str, Any] | None) -> Callable[[str | None], Clone]:
+    """The ``clones`` option: a function from a CSI driver to how its snapshots are read."""
+    found: dict[str, Clone] = {}
+    for driver, value in (values or {}).items():
+        given = value if isinstance(value, Mapping) else {str(value): None}
+        unknown = sorted(str(key) for key in given if key not in ("access_mode", "storage_class"))
+        mode = given.get("access_mode")
+        if unknown or mode not in (None, *_READERS):
+            reason = f"it has {unknown[0]!r}" if unknown else f"access_mode is {mode!r}"
+            hint = f"Its keys are access_mode ({', '.join(_READERS)}) and storage_class."
+            raise InvalidInput("use", f"clones entry {driver}", reason, hint)
+        found[str(driver)] = Clone(mode, str(given["storage_class"]) if given.get("storage_class") else None)
+
+    def of(driver: str | None) -> Clone:
+        usual = Clone("ReadOnlyMany") if (driver or "").endswith(_SHALLOW) else Clone()
+        return found.get(driver or "", usual)
+
+    return of
+
+
+def clone(cluster: Cluster, cut: Cut, namespace: str, application: str, timeout: float, how: Clone) -> str:
     """Make the snapshot's data a claim in ``namespace`` and return the claim's name.
 
     The original content is set to Retain until :func:`release`, so that nobody deletes the data under the mover.
@@ -243,8 +276,8 @@ def clone(cluster: Cluster, cut: Cut, namespace: str, application: str, timeout:
             "kind": "PersistentVolumeClaim",
             "metadata": {"name": name, "namespace": namespace, "labels": labels},
             "spec": {
-                "accessModes": _modes(claim),
-                "storageClassName": claim.storage_class,
+                "accessModes": [how.access_mode] if how.access_mode else _modes(claim),
+                "storageClassName": how.storage_class or claim.storage_class,
                 "volumeMode": claim.volume_mode,
                 "resources": {"requests": {"storage": str(max(restore_size, claim.size))}},
                 "dataSource": {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": name},

@@ -353,7 +353,8 @@ def test_a_class_that_is_full_lets_others_pass(
         budgets={"classes": {"slow": 1}},
     )
     assert not result.get("failed"), result
-    assert [job["metadata"]["name"].split("-")[1] for job in server.created["jobs"]] == ["logs", "more", "data"]
+    begun = [job["metadata"]["name"].split("-")[1] for job in server.created["jobs"]]
+    assert (sorted(begun[:2]), begun[2:]) == (["logs", "more"], ["data"])
     assert [entry["name"] for entry in result["volumes"]] == ["shop/logs", "shop/data", "shop/more"]
 
 

@@ -12,7 +12,7 @@ class ModuleDocFragment:
 options:
   mover:
     description:
-      - How the short-lived Jobs run that read and write volumes.
+      - How the short-lived Jobs, or containers on a Docker host, run that read and write volumes.
     type: dict
     suboptions:
       image:
@@ -87,7 +87,8 @@ options:
         default: 2m
       resources:
         description:
-          - Resource requests and limits of the mover's container, as in a pod. They count as they are.
+          - Resource requests and limits of the mover's container, as in a pod. They count as they are. Refused on a
+            Docker host.
           - Without them it asks for 50m of a processor, and for 128 MiB of memory, 1.5 KiB for each file that the
             volume had at its last backup (or has at the recovery point) and 320 bytes for each blob in the repository,
             of which there is about one for each file and MiB. A volume that was never exported counts as one of
@@ -98,7 +99,12 @@ options:
         type: dict
       pull_policy:
         description:
-          - When the kubelet pulls O(mover.image).
+          - When the kubelet pulls O(mover.image), or the Docker host, by default if it is not there.
         type: str
         choices: [Always, IfNotPresent, Never]
+      network:
+        description:
+          - On a Docker host the network from which the repository is reached, V(host) for that of the host itself.
+            Without it Docker's own default. Not used in clusters.
+        type: str
 """

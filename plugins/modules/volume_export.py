@@ -25,6 +25,12 @@ description:
     gives the reason why that is fine.
   - A claim that waits for its first pod, and that no pod wants, holds no data and is named in RV(excluded) too.
   - What a killed run left in the cluster is removed by the next.
+  - Of an application on a Docker host (C(containers), C(compose_projects)) it moves the named and anonymous volumes and
+    the bind mounts of its containers, running or not, by short-lived containers on that host. There are no snapshots
+    and no hooks there; O(methods) says what stands still meanwhile. Volumes are named C(volumes/NAME), anonymous ones
+    C(CONTAINER:/PATH), bind mounts by their folder on the host. What holds no data or ends with the container
+    (C(tmpfs), folders of the running system such as C(/run)) is named in RV(excluded). A bind mount of a folder with
+    Docker's own data is refused unless an entry of C(volumes.exclude) (V(name) with globs, and V(reason)) names it.
   - Hooks are those of the application and those that annotations of its running pods ask for, ours and Velero's; see
     O(hook_annotations). All commands before the cut run first, the application's own in their order, then those of
     annotations by namespace and pod. The commands after it run in reverse order, for all hooks that began, whatever
@@ -41,6 +47,7 @@ description:
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster
+  - muster.container_dr.docker
   - muster.container_dr.repository
   - muster.container_dr.mover
   - muster.container_dr.progress
@@ -57,7 +64,10 @@ attributes:
       - Every run makes new snapshots in the repository. Data that is there already is not uploaded again.
 options:
   application:
-    description: The application as the inventory describes it, with C(namespaces), C(hooks) and C(volumes.exclude).
+    description:
+      - The application as the inventory describes it, with C(namespaces), C(hooks) and C(volumes.exclude).
+      - On a Docker host it has C(containers), C(compose_projects) or both instead of C(namespaces), and C(hooks) are
+        refused.
     type: dict
     required: true
   site:
@@ -71,6 +81,8 @@ options:
     description:
       - V(cut) runs hooks and takes snapshots, V(move) moves what O(cuts) names, V(all) does both.
       - The two steps let a play capture the objects in between, close to the instant that the volumes equal.
+      - On a Docker host V(cut) checks that all could be read, and stops and reads nothing. What O(methods) names stands
+        still during V(move).
     type: str
     choices: [all, cut, move]
     default: all
@@ -115,11 +127,22 @@ options:
         and Flux, KEDA, and autoscalers with C(minReplicas=0) sleep meanwhile.
       - Pods of DaemonSets, Jobs and operators without a scale, and pods of nobody, cannot be stopped; a claim that they
         use is refused before anything is touched.
+      - On a Docker host it maps volumes, as globs of their names in the result or of Docker's names, to V(live), the
+        default, V(paused) or V(stopped). The first that fits counts; V(*) is every volume.
+      - With V(paused) and V(stopped) all running containers of the host that may write to such a volume, or to a folder
+        above or below it, are paused or stopped before the first volume is read, the newest first, and go on as soon as
+        the volumes that they use are read. Before that they are written down in the labels of a small volume, so that
+        the next run for the same application starts what a killed one left. It waits while the other run may be alive.
+      - Refused before anything is touched are volumes that containers outside the application may write to, and with
+        them containers that somebody has paused, that restart again and again, or that are tasks of Swarm; and with
+        V(stopped) those that were started with C(--rm) and those whose network another container shares.
+      - If Docker has to kill one because it does not end within O(stop_timeout), or if somebody starts one meanwhile,
+        the volume is failed. Containers with C(--restart always) stay stopped, unless Docker itself restarts.
     type: dict
   stop_timeout:
     description:
       - How long to wait until the pods that use the claims of method V(stopped) are gone, as seconds or as V(5m). If
-        they are not, all is started again and the task fails.
+        they are not, all is started again and the task fails. On a Docker host it counts for each container.
     type: str
     default: 5m
   cut_timeout:
@@ -172,8 +195,8 @@ options:
         type: int
   change_detection:
     description:
-      - Maps CSI drivers to what says that a file is as it was at the last backup and need not be read again. V(*)
-        stands for every driver that is not named, and for volumes without one.
+      - Maps CSI drivers, or drivers of Docker's volumes, to what says that a file is as it was at the last backup and
+        need not be read again. V(*) stands for every driver that is not named, and for volumes without one.
       - V(strict), the default, wants the same size, times of content and of metadata, and inode number.
         V(ignore_ctime) does without the time of metadata, V(ignore_inode) without this and the inode number.
       - Clones of block devices (Ceph RBD, EBS, LVM and their like) keep all of them, leave these at V(strict). Drivers
@@ -211,6 +234,24 @@ EXAMPLES = r"""
       url: s3:https://s3.east.example.com/muster/repository
       password_file: repository.password
   register: exported
+
+- name: Export the volumes of a Compose project, its database at a standstill
+  muster.container_dr.volume_export:
+    docker:
+      docker_host: ssh://ops@dock1.example.com
+    site: dock1
+    application:
+      name: shop
+      compose_projects: [shop]
+      volumes:
+        exclude:
+          - {name: volumes/shop_cache, reason: can be filled again}
+    methods:
+      volumes/shop_db: stopped
+      "*": live
+    repository:
+      url: s3:https://s3.east.example.com/muster/repository
+      password_file: repository.password
 """
 
 RETURN = r"""
@@ -231,20 +272,23 @@ consistency:
       description:
         - V(group) where one group snapshot cut all volumes, V(stopped) where all were read while nothing used them,
           V(live) where one was read in use, else V(per_volume).
+        - On a Docker host that of the weakest volume, V(live), V(paused) or V(stopped).
       type: str
       sample: per_volume
 volumes:
-  description: One entry per claim, ordered by name.
+  description:
+    - One entry per claim, or volume of a Docker host, ordered by name. Of the latter it also has what is needed to make
+      it again (C(kind), C(volume), C(path), C(driver), C(options) without what looks like a secret, C(labels)).
   type: list
   elements: dict
   returned: always
   contains:
     name:
-      description: Namespace and claim.
+      description: Namespace and claim. On a Docker host C(volumes/NAME), C(CONTAINER:/PATH) or a folder of the host.
       type: str
       sample: shop/data
     method:
-      description: V(snapshot), V(stopped) or V(live).
+      description: V(snapshot), V(stopped) or V(live); on a Docker host V(paused) too.
       type: str
       sample: snapshot
     group:
@@ -373,7 +417,7 @@ stopped:
   returned: always
   contains:
     name:
-      description: Namespace, resource and name.
+      description: Namespace, resource and name; on a Docker host C(containers/NAME).
       type: str
       sample: shop/deployments.apps/api
     claims:
@@ -433,12 +477,12 @@ cuts:
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
     CLUSTER,
+    DOCKER,
     PROGRESS,
     Options,
     application,
     repository,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.exporting import export
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import (
@@ -448,6 +492,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume.settin
 
 OPTIONS = (
     CLUSTER
+    + DOCKER
     + repository()
     + application()
     + PROGRESS
@@ -478,7 +523,7 @@ OPTIONS = (
 
 def main() -> None:
     """Entry point."""
-    run(OPTIONS, export, [REQUIREMENT])
+    run(OPTIONS, export)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,13 @@ description:
   - A volume counts as complete only if restic ended without an error, verified what it wrote, and the counts and the
     tree are those of the point.
   - A claim that a killed run left half restored is restored again by the next.
+  - Volumes of a Docker host go to one. A volume that is not there is made with the driver, options and labels that it
+    had; an anonymous one gets its old name. A volume or folder that a container uses, which is not stopped, is refused.
+    Bind mounts are only restored where O(targets) says so, and single files that were mounted not at all.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster
+  - muster.container_dr.docker
   - muster.container_dr.repository
   - muster.container_dr.mover
   - muster.container_dr.progress
@@ -30,8 +34,8 @@ attributes:
   idempotent:
     support: full
     details:
-      - Volumes that the same point was restored to already are left alone. Single paths (O(paths)) are restored again,
-        and count as changed if anything there became different.
+      - Volumes that the same point was restored to already are left alone; of a Docker host those that were made for
+        it. Single paths (O(paths)) are restored again, and count as changed if anything there became different.
 options:
   volumes:
     description: The volumes of the recovery point's document.
@@ -63,6 +67,9 @@ options:
         with holes are longer than the volume was, not below its size either. A volume in block mode needs all of its
         size.
       - A claim that is there already must be as it is asked for here, or larger.
+      - Of a volume of a Docker host, such as V(volumes/shop_db) or V(/srv/files), the keys are C(volume) (its name),
+        C(driver) and C(options), with which it is made if it is not there, or C(path) alone, a folder of the host,
+        which must be there. Options of drivers that look like secrets are not in the point and have to be given here.
     type: dict
   paths:
     description:
@@ -191,6 +198,18 @@ EXAMPLES = r"""
     repository:
       url: s3:https://s3.west.example.com/muster/repository
       password_file: repository.password
+
+- name: Restore volumes of a Docker host on another one, a folder of it elsewhere
+  muster.container_dr.volume_import:
+    docker:
+      docker_host: ssh://ops@dock2.example.com
+    application: shop
+    volumes: "{{ exported.volumes }}"
+    targets:
+      /srv/shop/files: {path: /srv/restored/files}
+    repository:
+      url: s3:https://s3.east.example.com/muster/repository
+      password_file: repository.password
 """
 
 RETURN = r"""
@@ -201,7 +220,7 @@ volumes:
   returned: always
   contains:
     name:
-      description: Namespace and claim that it was restored to.
+      description: Namespace and claim, or volume or folder of a Docker host, that it was restored to.
       type: str
       sample: shop-copy/data
     source:
@@ -241,11 +260,11 @@ volumes:
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
     CLUSTER,
+    DOCKER,
     PROGRESS,
     Options,
     repository,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.importing import restore
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import (
@@ -255,6 +274,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume.settin
 
 OPTIONS = (
     CLUSTER
+    + DOCKER
     + repository()
     + PROGRESS
     + Options(
@@ -281,7 +301,7 @@ OPTIONS = (
 
 def main() -> None:
     """Entry point."""
-    run(OPTIONS, restore, [REQUIREMENT])
+    run(OPTIONS, restore)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,21 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import threading
 from collections.abc import Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Denied, MusterError, Unavailable
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Conflict,
+    Denied,
+    InvalidInput,
+    MusterError,
+    NotFound,
+    Unavailable,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Package, Requirement
 
 if TYPE_CHECKING:
@@ -49,7 +58,12 @@ class Engine:
 
     def name(self) -> str:
         """The host's name, as the engine knows it."""
-        return str(self._ask("ask", self.place, lambda client: client.info()).get("Name") or "")
+        return str(self.info().get("Name") or "")
+
+    def info(self) -> JSON:
+        """What ``docker info`` says of the engine."""
+        told: JSON = self._ask("ask", self.place, lambda client: client.info())
+        return told
 
     def containers(self) -> list[JSON]:
         """What ``docker ps --all`` knows of each container: ``Id``, ``Names``, ``Labels``, ``State``."""
@@ -87,6 +101,139 @@ class Engine:
         except OSError as error:
             raise _failed("export", target, error) from None
         return _chunks(target, response)
+
+    # -- containers and volumes -----------------------------------------------------------------------------------
+
+    def volumes(self, *labels: str) -> list[JSON]:
+        """What ``docker volume ls`` knows of the volumes that have all ``labels``, each ``KEY`` or ``KEY=VALUE``."""
+        filters = {"filters": json.dumps({"label": list(labels)})} if labels else {}
+        listed = self._call("GET", "/volumes", "list", f"the volumes of {self.place}", params=filters)
+        return list((listed or {}).get("Volumes") or [])
+
+    def volume(self, name: str) -> JSON | None:
+        """What ``docker volume inspect`` says of a volume; ``None`` where it is not there."""
+        return self._find(f"volume {name} of {self.place}", lambda client: client.inspect_volume(name))
+
+    def create_volume(
+        self, name: str, labels: Mapping[str, str], driver: str = "local", options: JSON | None = None
+    ) -> None:
+        """Make a volume; one of that name and driver that is there is left as it is."""
+        body = {"Name": name, "Driver": driver, "DriverOpts": options or {}, "Labels": dict(labels)}
+        self._call("POST", "/volumes/create", "create", f"volume {name} of {self.place}", body=body)
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; one that is gone is no error."""
+        self._call("DELETE", f"/volumes/{quote(name)}", "remove", f"volume {name} of {self.place}", gone=True)
+
+    def create_container(self, name: str, body: JSON) -> str:
+        """Make a container of what the API calls its configuration; returns its id."""
+        params = {"name": name}
+        made = self._call("POST", "/containers/create", "create", self._titled(name), params=params, body=body)
+        return str((made or {})["Id"])
+
+    def put(self, identity: str, folder: str, archive: bytes) -> None:
+        """Unpack a tar archive into a folder of a container."""
+        path, target = f"/containers/{identity}/archive", self._titled(identity)
+        self._call("PUT", path, "copy files into", target, params={"path": folder}, data=archive)
+
+    def start(self, identity: str) -> None:
+        """Start a container; one that runs is no error."""
+        self._act(identity, "start")
+
+    def stop(self, identity: str, seconds: int) -> None:
+        """Ask a container to end, and kill it after so long; one that has ended is no error."""
+        self._act(identity, "stop", params={"t": seconds}, seconds=seconds + _ANSWER)
+
+    def pause(self, identity: str) -> None:
+        """Freeze all processes of a container."""
+        self._act(identity, "pause")
+
+    def unpause(self, identity: str) -> None:
+        """Let the processes of a container go on."""
+        self._act(identity, "unpause")
+
+    def remove_container(self, identity: str) -> None:
+        """Kill a container, remove it and its anonymous volumes; one that is gone is no error."""
+        params = {"force": "1", "v": "1"}
+        self._call("DELETE", f"/containers/{identity}", "remove", self._titled(identity), params=params, gone=True)
+
+    def log(self, identity: str, lines: int) -> str:
+        """The last lines of what a container printed."""
+        target = f"the log of {self._titled(identity)}"
+        said: bytes = self._ask("read", target, lambda client: client.logs(identity, tail=lines))
+        return said.decode(errors="replace")
+
+    def pull(self, image: str, login: Mapping[str, str] | None = None) -> None:
+        """Have the engine pull an image, with ``username`` and ``password`` where the registry wants them."""
+        target = f"image {image} to {self.place}"
+        secret = base64.urlsafe_b64encode(json.dumps(dict(login or {})).encode()).decode()
+        name, _at, digest = image.partition("@")
+        if digest:
+            params = {"fromImage": name, "tag": digest}
+        else:
+            # Without a tag the engine would pull all that there are.
+            tagged = ":" in image.rpartition("/")[2]
+            params = {"fromImage": image, **({} if tagged else {"tag": "latest"})}
+        lines = self._call(
+            "POST",
+            "/images/create",
+            "pull",
+            target,
+            params=params,
+            headers={"X-Registry-Auth": secret},
+            seconds=_EXPORT,
+            lines=True,
+        )
+        for line in lines or []:
+            if line.get("error"):
+                raise Unavailable("pull", target, str(line["error"]), "Check mover.image and mover.registry.")
+
+    def _act(self, identity: str, verb: str, params: JSON | None = None, seconds: int = _ANSWER) -> None:
+        path = f"/containers/{identity}/{verb}"
+        self._call("POST", path, verb, self._titled(identity), params=params, seconds=seconds)
+
+    def _titled(self, identity: str) -> str:
+        short = identity[:12] if len(identity) == 64 else identity
+        return f"container {short} of {self.place}"
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        action: str,
+        target: str,
+        *,
+        params: JSON | None = None,
+        body: JSON | None = None,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        seconds: int = _ANSWER,
+        gone: bool = False,
+        lines: bool = False,
+    ) -> Any:
+        """One request, whose answer may take ``seconds``; its JSON, or ``None`` where it has none.
+
+        The SDK's own functions leave out what is new in the API and cannot wait as long as a stop may take. With
+        ``gone`` it is no error that the object is not there. With ``lines`` the answer is a list of JSON lines.
+        """
+        client = self._client()
+        url = f"{client.base_url}/v{client.api_version}{path}"
+        options = {"params": params, "json": body, "data": data, "headers": headers}
+        try:
+            response = client.request(method, url, timeout=(_CONNECT, seconds), **options)
+            with response:
+                status, text = response.status_code, response.content
+                message = _message(response) if status >= 400 else ""
+        except OSError as error:
+            raise _failed(action, target, error) from None
+        if status < 400:
+            return [json.loads(line) for line in text.splitlines() if line] if lines else json.loads(text or b"null")
+        if status == 404:
+            if gone:
+                return None
+            raise NotFound(action, target, message)
+        kind = {400: InvalidInput, 403: Denied, 409: Conflict}.get(status, Unavailable)
+        raise kind(action, target, message, _HINT if kind is Unavailable and status == 503 else "")
 
     def close(self) -> None:
         """Close idle connections."""

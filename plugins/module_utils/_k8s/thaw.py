@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, liveness, marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
     Denied,
@@ -121,7 +119,7 @@ class Ledger:
     def write(self, owed: Sequence[Owed], seconds: float) -> None:
         """Write down what is owed by a run that takes at most so long. Raises if that is not possible."""
         until = clock.iso(clock.now() + timedelta(seconds=seconds + _GRACE))
-        self._create(self._document(owed, until, _ourselves()), "Nothing was frozen.", "hooks")
+        self._create(self._document(owed, until, liveness.ourselves()), "Nothing was frozen.", "hooks")
         self._written = True
 
     def keep_asleep(self, record: suspension.Record) -> None:
@@ -130,7 +128,7 @@ class Ledger:
         Raises where it cannot be written the first time. Later it may be gone: paid, as the debt of a killed run.
         """
         until = clock.iso(clock.now() + timedelta(seconds=2 * RENEWED + _GRACE))
-        document = self._sleepers(record, until, _ourselves())
+        document = self._sleepers(record, until, liveness.ourselves())
         if not self._asleep:
             self._create(document, "Nothing was stopped.", "stopped")
             self._asleep = True
@@ -383,54 +381,9 @@ def _ended(pod: JSON) -> bool:
 
 def _over(debt: Debt) -> bool:
     """Whether the run that owes this can no longer be going on."""
-    holder, ours = debt.holder, _ourselves()
-    if holder and ours and all(holder.get(key) == ours[key] for key in ("boot", "namespace")):
-        # A process has one run at a time, so what it left is of an earlier one.
-        return holder == ours or not _alive(holder)
-    return _is_late(debt)
+    return liveness.over(debt.holder, debt.until)
 
 
 def _is_late(debt: Debt) -> bool:
     """Whether all time limits of the run that owes this have passed."""
     return clock.now() >= clock.parse(debt.until)
-
-
-def _ourselves() -> JSON | None:
-    """What tells this process from every other one that ever was; ``None`` where the system does not say.
-
-    The boot of the machine, the namespace of process ids (containers have their own) and the time of its start
-    besides, because numbers of processes come back.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        namespace = str(Path("/proc/self/ns/pid").readlink())
-        number = int(Path("/proc/self").readlink().name)
-        return {"boot": boot, "namespace": namespace, "process": number, "began": _began(number)}
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _stat(number: int) -> list[str]:
-    """What the system says of a process, from its state on; its name, which may hold anything, stands before."""
-    return Path(f"/proc/{number}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-
-
-def _began(number: int) -> str:
-    """The start of a process in ticks since boot."""
-    return _stat(number)[19]
-
-
-def _alive(holder: JSON) -> bool:
-    try:
-        number = int(holder["process"])
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, ValueError, KeyError):
-        # Somebody else's: it exists, and may be the one.
-        return True
-    try:
-        # One that was killed and that nobody has taken note of yet stays in the list.
-        return _stat(number)[0] not in "ZX" and _began(number) == holder["began"]
-    except (OSError, IndexError, KeyError):
-        return True

@@ -149,7 +149,9 @@ def parse(value: Mapping[str, Any]) -> Application:
     _known(where, value, _KEYS)
     namespaces = _texts(f"{where}, namespaces", value.get("namespaces"))
     if on_docker(value):
-        raise _wrong(where, "it is on a Docker host", "Of a Docker host only image_mirror takes applications as yet.")
+        raise _wrong(
+            where, "it is on a Docker host", "Of a Docker host image_mirror and volume_export take applications as yet."
+        )
     if not namespaces and not value.get("whole_cluster"):
         raise _wrong(where, "it names no namespaces", "List at least one under 'namespaces'.")
     _unique(f"{where}, namespaces", namespaces)

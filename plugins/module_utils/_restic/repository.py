@@ -361,10 +361,15 @@ class Repository:
         summary = ended.message("summary") or {}
         return Restored(files=int(summary.get("total_files", 0)), bytes=int(summary.get("total_bytes", 0)))
 
-    def entries(self, snapshot: str, paths: Sequence[str], take: Callable[[command.Message], None]) -> None:
-        """Give ``take`` each entry of a snapshot, as restic has it, that is one of the absolute ``paths`` or below."""
+    def entries(
+        self, snapshot: str, paths: Sequence[str], take: Callable[[command.Message], None], *, recursive: bool = True
+    ) -> None:
+        """Give ``take`` each entry of a snapshot, as restic has it, that is one of the absolute ``paths`` or below.
+
+        Not ``recursive`` it is what stands directly in these folders.
+        """
         self.identify()
-        arguments = ["ls", "--retry-lock", RETRY_LOCK, "--recursive", snapshot, *paths]
+        arguments = ["ls", "--retry-lock", RETRY_LOCK, *(["--recursive"] if recursive else []), snapshot, *paths]
         self._run(arguments, f"list snapshot {snapshot[:16]} of", on_node=take)
 
     def stats(self) -> dict[str, int]:

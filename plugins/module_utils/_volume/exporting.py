@@ -17,6 +17,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     InvalidInput,
     MusterError,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._docker import exporting as hosted
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     backup_hooks,
     hook_output,
@@ -24,16 +25,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     selection,
     thaw,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT as CLUSTERS
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
-from ansible_collections.muster.container_dr.plugins.module_utils._plan import scheduling
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, scheduling
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
-    claim as claims,
-)
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import group as grouping
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
+    backed_up,
     mover_run,
     namespace,
     naming,
@@ -42,29 +40,21 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     snapshot,
     stopping,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
+    claim as claims,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import group as grouping
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.snapshot import Cut
 
 JSON = dict[str, Any]
-_UNKNOWN: JSON = {
-    "consistency_point": None,
-    "snapshot": None,
-    "tree": None,
-    "host": None,
-    "files": None,
-    "bytes": None,
-    "bytes_added": None,
-    "seconds": None,
-    "complete": False,
-    "changed": False,
-    "failed": False,
-    "skipped": False,
-    "group": None,
-    "msg": "",
-}
 
 
 def export(request: Request) -> JSON:
     """The verb of the module ``volume_export``."""
+    if application.on_docker(request.params["application"]):
+        return hosted.export(request)
+    CLUSTERS.check("the application's cluster")
     return _Export(request).run()
 
 
@@ -248,7 +238,7 @@ class _Export:
             msg, failed = f"is read live {where}", False
         return {
             **source.claim.entry(),
-            **_UNKNOWN,
+            **backed_up.UNKNOWN,
             "method": source.method,
             "host": self._host(source.claim),
             "changed": not failed,
@@ -322,7 +312,7 @@ class _Export:
     def _waiting(self, cut: Cut) -> JSON:
         return {
             **cut.volume.entry(),
-            **_UNKNOWN,
+            **backed_up.UNKNOWN,
             "method": cut.method,
             "host": self._host(cut.volume),
             "consistency_point": cut.consistency_point,
@@ -551,31 +541,10 @@ class _Export:
             )
 
     def _entry(self, cut: Cut, summary: JSON) -> JSON:
-        identity = str(summary.get("snapshot_id") or "")
-        if not identity:
-            raise Incomplete("export", f"volume {cut.volume.label}", "restic named no snapshot", "Run it again.")
         # Read back from the repository: what is not there was not backed up, whatever the mover said.
-        found = self._repository.snapshot(identity)
-        host = self._host(cut.volume)
-        if found.host != host:
-            raise Incomplete(
-                "export", f"volume {cut.volume.label}", f"its snapshot is named {found.host}", "Run it again."
-            )
-        started = summary.get("backup_start")
-        live_point = clock.iso(clock.parse(str(started))) if started else clock.iso(clock.parse(found.time))
-        added = int(summary.get("data_added_packed") or 0)
-        return {
-            **self._waiting(cut),
-            "consistency_point": cut.consistency_point or live_point,
-            "snapshot": found.id,
-            "tree": found.tree,
-            "files": int(summary.get("total_files_processed", 0)),
-            "bytes": int(summary.get("total_bytes_processed", 0)),
-            "bytes_added": added,
-            "complete": True,
-            "changed": True,
-            "msg": "",
-        }
+        found = backed_up.entry(self._repository, cut.volume.label, self._host(cut.volume), summary)
+        point = cut.consistency_point or found["consistency_point"]
+        return {**self._waiting(cut), **found, "consistency_point": point}
 
 
 def _consistency(cuts: Sequence[Cut], cut_at: str, volumes: Sequence[JSON] = ()) -> JSON:

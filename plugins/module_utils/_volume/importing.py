@@ -12,7 +12,6 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
-    Corrupt,
     Incomplete,
     InvalidInput,
     MusterError,
@@ -20,6 +19,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Refused,
     Unavailable,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._docker import importing as hosted
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT as CLUSTERS
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pod_security import ENFORCE
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
@@ -33,6 +34,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     mover_run,
     namespace,
     naming,
+    recorded,
     selection,
     settings,
     sizing,
@@ -76,6 +78,9 @@ class Target:
 
 def restore(request: Request) -> JSON:
     """The verb of the module ``volume_import``."""
+    if hosted.of_docker(request.params["volumes"]):
+        return hosted.restore(request)
+    CLUSTERS.check("the cluster of the volumes")
     return _Import(request).run()
 
 
@@ -101,7 +106,7 @@ class _Import:
             name: selection.chosen(name, given)
             for name, given in destination.known("paths", params.get("paths"), names).items()
         }
-        _consistent(params)
+        recorded.consistent(params)
         self._workers = int(params["workers"])
         self._budgets = settings.budgets(params.get("budgets"))
         self._blobs = 0
@@ -130,8 +135,7 @@ class _Import:
     def _plan(self) -> list[Target]:
         snapshots = self._repository.snapshots()
         self._blobs = sizing.blobs(snapshots)
-        by_id = {found.id: found for found in snapshots}
-        by_tree = {(found.host, found.tree): found for found in snapshots}
+        known = recorded.Snapshots(self._repository.target, snapshots)
         classes = {
             item["metadata"]["name"]: item
             for item in self._cluster.list(object_path("storage.k8s.io/v1", "storageclasses"))
@@ -139,7 +143,7 @@ class _Import:
         targets: list[Target] = []
         for volume in self._volumes:
             try:
-                targets.append(self._target(volume, by_id, by_tree, classes))
+                targets.append(self._target(volume, known, classes))
             except MusterError as error:
                 where = self._place(volume)
                 targets.append(Target(volume, *where, action="none", problem=error))
@@ -157,40 +161,15 @@ class _Import:
     def _target(
         self,
         volume: Mapping[str, Any],
-        by_id: Mapping[str, Snapshot],
-        by_tree: Mapping[tuple[str, str], Snapshot],
+        known: recorded.Snapshots,
         classes: Mapping[str, JSON],
     ) -> Target:
-        for key in ("namespace", "claim", "size", "snapshot", "tree", "host"):
-            if volume.get(key) in (None, ""):
-                raise InvalidInput(
-                    "restore",
-                    f"volume {volume.get('name') or '(unnamed)'}",
-                    f"its entry has no {key}",
-                    "Pass the volumes of a recovery-point document.",
-                )
+        recorded.require(volume, ("namespace", "claim", "size", "snapshot", "tree", "host"))
         label = _name(volume)
         where = self._place(volume)
         if self._paths and label not in self._paths:
             return Target(volume, *where, action="keep", msg="none of the paths is of this volume")
-        if not volume.get("complete", False):
-            raise Refused("restore", f"volume {label}", "the point says that it is incomplete", "Take another point.")
-        # Snapshot ids change when a repository is copied with restic, trees do not.
-        found = by_id.get(str(volume["snapshot"])) or by_tree.get((str(volume["host"]), str(volume["tree"])))
-        if found is None:
-            raise NotFound(
-                "restore",
-                f"volume {label}",
-                f"snapshot {str(volume['snapshot'])[:16]} is not in {self._repository.target}",
-                "Replicate the repository, or restore from the one that holds it.",
-            )
-        if found.tree != volume["tree"]:
-            raise Corrupt(
-                "restore",
-                f"volume {label}",
-                f"snapshot {found.id[:16]} holds tree {found.tree[:16]}, recorded is {str(volume['tree'])[:16]}",
-                "Do not use this point; verify the repository and take another one.",
-            )
+        found = known.of(label, volume)
         if _mode(volume) == "Block" and (self._paths or self._merges or self._overwrite == "never"):
             raise Refused(
                 "restore",
@@ -199,7 +178,7 @@ class _Import:
                 "Leave it out, or leave out paths, delete and overwrite.",
             )
         wished = self._wishes.get(label, destination.Wish())
-        selected = self._select(label, found) if self._paths else None
+        selected = recorded.select(self._repository, label, found, self._paths[label]) if self._paths else None
         target = Target(
             volume,
             *where,
@@ -223,20 +202,6 @@ class _Import:
         wished = self._wishes.get(_name(volume), destination.Wish())
         space = str(volume.get("namespace"))
         return wished.namespace or self._mapping.get(space, space), wished.claim or str(volume.get("claim"))
-
-    def _select(self, label: str, found: Snapshot) -> selection.Selected:
-        """What the snapshot holds below the paths asked for; all of them must be there."""
-        selected = selection.Selected(self._paths[label])
-        self._repository.entries(found.id, sorted(selected.missing), selected.take)
-        if selected.missing:
-            names = ", ".join(repr(path.removeprefix("/data/")) for path in sorted(selected.missing)[:5])
-            raise NotFound(
-                "restore",
-                f"paths of volume {label}",
-                f"the point does not have {names}",
-                "Look with restic ls (sockets are in no restore), or take another point.",
-            )
-        return selected
 
     def _class(self, volume: Mapping[str, Any], classes: Mapping[str, JSON], label: str) -> str | None:
         recorded = str(volume.get("class") or "")
@@ -525,34 +490,11 @@ class _Import:
 
     def _compare(self, target: Target, report: mover_run.Report) -> None:
         if target.merge or target.selected:
-            self._counted(target, report)
+            # Other files are on the claim too.
+            expected = target.selected.entries if target.selected else int(target.volume.get("files") or 0)
+            recorded.counted(f"claim {target.label}", expected, report)
             return
-        recorded = {key: target.volume.get(key) for key in ("files", "bytes")}
-        counted = {"files": report.files, "bytes": report.bytes}
-        differences = [
-            f"{key} are {counted[key]}, recorded were {recorded[key]}"
-            for key in recorded
-            if recorded[key] is not None and counted[key] != recorded[key]
-        ]
-        if differences:
-            raise Incomplete(
-                "restore",
-                f"claim {target.label}",
-                f"what is on it is not what was recorded: {', '.join(differences)}",
-                "Look at the volume and at the repository; run it again.",
-            )
-
-    def _counted(self, target: Target, report: mover_run.Report) -> None:
-        """Other files are on the volume too: what restic went over must be all that it had to."""
-        expected = target.selected.entries if target.selected else int(target.volume.get("files") or 0)
-        done = sum(int(report.summary.get(key) or 0) for key in ("files_restored", "files_skipped"))
-        if done < expected:
-            raise Incomplete(
-                "restore",
-                f"claim {target.label}",
-                f"restic restored {done} files and folders, there were {expected}",
-                "Look at the volume and at the repository; run it again.",
-            )
+        recorded.compare(f"claim {target.label}", target.volume, report)
 
     def _entry(self, target: Target, *, changed: bool = False) -> JSON:
         volume = target.volume
@@ -596,19 +538,3 @@ def _amount(target: Target, report: mover_run.Report) -> tuple[int | None, int |
     if target.merge:
         return target.volume.get("files"), target.volume.get("bytes")
     return report.files, report.bytes
-
-
-def _consistent(params: Mapping[str, Any]) -> None:
-    """:class:`InvalidInput` for options that contradict each other."""
-    paths, delete, never = bool(params.get("paths")), params.get("delete"), params["overwrite"] == "never"
-    wrong = ""
-    if paths and delete:
-        wrong = "delete would take away what stands beside the paths"
-    elif paths and params["existing"] == "keep":
-        wrong = "existing keep leaves claims alone, and the paths are to be put into them"
-    elif never and delete is not False and not paths and params["existing"] == "replace":
-        wrong = "overwrite never keeps files that are there, and delete takes others away; set delete to false"
-    elif never and params["verify"] == "tree" and (paths or params["existing"] == "replace"):
-        wrong = "verify tree wants all as the point has it, and overwrite never keeps what differs"
-    if wrong:
-        raise InvalidInput("restore", "the volumes", wrong, "Change one of the two.")

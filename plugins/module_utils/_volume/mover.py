@@ -63,6 +63,7 @@ class Settings:
     stall_timeout: float = 120.0
     resources: Mapping[str, Any] | None = None
     pull_policy: str | None = None
+    network: str | None = None
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,10 @@ def _writing(overwrite: str, *, verify: bool) -> tuple[str, ...]:
     return (*options, "--verify") if verify else options
 
 
-def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
-    """The Job. No secret is in it: they come as files from the Secret of the same name."""
+def environment(mover: Mover, repository: Repository) -> dict[str, str]:
+    """What a mover's script wants to know. No secret is in it: see :func:`secret_files`."""
     region = repository.region_name()
-    environment = {
+    return {
         "RESTIC_REPOSITORY": MOUNT if repository.volume else repository.url,
         # Device numbers of block clones and after reboots differ; without this unchanged files would look changed.
         "RESTIC_FEATURES": "device-id-for-hardlinks",
@@ -159,13 +160,26 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
         **({"AWS_DEFAULT_REGION": region} if region else {}),
         **mover.environment,
     }
+
+
+def secret_files(repository: Repository) -> dict[str, str]:
+    """What a mover's script finds as files in ``/muster``."""
+    values = {"password": repository.secrets["RESTIC_PASSWORD"]}
+    values |= {_FILES[variable]: value for variable, value in repository.credentials().items()}
+    if repository.ca_cert:
+        values["ca.pem"] = Path(repository.ca_cert).read_text(encoding="utf-8")
+    return values
+
+
+def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
+    """The Job. No secret is in it: they come as files from the Secret of the same name."""
     labels = {**mover.labels, marks.MOVER: mover.name}
     container: JSON = {
         "name": "restic",
         "image": settings.image,
         # Kubernetes would read $(NAME) in a path as a variable.
         "command": ["/bin/sh", "-c", mover.script, "mover", *(word.replace("$", "$$") for word in mover.arguments)],
-        "env": [{"name": name, "value": value} for name, value in sorted(environment.items())],
+        "env": [{"name": name, "value": value} for name, value in sorted(environment(mover, repository).items())],
         "resources": resources(mover, settings),
         "securityContext": _security(mover, repository),
         "terminationMessagePolicy": "File",
@@ -270,15 +284,11 @@ def secrets(mover: Mover, settings: Settings, repository: Repository, owner: JSO
                 **_owned(mover, owner, "Secret", f"{mover.name}-pull"),
             }
         )
-    values = {"password": repository.secrets["RESTIC_PASSWORD"]}
-    values |= {_FILES[variable]: value for variable, value in repository.credentials().items()}
-    if repository.ca_cert:
-        values["ca.pem"] = Path(repository.ca_cert).read_text(encoding="utf-8")
     made.append(
         {
             **_owned(mover, owner, "Secret", mover.name),
             "type": "Opaque",
-            "data": {name: _encode(value) for name, value in values.items()},
+            "data": {name: _encode(value) for name, value in secret_files(repository).items()},
         }
     )
     return made

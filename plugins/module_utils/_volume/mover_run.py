@@ -141,15 +141,13 @@ class _Follower:
         self._settings = settings
         self._action = action
         self._target = target
-        self._advance = advance
+        self._log = Log(action, target, settings.stall_timeout, advance)
         self._began = time.monotonic()
         # When no pod ran any more: a replacement for an evicted one has as long to start as the first had.
         self._idle_since = self._began
         self._running_since: float | None = None
         self._silent_since: float | None = None
         self._bad_since: float | None = None
-        self._moved: tuple[Any, float] = (None, time.monotonic())
-        self._trouble = ""
 
     def follow(self) -> Report:
         path = object_path("batch/v1", "jobs", self._mover.namespace, self._mover.name)
@@ -214,11 +212,10 @@ class _Follower:
     def _failure(self, report: Report, terminated: JSON) -> MusterError:
         result = {"errors": report.errors}
         if report.code == parts.NOT_EMPTY:
-            found = report.errors[0].removeprefix("found data/") if report.errors else "files"
             return Refused(
                 self._action,
                 self._target,
-                f"the claim holds data already ({found})",
+                f"the claim holds data already ({found_there(report)})",
                 "Restore into another namespace, delete the claim, or set existing to keep or replace.",
                 result=result,
             )
@@ -227,22 +224,7 @@ class _Follower:
             sure = terminated.get("reason") == "OOMKilled"
             why = "the mover ran out of memory" if sure else "the mover was killed, most often for want of memory"
             return Unavailable(self._action, self._target, f"{why} ({self._size()})", _MEMORY, result=result)
-        if report.code in (126, 127):
-            return NotFound(
-                self._action,
-                self._target,
-                f"the image {self._settings.image} holds no restic or no shell",
-                "Set mover.image to an image like the official restic image.",
-                result=result,
-            )
-        said = [line for line in report.errors if line]
-        # restic counts its errors last and that comes first; which file it was says more.
-        if len(said) > 1 and said[0].startswith("Fatal: There were"):
-            said[0] = f"{said[1]}; {said[0].removeprefix('Fatal: ')}"
-        text = said[0] if said else self._trouble
-        error = exit_codes.problem(self._action, self._target, report.code, text)
-        error.result = result
-        return error
+        return failure(self._action, self._target, report, self._settings.image, self._log.trouble)
 
     def _size(self) -> str:
         """What it asked for, and how much it had to do."""
@@ -259,7 +241,8 @@ class _Follower:
         if pod is not None and phase == "Running":
             self._idle_since = current
             if self._running_since is None:
-                self._running_since, self._moved = current, (None, current)
+                self._running_since = current
+                self._log.begin(current)
             self._listen(pod, current)
             self._read_log(pod, current)
             return
@@ -316,10 +299,42 @@ class _Follower:
 
     def _read_log(self, pod: JSON, current: float) -> None:
         log = self._cluster.logs(self._mover.namespace, pod["metadata"]["name"], "restic", tail=20)
+        self._log.read(log, current, "the cluster's pods")
+
+    def _events(self, name: str, word: str) -> str:
+        path = object_path("v1", "events", self._mover.namespace)
+        try:
+            events: Iterable[JSON] = list(self._cluster.list(path, {"fieldSelector": f"involvedObject.name={name}"}))
+        except MusterError:
+            return ""
+        texts = [str(event.get("message")) for event in events if word in str(event.get("reason"))]
+        return texts[-1][:300] if texts else ""
+
+    def _unavailable(self, reason: str, hint: str = "Look at the Job's events and run it again.") -> Unavailable:
+        return Unavailable(self._action, self._target, reason, hint)
+
+
+class Log:
+    """What a mover prints while it runs: how far it is, and whether it is stuck. Times are those of a steady clock."""
+
+    def __init__(self, action: str, target: str, stall_timeout: float, advance: Advance | None) -> None:
+        self._action = action
+        self._target = target
+        self._stall_timeout = stall_timeout
+        self._advance = advance
+        self._moved: tuple[Any, float] = (None, time.monotonic())
+        self.trouble = ""
+
+    def begin(self, current: float) -> None:
+        """It runs from now on."""
+        self._moved = (None, current)
+
+    def read(self, log: str, current: float, where: str) -> None:
+        """Take note of the last lines; raises where it gets nothing done. ``where`` it runs, for the hint."""
         failing = False
         for line in log.splitlines():
             if "returned error, retrying after" in line:
-                failing, self._trouble = True, line.split(": ", 1)[-1].strip()
+                failing, self.trouble = True, line.split(": ", 1)[-1].strip()
                 continue
             if "operation successful after" in line:
                 failing = False
@@ -333,29 +348,42 @@ class _Follower:
                     self._moved = (position, current)
                     if self._advance and done is not None:
                         self._advance(int(done), status.get("total_bytes"))
-        refused = exit_codes.refusal(self._action, self._target, self._trouble) if failing else None
+        refused = exit_codes.refusal(self._action, self._target, self.trouble) if failing else None
         if refused:
             raise refused
-        if failing and current - self._moved[1] > self._settings.stall_timeout:
-            known = exit_codes.problem(self._action, self._target, 1, self._trouble)
+        if failing and current - self._moved[1] > self._stall_timeout:
+            known = exit_codes.problem(self._action, self._target, 1, self.trouble)
             raise Unavailable(
                 self._action,
                 self._target,
-                f"for {self._settings.stall_timeout:g} seconds the mover got nothing done: {known.reason}",
-                known.hint or "Check that the repository can be reached from the cluster's pods.",
+                f"for {self._stall_timeout:g} seconds the mover got nothing done: {known.reason}",
+                known.hint or f"Check that the repository can be reached from {where}.",
             )
 
-    def _events(self, name: str, word: str) -> str:
-        path = object_path("v1", "events", self._mover.namespace)
-        try:
-            events: Iterable[JSON] = list(self._cluster.list(path, {"fieldSelector": f"involvedObject.name={name}"}))
-        except MusterError:
-            return ""
-        texts = [str(event.get("message")) for event in events if word in str(event.get("reason"))]
-        return texts[-1][:300] if texts else ""
 
-    def _unavailable(self, reason: str, hint: str = "Look at the Job's events and run it again.") -> Unavailable:
-        return Unavailable(self._action, self._target, reason, hint)
+def found_there(report: Report) -> str:
+    """What a mover found on a volume that was to be empty."""
+    return report.errors[0].removeprefix("found data/") if report.errors else "files"
+
+
+def failure(action: str, target: str, report: Report, image: str, trouble: str) -> MusterError:
+    """The error for a mover that ended otherwise than with 0; ``trouble`` is what its log said last."""
+    result = {"errors": report.errors}
+    if report.code in (126, 127):
+        return NotFound(
+            action,
+            target,
+            f"the image {image} holds no restic or no shell",
+            "Set mover.image to an image like the official restic image.",
+            result=result,
+        )
+    said = [line for line in report.errors if line]
+    # restic counts its errors last and that comes first; which file it was says more.
+    if len(said) > 1 and said[0].startswith("Fatal: There were"):
+        said[0] = f"{said[1]}; {said[0].removeprefix('Fatal: ')}"
+    error = exit_codes.problem(action, target, report.code, said[0] if said else trouble)
+    error.result = result
+    return error
 
 
 def read_report(code: int, message: str) -> Report:

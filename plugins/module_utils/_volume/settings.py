@@ -31,6 +31,7 @@ MOVER_ARGUMENTS: Spec = {
     "stall_timeout": {"type": "str", "default": "2m"},
     "resources": {"type": "dict"},
     "pull_policy": {"type": "str", "choices": ["Always", "IfNotPresent", "Never"]},
+    "network": {"type": "str"},
 }
 
 BUDGET_ARGUMENTS: Spec = {

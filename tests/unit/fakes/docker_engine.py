@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A Docker Engine's API on a socket, as far as images are concerned, for the real SDK.
+"""A Docker Engine's API on a socket, as far as images, containers and volumes are concerned, for the real SDK.
 
 With the classic store an image's id is the digest of its configuration, ``docker save`` writes layers unpacked, and the
 digests of an image are those by which it was pulled or pushed. With ``containerd`` the id is the digest of its manifest
@@ -11,8 +11,10 @@ or index, every tag has a digest, and what is saved has the manifests and layers
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
+import itertools
 import json
 import shutil
 import socketserver
@@ -24,12 +26,14 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from fakes.oci.content import Repository, digest_of
 from fakes.serving import Serving
+from fakes.storage import good_end
 
 JSON = dict[str, Any]
+ROOT = "/var/lib/docker"
 
 
 class _Sockets(socketserver.ThreadingUnixStreamServer):
@@ -65,6 +69,18 @@ class FakeEngine(Serving):
         self.stuck = False
         self.over = threading.Event()
         self.docker_host = ""
+        self.volumes: dict[str, JSON] = {}
+        # How a mover ends, from its configuration and the files that it was given: its exit code and its report.
+        self.mover: Callable[[JSON, dict[str, bytes]], tuple[int, str]] = good_mover
+        # What was done, in order: "VERB NAME".
+        self.events: list[str] = []
+        self.movers: list[JSON] = []
+        # Called before a request that changes something: its verb and name.
+        self.before: Callable[[str, str], None] = lambda _verb, _name: None
+        self.logins: list[str] = []
+        self._files: dict[str, dict[str, bytes]] = {}
+        self._logs: dict[str, str] = {}
+        self._clock = itertools.count(1)
 
     def __enter__(self) -> FakeEngine:
         engine = self
@@ -135,6 +151,135 @@ class FakeEngine(Serving):
             container["ImageManifestDescriptor"] = {"digest": platform}
         self.containers.append(container)
 
+    def volume(self, name: str, driver: str = "local", options: JSON | None = None, **labels: str) -> None:
+        """A volume, as ``docker volume create`` makes it."""
+        self.volumes[name] = {
+            "Name": name,
+            "Driver": driver,
+            "Options": options,
+            "Labels": labels,
+            "Mountpoint": f"{ROOT}/volumes/{name}/_data",
+        }
+
+    def has(self, name: str, *mounts: JSON, state: str = "running", labels: JSON | None = None, **host: Any) -> str:
+        """A container with mounts, see :func:`mount`; its id. ``host`` is of its HostConfig."""
+        self.run(name, "app:1", "sha256:app", state=state)
+        container = self.containers[-1]
+        container |= {"Mounts": list(mounts), "HostConfig": host, "Created": next(self._clock), "ExitCode": 0}
+        container["Labels"] |= labels or {}
+        for one in mounts:
+            if one["Type"] == "volume" and one["Name"] not in self.volumes:
+                self.volume(one["Name"])
+        self.touch(container)
+        return str(container["Id"])
+
+    def touch(self, container: JSON) -> None:
+        """Note that its state became another."""
+        key = "StartedAt" if container["State"] == "running" else "FinishedAt"
+        container[key] = f"2026-01-01T00:00:{next(self._clock):02}Z"
+
+    def by_name(self, name: str) -> JSON:
+        return next(one for one in self.containers if f"/{name}" in one["Names"])
+
+    def left(self) -> list[str]:
+        """What of ours is there."""
+        mine = "container-dr.muster.dev/run"
+        found = [one["Names"][0] for one in self.containers if mine in one["Labels"]]
+        return found + [name for name, one in self.volumes.items() if mine in (one["Labels"] or {})]
+
+    def change(self, verb: str, path: str, query: dict[str, str], data: bytes) -> tuple[int, Any]:
+        """Answer a request that changes something."""
+        parts = path.strip("/").split("/")
+        if parts == ["volumes", "create"]:
+            body = json.loads(data)
+            self._happens("create-volume", body["Name"])
+            if body["Name"] not in self.volumes:
+                self.volume(body["Name"], body["Driver"], body["DriverOpts"], **body["Labels"])
+            return 201, self.volumes[body["Name"]]
+        if parts[0] == "volumes" and verb == "DELETE":
+            self._happens("remove-volume", parts[1])
+            gone = self.volumes.pop(parts[1], None)
+            return (204, None) if gone else (404, {"message": "no such volume"})
+        if parts == ["images", "create"]:
+            return 200, {"error": "pull access denied"} if query["fromImage"].endswith("secret") else {"status": "done"}
+        if parts == ["containers", "create"]:
+            return self._create(query["name"], json.loads(data))
+        found = next((one for one in self.containers if one["Id"] == parts[1]), None)
+        if found is None:
+            return 404, {"message": f"No such container: {parts[1]}"}
+        name, action = found["Names"][0].removeprefix("/"), "remove" if verb == "DELETE" else parts[2]
+        self._happens(action, name)
+        return getattr(self, f"_{action}")(found, query, data)
+
+    def _happens(self, verb: str, name: str) -> None:
+        self.before(verb, name)
+        self.events.append(f"{verb} {name}")
+
+    def _create(self, name: str, body: JSON) -> tuple[int, Any]:
+        if not self.found(body["Image"]):
+            return 404, {"message": f"No such image: {body['Image']}"}
+        self._happens("create", name)
+        self.movers.append(body)
+        mounts = [
+            {
+                "Type": one["Type"],
+                "Name": one.get("Source", "anonymous"),
+                "Source": one.get("Source", ""),
+                "Destination": one["Target"],
+                "RW": not one.get("ReadOnly"),
+            }
+            for one in body["HostConfig"]["Mounts"]
+        ]
+        self.run(name, body["Image"], "sha256:mover", state="created")
+        self.containers[-1] |= {"Mounts": mounts, "Labels": body["Labels"], "body": body, "HostConfig": {}}
+        return 201, {"Id": self.containers[-1]["Id"], "Warnings": []}
+
+    def _archive(self, container: JSON, query: dict[str, str], data: bytes) -> tuple[int, Any]:
+        writable = [one["Destination"] for one in container["Mounts"] if one["RW"]]
+        if container["body"]["HostConfig"]["ReadonlyRootfs"] and query["path"] not in writable:
+            return 403, {"message": "container rootfs is marked read-only"}
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            files = {one.name: archive.extractfile(one) for one in archive.getmembers()}
+            self._files[container["Id"]] = {name: file.read() for name, file in files.items() if file}
+        return 200, None
+
+    def _start(self, container: JSON, _query: dict[str, str], _data: bytes) -> tuple[int, Any]:
+        if container["State"] == "running":
+            return 304, None
+        container["State"] = "running"
+        self.touch(container)
+        if "body" in container:
+            code, report = self.mover(copy.deepcopy(container["body"]), self._files[container["Id"]])
+            self._logs[container["Id"]] = f'{{"message_type":"status"}}\n\nmuster report\n{report}'
+            container |= {"State": "exited", "ExitCode": code}
+        return 204, None
+
+    def _stop(self, container: JSON, query: dict[str, str], _data: bytes) -> tuple[int, Any]:
+        if container["State"] == "exited":
+            return 304, None
+        container |= {"State": "exited", "ExitCode": 0}
+        self.touch(container)
+        return 204, None
+
+    def _pause(self, container: JSON, _query: dict[str, str], _data: bytes) -> tuple[int, Any]:
+        container["State"] = "paused"
+        return 204, None
+
+    def _unpause(self, container: JSON, _query: dict[str, str], _data: bytes) -> tuple[int, Any]:
+        if container["State"] != "paused":
+            return 500, {"message": "Container is not paused"}
+        container["State"] = "running"
+        return 204, None
+
+    def _remove(self, container: JSON, _query: dict[str, str], _data: bytes) -> tuple[int, Any]:
+        self.containers.remove(container)
+        return 204, None
+
+    def log(self, identity: str) -> bytes:
+        """As without a terminal: each part with its stream and length."""
+        data = self._logs.get(identity, "").encode()
+        return b"\x01\x00\x00\x00" + len(data).to_bytes(4, "big") + data if data else b""
+
     def _save(self, repository: Repository, kept: list[str], first: str, names: list[str]) -> dict[str, bytes]:
         """The members of what ``docker save`` writes."""
         manifest = json.loads(repository.manifests[first][0])
@@ -171,18 +316,46 @@ class _Handler(BaseHTTPRequestHandler):
     def address_string(self) -> str:
         return "client"
 
-    def do_GET(self) -> None:
+    def do_POST(self) -> None:
+        path = self._asked()
+        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if "X-Registry-Auth" in self.headers:
+            self.served.logins.append(self.headers["X-Registry-Auth"])
+        if path:
+            query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+            status, document = self.served.change(self.command, path, query, data)
+            self._answer(status, document)
+
+    do_PUT = do_DELETE = do_POST
+
+    def _asked(self) -> str:
+        """The path without the API's version; empty where it was refused."""
         engine, path = self.served, unquote(urlsplit(self.path).path)
         engine.requests.append(path)
         path = "/" + path.split("/", 2)[2] if path.startswith("/v1.") else path
         for part, status in engine.refuses.items():
             if part in path:
                 self._answer(status, {"message": "the fake refuses"})
-                return
+                return ""
+        return path
+
+    def do_GET(self) -> None:
+        engine, path = self.served, self._asked()
+        if not path:
+            return
         if path == "/version":
             self._answer(200, {"ApiVersion": "1.48" if engine.containerd else "1.41"})
         elif path == "/info":
-            self._answer(200, {"Name": "dock-1"})
+            self._answer(200, {"Name": "dock-1", "DockerRootDir": ROOT})
+        elif path == "/volumes":
+            wanted = json.loads(parse_qs(urlsplit(self.path).query).get("filters", ["{}"])[0]).get("label", [])
+            volumes = [one for one in engine.volumes.values() if all(_labelled(one, label) for label in wanted)]
+            self._answer(200, {"Volumes": volumes or None})
+        elif path.startswith("/volumes/"):
+            name = path.removeprefix("/volumes/")
+            self._told("volume", name, engine.volumes.get(name))
+        elif path.startswith("/containers/") and path.endswith("/logs"):
+            self._send(200, engine.log(path.split("/")[2]), "application/octet-stream")
         elif path == "/containers/json":
             if engine.stuck:
                 engine.over.wait()
@@ -248,9 +421,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, document)
 
     def _answer(self, status: int, document: Any) -> None:
-        data = json.dumps(document).encode()
+        self._send(status, b"" if document is None else json.dumps(document).encode(), "application/json")
+
+    def _send(self, status: int, data: bytes, kind: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -263,8 +438,15 @@ def _inspected(container: JSON) -> JSON:
         "Id": container["Id"],
         "Name": container["Names"][0],
         "Image": container["ImageID"],
-        "Config": {"Image": container["Image"], "Labels": container["Labels"]},
-        "State": {"Status": container["State"]},
+        "Config": {"Image": container["Image"], "Labels": container["Labels"], "Tty": False},
+        "HostConfig": container.get("HostConfig", {}),
+        "Mounts": container.get("Mounts", []),
+        "State": {
+            "Status": container["State"],
+            "Running": container["State"] in ("running", "paused"),
+            "Paused": container["State"] == "paused",
+            **{key: container.get(key) for key in ("ExitCode", "StartedAt", "FinishedAt")},
+        },
         **more,
     }
 
@@ -275,3 +457,23 @@ def _of(repository: str, tags: list[str]) -> list[str]:
 
 def _key(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"
+
+
+def _labelled(volume: JSON, label: str) -> bool:
+    key, given, value = label.partition("=")
+    labels = volume["Labels"] or {}
+    return key in labels and (not given or labels[key] == value)
+
+
+def mount(source: str, at: str = "/data", *, writable: bool = True) -> JSON:
+    """A named or, with a path, a bind mount of a container."""
+    if source.startswith("/"):
+        return {"Type": "bind", "Source": source, "Destination": at, "RW": writable}
+    # Docker's list has no source of volumes that their image declares.
+    return {"Type": "volume", "Name": source, "Source": "", "Destination": at, "RW": writable, "Driver": "local"}
+
+
+def good_mover(body: JSON, _files: dict[str, bytes]) -> tuple[int, str]:
+    """As :func:`fakes.storage.good_end`."""
+    (end,) = good_end({"spec": {"template": {"spec": {"containers": [{"command": body["Entrypoint"]}]}}}})
+    return int(end["exitCode"]), str(end["message"])

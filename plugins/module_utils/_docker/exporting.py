@@ -1,0 +1,330 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Export: the volumes of an application on a Docker host into the repository.
+
+There are no snapshots: a cut is a check that all could be read, and reads nothing. What has to stand still does so
+while the data are moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks, pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Incomplete,
+    InvalidInput,
+    MusterError,
+    NotFound,
+    Refused,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._docker import mover, standstill, volumes
+from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import JSON, Engine
+from ansible_collections.muster.container_dr.plugins.module_utils._docker.ledger import Ledger
+from ansible_collections.muster.container_dr.plugins.module_utils._docker.volumes import Survey, Volume
+from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import application as plan
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import scheduling
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
+    backed_up,
+    mover_run,
+    naming,
+    settings,
+    sizing,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
+
+# Nothing is known of a volume's size before its first backup; as large as many are.
+_SIZE = 1 << 30
+
+
+def export(request: Request) -> JSON:
+    """The verb of ``volume_export`` for an application on a Docker host."""
+    return _Export(request).run()
+
+
+class _Export:
+    def __init__(self, request: Request) -> None:
+        params = request.params
+        self._request = request
+        self._application: Mapping[str, Any] = params["application"]
+        self._name = plan.name_of(self._application)
+        _refuse_meaningless(params)
+        self._site = str(params["site"])
+        self._point = params.get("point")
+        self._phase = str(params["phase"])
+        self._workers = int(params["workers"])
+        self._budgets = settings.budgets(params.get("budgets"))
+        self._detection = settings.change_detection(params.get("change_detection"))
+        self._stop_timeout = clock.duration(params["stop_timeout"])
+        self._settings = settings.settings(params.get("mover"))
+        self._repository = Repository.open(params["repository"])
+        mover.require_usable(params.get("mover"), self._repository)
+        self._last: dict[str, Snapshot] = {}
+        self._run_id = naming.new_run()
+        self._engine = Engine(params.get("docker"))
+        self._ledger = Ledger(self._engine, self._name, self._run_id)
+
+    def run(self) -> JSON:
+        try:
+            return self._run()
+        finally:
+            self._engine.close()
+
+    def _run(self) -> JSON:
+        # Before anything stands still: a repository that cannot take the data is found out here.
+        self._repository.identify()
+        warn = self._request.warn
+        if self._request.check_mode:
+            return {**self._export(), "thawed": [], "restarted": self._ledger.planned(warn)}
+        with settings.interruptible(f"the export of {self._name}"):
+            restarted = self._ledger.pay(warn, self._request.progress)
+            paid: JSON = {"thawed": [], "restarted": restarted}
+            try:
+                result = self._export()
+            except MusterError as error:
+                error.result = {"changed": bool(restarted), **paid, **error.result}
+                raise
+            return {**result, **paid, "changed": result["changed"] or bool(restarted)}
+
+    def _export(self) -> JSON:
+        found = volumes.survey(self._engine, self._application, self._request.params.get("methods"), self._request.warn)
+        if self._phase == "move":
+            _take(found, self._request.params.get("cuts") or [])
+        still = standstill.plan(found, self._engine.containers())
+        standstill.check_fit(still, self._engine)
+        found.volumes = [replace(one, problem=one.problem or still.problems.get(one.name)) for one in found.volumes]
+        self._refuse(found, still)
+        result: JSON = {"run": self._run_id, "hooks": [], "excluded": found.excluded, "cuts": []}
+        if self._request.check_mode or self._phase == "cut":
+            return {**result, **self._planned(found, still)}
+        mover.ensure_image(self._engine, self._settings)
+        self._look_back()
+        try:
+            return {**result, **self._move(found.volumes, still)}
+        except MusterError as error:
+            error.result = {**result, **error.result}
+            raise
+
+    # -- plan -------------------------------------------------------------------------------------------------
+
+    def _refuse(self, found: Survey, still: standstill.Plan) -> None:
+        """End before anything is touched where a volume can neither be exported nor is excluded."""
+        problems = [one.problem for one in found.volumes if one.problem]
+        if not problems:
+            return
+        error = problems[0]
+        entries = [self._entry(one, still, changed=False) for one in found.volumes]
+        error.result = {"changed": False, "volumes": entries, "excluded": found.excluded, "hooks": [], "stopped": []}
+        if len(problems) > 1:
+            error.result["msg_all"] = [str(problem) for problem in problems]
+        raise error
+
+    def _planned(self, found: Survey, still: standstill.Plan) -> JSON:
+        """Nothing is read: in check mode what would be, with phase cut what is going to be."""
+        check = self._request.check_mode
+        would = "would be exported" if check else "can be read, and are when they are moved"
+        consistency = {"point": None, "skew_seconds": None, "mode": _mode(found.volumes)}
+        return {
+            "changed": bool(found.volumes) and check and self._phase != "cut",
+            "msg": f"{len(found.volumes)} volumes {would}, {len(found.excluded)} are excluded.",
+            "consistency": consistency,
+            "volumes": [self._entry(one, still, changed=check and self._phase != "cut") for one in found.volumes],
+            "stopped": [one.report() for one in still.writers] if check else [],
+            "cuts": [{"kind": "docker", "name": one.name, "method": one.method} for one in found.volumes],
+        }
+
+    def _entry(self, volume: Volume, still: standstill.Plan, *, changed: bool) -> JSON:
+        msg = "is read while it may be in use" if volume.method == "live" else still.words(volume)
+        return {
+            **volume.entry(),
+            **backed_up.UNKNOWN,
+            "method": volume.method,
+            "host": self._host(volume),
+            "changed": changed and not volume.problem,
+            "failed": volume.problem is not None,
+            "msg": str(volume.problem or msg),
+        }
+
+    def _host(self, volume: Volume) -> str:
+        return f"docker:{self._site}/{volume.name}"
+
+    # -- move -------------------------------------------------------------------------------------------------
+
+    def _move(self, found: Sequence[Volume], still: standstill.Plan) -> JSON:
+        began = clock.iso(clock.now())
+        waits = standstill.Standstill(self._engine, still, self._ledger, self._stop_timeout, self._request.progress)
+        try:
+            with self._ledger.open(one.debt() for one in still.writers), waits:
+                outcomes = pool.chosen(
+                    found, lambda one: self._move_one(one, still, waits), self._next, workers=self._workers
+                )
+        except MusterError as error:
+            reports = waits.report()
+            failure = {"changed": False, "failed": True, "msg": str(error)}
+            entries = [{**self._entry(one, still, changed=False), **failure} for one in found]
+            changed = any(one["changed"] for one in reports)
+            error.result = {"changed": changed, "volumes": entries, "stopped": reports, **error.result}
+            raise
+        entries = []
+        for outcome in outcomes:
+            if outcome.value is not None:
+                entries.append(outcome.value)
+                continue
+            if outcome.error is not None and not isinstance(outcome.error, MusterError):
+                raise outcome.error
+            entry = {**self._entry(outcome.item, still, changed=False), "failed": True, "msg": str(outcome.error)}
+            if isinstance(outcome.error, MusterError) and outcome.error.result.get("errors"):
+                entry["errors"] = outcome.error.result["errors"]
+            entries.append(entry)
+        failed = [entry for entry in entries if entry["failed"]]
+        added = sum(entry["bytes_added"] or 0 for entry in entries)
+        result: JSON = {
+            "changed": any(entry["changed"] for entry in entries) or any(one["changed"] for one in waits.report()),
+            "consistency": _consistency(found, began, entries),
+            "volumes": entries,
+            "stopped": waits.report(),
+            "msg": f"{len(entries) - len(failed)} of {len(entries)} volumes exported, {added} bytes added.",
+        }
+        if waits.left:
+            title, why = next(iter(waits.left.items()))
+            hint = "The next run tries again; or start it by hand."
+            raise Incomplete("start again", title, why, hint, result=result)
+        if failed:
+            first = next(outcome.error for outcome in outcomes if outcome.error is not None)
+            raise Incomplete(
+                "export",
+                f"{len(failed)} of {len(entries)} volumes of {self._name}",
+                str(first),
+                "Nothing of it counts as a backup; mend it and run it again.",
+                result={**result, "failed_volumes": [entry["name"] for entry in failed]},
+            )
+        return result
+
+    def _look_back(self) -> None:
+        """Learn from the snapshots that are there how much there will be to do."""
+        try:
+            self._last = {found.host: found for found in self._repository.snapshots()}
+        except MusterError as error:
+            # It decides about the order only; what is wrong with the repository, the movers will say.
+            self._request.warn(f"How large the volumes were at their last backup is not known: {error}")
+
+    def _next(self, waiting: Sequence[Volume], running: Sequence[Volume]) -> int | None:
+        def load(volume: Volume) -> scheduling.Load:
+            last = self._last.get(self._host(volume))
+            size = _SIZE if last is None or last.bytes is None else sizing.work(last.files, last.bytes)
+            # What stands still for it goes first.
+            return scheduling.Load(size, urgent=volume.method != "live")
+
+        return scheduling.next_to_start([load(one) for one in waiting], [load(one) for one in running], {})
+
+    def _move_one(self, volume: Volume, still: standstill.Plan, waits: standstill.Standstill) -> JSON:
+        progress, watch = self._request.progress, clock.Stopwatch()
+        progress.update("volume", volume.name, "running", msg="preparing")
+
+        def advance(done: int, total: int | None) -> None:
+            progress.update("volume", volume.name, "running", done=done, total=total, unit="bytes")
+
+        try:
+            try:
+                report = self._read(volume, advance)
+                if volume.method != "live":
+                    waits.check(volume, self._engine.containers())
+            finally:
+                waits.release(volume)
+            found = backed_up.entry(self._repository, volume.name, self._host(volume), report.summary)
+            if not volume.volume:
+                found["type"] = self._type(volume, str(found["snapshot"]))
+        except Exception as error:
+            progress.update("volume", volume.name, "failed", msg=str(error))
+            raise
+        if volume.method != "live":
+            found["consistency_point"] = waits.moment
+        progress.update("volume", volume.name, "done", done=found["bytes"], total=found["bytes"], unit="bytes")
+        return {**self._entry(volume, still, changed=True), **found, "seconds": watch.seconds}
+
+    def _type(self, volume: Volume, snapshot: str) -> str:
+        """Whether a bind mount is a folder or a single file; :class:`Refused` for what holds no data."""
+        kinds: list[str] = []
+        self._repository.entries(snapshot, ["/"], lambda entry: kinds.append(str(entry.get("type"))), recursive=False)
+        if kinds and kinds[0] not in ("dir", "file"):
+            reason = f"it is a {kinds[0]} of the host, which holds no data"
+            hint = "Exclude it in volumes.exclude."
+            raise Refused("export", f"volume {volume.name}", reason, hint)
+        return kinds[0] if kinds else "dir"
+
+    def _read(self, volume: Volume, advance: mover_run.Advance) -> mover_run.Report:
+        host = self._host(volume)
+        detection = self._detection.get(volume.driver or "", self._detection.get("*", "strict"))
+        tags = ("muster", f"application={self._name}", *((f"point={self._point}",) if self._point else ()))
+        worker = parts.Mover(
+            name=naming.object_name(self._run_id, self._site, volume.name),
+            namespace="",
+            claim=volume.name,
+            verb="backup",
+            arguments=parts.backup_arguments(host, tags, detection=detection),
+            labels=naming.labels(self._run_id, self._name, marks.MOVING),
+            capabilities=parts.READ_OURS,
+            read_only=True,
+        )
+        place = mover.Place(volume.volume, None if volume.volume else volume.places[0])
+        with settings.at_repository(self._repository, self._budgets.repository, self._request.progress, volume.name):
+            return mover.run(
+                self._engine,
+                worker,
+                self._settings,
+                self._repository,
+                place,
+                "export",
+                f"volume {volume.name}",
+                advance,
+            )
+
+
+def _refuse_meaningless(params: Mapping[str, Any]) -> None:
+    """:class:`InvalidInput` for what would be passed over in silence."""
+    application, budgets = params["application"], params.get("budgets") or {}
+    given: dict[str, Any] = {
+        "application.hooks": application.get("hooks"),
+        "application.streams": application.get("streams"),
+        "application.group_snapshots": application.get("group_snapshots") == "required",
+        "group_snapshots": params.get("group_snapshots") == "required",
+        "group_snapshot_classes": params.get("group_snapshot_classes"),
+        "snapshot_classes": params.get("snapshot_classes"),
+        "budgets.classes": budgets.get("classes"),
+        "budgets.node": budgets.get("node"),
+    }
+    for name, value in given.items():
+        if value:
+            reason = "the application is on a Docker host, where that is not done"
+            hint = "Leave it out. To have nothing written meanwhile, set methods to paused or stopped."
+            raise InvalidInput("use", name, reason, hint)
+
+
+def _take(found: Survey, cuts: Iterable[Mapping[str, Any]]) -> None:
+    """Leave in the survey what was cut, as it was; :class:`NotFound` where something of it is gone."""
+    methods = {str(cut.get("name")): str(cut.get("method")) for cut in cuts if cut.get("kind") == "docker"}
+    gone = sorted(set(methods) - {one.name for one in found.volumes})
+    if gone:
+        reason = "no container of the application has it any more"
+        raise NotFound("read", f"volume {gone[0]}", reason, "Begin again with phase cut.")
+    found.volumes = [replace(one, method=methods[one.name]) for one in found.volumes if one.name in methods]
+
+
+def _consistency(found: Sequence[Volume], began: str, entries: Sequence[JSON]) -> JSON:
+    """The earliest instant, the distance to the latest, and how it was reached."""
+    moments = sorted(clock.parse(entry["consistency_point"]) for entry in entries if entry["consistency_point"])
+    first = moments[0] if moments else clock.parse(began)
+    skew = (moments[-1] - first).total_seconds() if moments else 0.0
+    return {"point": clock.iso(first), "skew_seconds": round(skew, 3), "mode": _mode(found)}
+
+
+def _mode(found: Iterable[Volume]) -> str:
+    """That of the weakest volume."""
+    used = {one.method for one in found}
+    return next((method for method in volumes.METHODS if method in used), "live")

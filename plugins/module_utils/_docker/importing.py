@@ -1,0 +1,460 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Import: volumes of a Docker host, as a recovery point has them, to the volumes and folders of one."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks, pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Incomplete,
+    InvalidInput,
+    MusterError,
+    NotFound,
+    Refused,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._docker import mover
+from ansible_collections.muster.container_dr.plugins.module_utils._docker import selection as containers
+from ansible_collections.muster.container_dr.plugins.module_utils._docker import volumes as sources
+from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import JSON, Engine
+from ansible_collections.muster.container_dr.plugins.module_utils._docker.ledger import Ledger
+from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import scheduling
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
+    destination,
+    mover_run,
+    naming,
+    recorded,
+    selection,
+    settings,
+    sizing,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
+
+_KINDS = (sources.VOLUME, sources.BIND)
+_KEYS = ("volume", "path", "driver", "options")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One volume of the document, where it goes and what is to be done there.
+
+    ``place`` is a volume by Docker's name or a folder of the host. ``action``: ``create`` (the volume is made),
+    ``restore`` (it is there), ``keep`` (left alone). ``ours``: it was made for this very tree, so that it is done
+    already where it is not empty. ``merge``: what else is there stays.
+    """
+
+    volume: Mapping[str, Any]
+    place: mover.Place
+    driver: str = "local"
+    options: Mapping[str, str] = field(default_factory=dict)
+    snapshot: Snapshot | None = None
+    action: str = "create"
+    only_if_empty: bool = True
+    ours: bool = False
+    selected: selection.Selected | None = None
+    merge: bool = False
+    msg: str = ""
+    problem: MusterError | None = None
+
+    @property
+    def label(self) -> str:
+        return f"volumes/{self.place.volume}" if self.place.volume else str(self.place.path or _name(self.volume))
+
+    @property
+    def title(self) -> str:
+        return f"volume {self.place.volume}" if self.place.volume else f"folder {self.place.path}"
+
+
+def of_docker(volumes: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the volumes are of a Docker host; :class:`InvalidInput` where some are of a cluster."""
+    kinds = [volume.get("kind") in _KINDS for volume in volumes]
+    if any(kinds) and not all(kinds):
+        other = str(volumes[kinds.index(False)].get("name"))
+        reason = f"{other} is of a cluster, others are of a Docker host"
+        raise InvalidInput("restore", "the volumes", reason, "Restore them by two tasks.")
+    return any(kinds)
+
+
+def restore(request: Request) -> JSON:
+    """The verb of ``volume_import`` for volumes of a Docker host."""
+    return _Import(request).run()
+
+
+class _Import:
+    def __init__(self, request: Request) -> None:
+        params = request.params
+        self._request = request
+        self._volumes: list[Mapping[str, Any]] = list(params["volumes"])
+        self._name = str(params["application"])
+        self._existing = str(params["existing"])
+        self._point = str(params.get("point") or "")
+        self._verify = str(params["verify"])
+        self._overwrite = str(params["overwrite"])
+        self._merges = params.get("delete") is False
+        names = [_name(volume) for volume in self._volumes]
+        given = destination.known("targets", params.get("targets"), names)
+        self._wishes = {name: _wish(name, wish) for name, wish in given.items()}
+        self._paths = {
+            name: selection.chosen(name, paths)
+            for name, paths in destination.known("paths", params.get("paths"), names).items()
+        }
+        recorded.consistent(params)
+        _refuse_meaningless(params)
+        self._workers = int(params["workers"])
+        self._budgets = settings.budgets(params.get("budgets"))
+        self._settings = settings.settings(params.get("mover"))
+        self._repository = Repository.open(params["repository"])
+        mover.require_usable(params.get("mover"), self._repository)
+        self._run_id = naming.new_run()
+        self._engine = Engine(params.get("docker"))
+        self._ledger = Ledger(self._engine, self._name, self._run_id)
+
+    def run(self) -> JSON:
+        try:
+            return self._run()
+        finally:
+            self._engine.close()
+
+    def _run(self) -> JSON:
+        self._repository.identify()
+        if self._request.check_mode:
+            targets = self._plan()
+            work = [target for target in targets if target.action != "keep"]
+            return {
+                "changed": bool(work),
+                "msg": f"{len(work)} of {len(targets)} volumes would be restored.",
+                "volumes": [self._entry(target, changed=target in work) for target in targets],
+            }
+        with settings.interruptible(f"the restore of {self._name}'s volumes"):
+            self._ledger.pay(self._request.warn, self._request.progress)
+            targets = self._plan()
+            with self._ledger.open(()):
+                return self._restore(targets)
+
+    # -- plan -------------------------------------------------------------------------------------------------
+
+    def _plan(self) -> list[Target]:
+        known = recorded.Snapshots(self._repository.target, self._repository.snapshots())
+        listed = self._engine.containers()
+        targets = []
+        for volume in self._volumes:
+            try:
+                targets.append(self._target(volume, known, listed))
+            except MusterError as error:
+                targets.append(Target(volume, self._place(volume), action="keep", problem=error))
+        places = [target.label for target in targets]
+        twice = sorted({place for place in places if places.count(place) > 1})
+        if twice:
+            reason = f"several would go to {', '.join(twice)}"
+            raise InvalidInput("restore", "the volumes", reason, "Give each one a place of its own in targets.")
+        problems = [target.problem for target in targets if target.problem]
+        if problems:
+            first = problems[0]
+            first.result = {"changed": False, "volumes": [self._entry(target) for target in targets]}
+            raise first
+        return targets
+
+    def _place(self, volume: Mapping[str, Any]) -> mover.Place:
+        wish = self._wishes.get(_name(volume), {})
+        if wish.get("path"):
+            return mover.Place(path=wish["path"])
+        return mover.Place(volume=str(wish.get("volume") or volume.get("volume") or "") or None)
+
+    def _target(self, volume: Mapping[str, Any], known: recorded.Snapshots, listed: Sequence[JSON]) -> Target:
+        recorded.require(volume, ("name", "snapshot", "tree", "host"))
+        label, place = _name(volume), self._place(volume)
+        if self._paths and label not in self._paths:
+            return Target(volume, place, action="keep", msg="none of the paths is of this volume")
+        found = known.of(label, volume)
+        if not place.volume and not place.path:
+            raise Refused(
+                "restore",
+                f"volume {label}",
+                "it was a folder of the host, and it is not said where it goes",
+                f"Name a folder that is there, or a volume, in targets: {{{label}: {{path: {label}}}}}; or leave it "
+                "out of volumes.",
+            )
+        if volume.get("type") not in (None, "dir"):
+            # It is mounted by itself, so that restic could not put another one in its place.
+            raise Refused(
+                "restore",
+                f"volume {label}",
+                f"it was no folder but a single {volume['type']}",
+                f"Bring it back by hand: restic dump {found.id[:16]} data > FILE, and leave it out of volumes.",
+            )
+        wish = self._wishes.get(label, {})
+        target = Target(
+            volume,
+            place,
+            driver=str(wish.get("driver") or volume.get("driver") or "local"),
+            options=wish["options"] if "options" in wish else volume.get("options") or {},
+            snapshot=found,
+            selected=recorded.select(self._repository, label, found, self._paths[label]) if self._paths else None,
+        )
+        there = self._engine.volume(place.volume) if place.volume else None
+        if place.volume and there is None:
+            return self._new(target)
+        self._unused(target, there, listed)
+        made_for = ((there or {}).get("Labels") or {}).get(marks.TREE)
+        return self._against_existing(target, made_for == volume["tree"])
+
+    def _new(self, target: Target) -> Target:
+        withheld = target.volume.get("options_withheld")
+        if withheld and "options" not in self._wishes.get(_name(target.volume), {}):
+            raise Refused(
+                "make",
+                target.title,
+                f"options of its driver are not in the point, because they look like secrets ({', '.join(withheld)})",
+                "Give all options in targets, or make the volume before.",
+            )
+        selected = target.selected is not None
+        return replace(target, msg="the volume is made", only_if_empty=not selected, merge=selected)
+
+    def _against_existing(self, target: Target, ours: bool) -> Target:
+        target = replace(target, action="restore")
+        if target.selected:
+            msg = "the paths are put where it is, beside what is there"
+            return replace(target, merge=True, only_if_empty=False, msg=msg)
+        if ours:
+            return replace(target, ours=True, msg="it was made for this point and is filled unless it is already")
+        if self._existing == "replace":
+            done = "added to" if self._merges else "overwritten"
+            return replace(target, only_if_empty=False, merge=self._merges, msg=f"it exists and is {done}")
+        if self._existing == "keep":
+            return replace(target, action="keep", msg="it exists and is kept")
+        return replace(target, msg="it exists and must be empty")
+
+    def _unused(self, target: Target, there: JSON | None, listed: Sequence[JSON]) -> None:
+        folder = (there or {}).get("Mountpoint") or target.place.path
+        volume = sources.Volume(target.label, target.place.volume, (str(folder),) if folder else ())
+        for container in listed:
+            if sources.active(container) and sources.uses(container, volume, to_write=False):
+                raise Refused(
+                    "restore",
+                    target.title,
+                    f"container {containers.name_of(container)} uses it",
+                    "Stop the container first, or restore to another place by targets.",
+                )
+
+    # -- restore ----------------------------------------------------------------------------------------------
+
+    def _restore(self, targets: list[Target]) -> JSON:
+        if any(target.action != "keep" for target in targets):
+            mover.ensure_image(self._engine, self._settings)
+        outcomes = pool.chosen(targets, self._restore_one, self._next, workers=self._workers)
+        entries: list[JSON] = []
+        for outcome in outcomes:
+            if outcome.value is not None:
+                entries.append(outcome.value)
+                continue
+            if outcome.error is not None and not isinstance(outcome.error, MusterError):
+                raise outcome.error
+            entry = {**self._entry(outcome.item), "failed": True, "msg": str(outcome.error)}
+            if isinstance(outcome.error, MusterError) and outcome.error.result.get("errors"):
+                entry["errors"] = outcome.error.result["errors"]
+            entries.append(entry)
+        restored = [entry for entry in entries if entry["changed"]]
+        failed = [entry for entry in entries if entry["failed"]]
+        written = sum(entry["bytes"] or 0 for entry in restored)
+        result: JSON = {
+            "changed": bool(restored),
+            "msg": f"{len(restored)} of {len(entries)} volumes restored, {written} bytes.",
+            "volumes": entries,
+            "namespaces_created": [],
+        }
+        if failed:
+            first = next(outcome.error for outcome in outcomes if outcome.error is not None)
+            if len(entries) == 1 and isinstance(first, MusterError):
+                first.result = result
+                raise first
+            raise Incomplete(
+                "restore",
+                f"{len(failed)} of {len(entries)} volumes of {self._name}",
+                str(first),
+                "Mend it and run it again; what is complete is not restored twice.",
+                result=result,
+            )
+        return result
+
+    def _next(self, waiting: Sequence[Target], running: Sequence[Target]) -> int | None:
+        def load(target: Target) -> scheduling.Load:
+            if target.action == "keep":
+                return scheduling.Load()
+            return scheduling.Load(sizing.work(target.volume.get("files"), int(target.volume.get("bytes") or 0)))
+
+        return scheduling.next_to_start([load(one) for one in waiting], [load(one) for one in running], {})
+
+    def _restore_one(self, target: Target) -> JSON:
+        progress, watch = self._request.progress, clock.Stopwatch()
+        if target.action == "keep":
+            progress.update("volume", target.label, "skipped", msg=target.msg)
+            return self._entry(target)
+        progress.update("volume", target.label, "running", msg="preparing")
+
+        def advance(done: int, total: int | None) -> None:
+            progress.update("volume", target.label, "running", done=done, total=total, unit="bytes")
+
+        try:
+            report = self._move(target, advance)
+        except MusterError as error:
+            progress.update("volume", target.label, "failed", msg=str(error))
+            raise
+        if report is None:
+            progress.update("volume", target.label, "skipped", msg="it was restored from this point already")
+            done = {"complete": True, "skipped": True, "msg": "it was restored from this point already"}
+            return {**self._entry(target), **done}
+        if target.selected:
+            files, size = target.selected.files, target.selected.bytes
+        elif target.merge:
+            files, size = target.volume.get("files") or 0, target.volume.get("bytes") or 0
+        else:
+            files, size = report.files or 0, report.bytes or 0
+        progress.update("volume", target.label, "done", done=size, total=size, unit="bytes")
+        changed = report.changed is not False or target.action == "create"
+        return {
+            **self._entry(target, changed=changed),
+            "files": files,
+            "bytes": size,
+            "seconds": watch.seconds,
+            "complete": True,
+            "msg": "" if changed else "it was there as the point has it",
+        }
+
+    def _move(self, target: Target, advance: mover_run.Advance) -> mover_run.Report | None:
+        """Restore one volume; ``None`` where it was done already."""
+        if target.action == "create" and target.place.volume:
+            self._create(target, target.place.volume)
+        if target.snapshot is None:
+            raise InvalidInput("restore", target.title, "it has no snapshot", "Pass a complete volume.")
+        verify, verb = self._verify != "none", "restore"
+        if target.selected:
+            verb = "restore_paths"
+            paths = target.selected.paths
+            arguments = parts.path_arguments(target.snapshot.id, paths, verify=verify, overwrite=self._overwrite)
+        else:
+            overwrite = self._overwrite if self._existing == "replace" else "always"
+            arguments = parts.restore_arguments(
+                target.snapshot.id, verify=verify, overwrite=overwrite, delete=not target.merge
+            )
+        worker = parts.Mover(
+            name=naming.object_name(self._run_id, "", target.label),
+            namespace="",
+            claim=target.label,
+            verb=verb,
+            arguments=arguments,
+            labels=naming.labels(self._run_id, self._name, "restore"),
+            capabilities=parts.WRITE,
+            read_only=False,
+            only_if_empty=target.only_if_empty,
+            verify=verify,
+            tree=self._tree(target),
+        )
+        place = settings.at_repository(self._repository, self._budgets.repository, self._request.progress, target.label)
+        try:
+            with place:
+                report = mover.run(
+                    self._engine,
+                    worker,
+                    self._settings,
+                    self._repository,
+                    target.place,
+                    "restore",
+                    target.title,
+                    advance,
+                )
+        except Refused:
+            if target.ours:
+                return None
+            raise
+        if target.merge:
+            expected = target.selected.entries if target.selected else int(target.volume.get("files") or 0)
+            recorded.counted(target.title, expected, report)
+        else:
+            recorded.compare(target.title, target.volume, report)
+        return report
+
+    def _create(self, target: Target, name: str) -> None:
+        labels = {str(key): str(text) for key, text in (target.volume.get("labels") or {}).items()}
+        if not target.selected:
+            # Says what it was made for; only that it was begun and not finished, its content says.
+            labels |= {marks.TREE: str(target.volume["tree"]), **({marks.POINT: self._point} if self._point else {})}
+        self._engine.create_volume(name, labels, target.driver, dict(target.options))
+        made = self._engine.volume(name)
+        if made is None:
+            raise NotFound("make", target.title, "Docker does not have it afterwards", "Look at its driver.")
+
+    def _tree(self, target: Target) -> str:
+        if target.merge and self._overwrite == "never":
+            return "never"
+        return "no" if self._verify != "tree" else "part" if target.merge else "whole"
+
+    def _entry(self, target: Target, *, changed: bool = False) -> JSON:
+        volume = target.volume
+        return {
+            "name": target.label,
+            "kind": sources.VOLUME if target.place.volume else sources.BIND,
+            "source": str(volume.get("name") or ""),
+            "volume": target.place.volume,
+            "path": target.place.path,
+            "driver": target.driver if target.place.volume else None,
+            "paths": list(target.selected.paths) if target.selected else None,
+            "action": target.action,
+            "snapshot": target.snapshot.id if target.snapshot else None,
+            "tree": volume.get("tree"),
+            "files": None,
+            "bytes": None,
+            "seconds": None,
+            "complete": False,
+            "changed": changed,
+            "failed": target.problem is not None,
+            "skipped": target.action == "keep" and target.problem is None,
+            "msg": str(target.problem) if target.problem else target.msg,
+        }
+
+
+def _name(volume: Mapping[str, Any]) -> str:
+    return str(volume.get("name") or volume.get("volume") or volume.get("path"))
+
+
+def _wish(name: str, given: Any) -> dict[str, Any]:
+    """One entry of ``targets``; :class:`InvalidInput` for keys and values that there are not."""
+    where, known = f"targets entry {name}", f"Its keys on a Docker host are {', '.join(_KEYS)}."
+    if not isinstance(given, Mapping):
+        raise InvalidInput("use", where, "it is no dictionary", known)
+    strange = sorted(str(key) for key in given if key not in _KEYS)
+    if strange:
+        raise InvalidInput("use", where, f"it has a key {strange[0]}", known)
+    if given.get("path") and any(given.get(key) for key in _KEYS if key != "path"):
+        raise InvalidInput("use", where, "a path is a folder of the host, and no volume", "Give one of the two.")
+    path = given.get("path")
+    if path is not None and (not str(path).startswith("/") or posixpath.normpath(str(path)) == "/"):
+        raise InvalidInput("use", where, f"path is {path!r}", "Give a folder of the host, from / on.")
+    options = given.get("options")
+    if options is not None and not isinstance(options, Mapping):
+        raise InvalidInput("use", where, f"options is {options!r}", "Write a dictionary, as the driver has them.")
+    wish = {key: value for key, value in given.items() if value is not None}
+    if path is not None:
+        wish["path"] = posixpath.normpath(str(path))
+    if options is not None:
+        wish["options"] = {str(key): str(value) for key, value in options.items()}
+    return wish
+
+
+def _refuse_meaningless(params: Mapping[str, Any]) -> None:
+    """:class:`InvalidInput` for what would be passed over in silence."""
+    budgets = params.get("budgets") or {}
+    given: dict[str, Any] = {name: params.get(name) for name in ("namespace_mapping", "storage_classes")}
+    given["namespace_labels"] = params.get("namespace_labels")
+    given |= {"budgets.classes": budgets.get("classes"), "budgets.node": budgets.get("node")}
+    for name, value in given.items():
+        if value:
+            reason = "the volumes are of a Docker host, where there is no such thing"
+            raise InvalidInput("use", name, reason, "Leave it out; targets says where a volume goes.")

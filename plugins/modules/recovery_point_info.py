@@ -212,6 +212,12 @@ points:
       description: Whether it is C(valid) (null where it was not checked), the C(identity), and C(msg).
       type: dict
       sample: {valid: true, identity: muster, msg: ''}
+    lock:
+      description:
+        - Until when the copy at this store cannot be deleted, by what M(muster.container_dr.repository_mirror) has
+          recorded of its object lock - C(mode) and C(until). Null where there is no record.
+      type: dict
+      sample: {mode: compliance, until: '2026-03-02T04:05:06.000Z'}
     facts:
       description: What became known of it, each with C(kind), C(time) and C(data).
       type: list

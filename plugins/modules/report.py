@@ -57,6 +57,11 @@ options:
   point:
     description: The document of the recovery point, where one was found.
     type: dict
+  lock:
+    description: >-
+      C(lock) of the recovery point as M(muster.container_dr.recovery_point_info) returned it. The copy counts as
+      immutable for as long as that lasts.
+    type: dict
   validated:
     description: The result of M(muster.container_dr.restore_validate), where it came that far.
     type: dict
@@ -88,6 +93,7 @@ EXAMPLES = r"""
     site: west
     started: "2026-01-31T04:00:00Z"
     point: "{{ chosen.point.document }}"
+    lock: "{{ chosen.point.lock | default(omit, true) }}"
     validated: "{{ validated }}"
     phases:
       - {name: restore volumes, result: "{{ imported }}"}
@@ -146,6 +152,7 @@ OPTIONS = (
             "started": {"type": "str", "required": True},
             "incident": {"type": "str"},
             "point": {"type": "dict"},
+            "lock": {"type": "dict"},
             "validated": {"type": "dict"},
             "phases": {"type": "list", "elements": "dict", "default": []},
             "error": {"type": "str"},

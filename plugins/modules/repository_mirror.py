@@ -85,8 +85,43 @@ options:
         copied from a source that still has it. The last key stays.
       - The records of maintenance are read from O(source_store); only those that O(signing.allowed_signers) vouches for
         count, unless O(verify_signatures) is false. They are copied to O(destination_store).
-      - A destination that does not let objects be removed (append-only, object lock) gives a warning.
+      - A destination that does not let objects be removed (append-only) gives a warning. With O(object_lock) what is
+        still locked is left for a run after the lock has ended.
     type: str
+  object_lock:
+    description:
+      - Lock what is at the destination against deletion and against being replaced, by S3 object lock. The buckets of
+        O(destination) and of O(destination_store) must have versioning and object lock, else nothing is copied; they
+        must not be directories.
+      - Objects of the repository, documents, signatures, facts and records of maintenance are written with a lock, and
+        the locks of those that are there already are renewed. After each run everything is locked for at least half of
+        O(object_lock.retain), so run it more often than that.
+      - A renewal costs two requests an object, once in half of O(object_lock.retain). In between the notes
+        C(muster-lock.json) of the repository and C(lock.json) of the catalogue, which are not locked, say that nothing
+        is due, and only what was written since, and a sample of sixteen objects, is asked for.
+      - What is locked cannot be removed, but hidden by a delete marker or by other bytes above it. Both are found in
+        the list of versions, without O(verify_existing), and what the source has is brought back.
+      - The access key needs C(s3:GetBucketVersioning), C(s3:GetBucketObjectLockConfiguration),
+        C(s3:ListBucketVersions), C(s3:GetObjectVersion), C(s3:GetObjectRetention) and C(s3:PutObjectRetention) besides.
+        C(s3:DeleteObjectVersion) lets it take away delete markers, and what O(remove_after) allows. It should not have
+        C(s3:BypassGovernanceRetention).
+      - A destination that was once mirrored with it has to be mirrored with it from then on. Without it locks are not
+        renewed, and what O(remove_after) allows is hidden at once by a delete marker.
+    type: dict
+    suboptions:
+      mode:
+        description:
+          - V(governance) can be ended early by those who have the right to, V(compliance) by nobody.
+          - An object whose lock is of V(compliance) keeps that. Not every server lets one of V(governance) become one
+            of V(compliance); then the task fails.
+        type: str
+        required: true
+        choices: [governance, compliance]
+      retain:
+        description:
+          - For how long an object is locked when it is written and when its lock is renewed, such as V(30d).
+        type: str
+        required: true
   workers:
     description:
       - How many objects are copied at the same time.
@@ -111,6 +146,21 @@ EXAMPLES = r"""
     destination_store: "{{ west_store }}"
     application:
       name: ledger
+    signing:
+      allowed_signers: /etc/muster/allowed-signers
+
+- name: Replicate to a bucket in which nobody can delete anything for thirty days
+  muster.container_dr.repository_mirror:
+    source: "{{ east_repository }}"
+    destination: "{{ vault_repository }}"
+    source_store: "{{ east_store }}"
+    destination_store: "{{ vault_store }}"
+    application:
+      name: ledger
+    object_lock:
+      mode: compliance
+      retain: 30d
+    remove_after: 7d
     signing:
       allowed_signers: /etc/muster/allowed-signers
 
@@ -149,7 +199,7 @@ bytes_copied:
   type: int
   sample: 34567890
 objects_repaired:
-  description: Objects at the destination that were damaged and copied again.
+  description: Objects at the destination that were damaged or hidden, and were brought back or copied again.
   returned: always
   type: int
   sample: 0
@@ -205,6 +255,15 @@ destination:
   returned: when a repository was mirrored
   type: str
   sample: s3://backup/ledger at https://s3.west.example.com
+object_lock:
+  description:
+    - The C(mode) of the locks at the destination, C(until) when all that belongs to the points is locked at least, how
+      many locks were C(renewed), and how many objects that are needed no more are C(kept), because they are locked, the
+      last of them C(kept_until).
+  returned: with O(object_lock), else null
+  type: dict
+  sample: {mode: compliance, until: '2026-03-02T04:05:06.000Z', renewed: 0, kept: 3,
+    kept_until: '2026-02-20T04:05:06.000Z'}
 seconds:
   description: How long it took.
   returned: always
@@ -234,6 +293,13 @@ OPTIONS = (
             "verify_signatures": {"type": "bool", "default": True},
             "verify_existing": {"type": "bool", "default": False},
             "remove_after": {"type": "str"},
+            "object_lock": {
+                "type": "dict",
+                "options": {
+                    "mode": {"type": "str", "required": True, "choices": ["governance", "compliance"]},
+                    "retain": {"type": "str", "required": True},
+                },
+            },
             "workers": {"type": "int", "default": 8},
         },
         required_one_of=[["source", "source_store"]],

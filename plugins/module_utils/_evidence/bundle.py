@@ -44,6 +44,7 @@ def report(request: Request) -> dict[str, Any]:
         validated=params.get("validated"),
         phases=params["phases"],
         error=params.get("error"),
+        lock=params.get("lock"),
     )
     signing = Signing.of(params.get("signing"))
     files = bundle(document, signing if signing.key else None)

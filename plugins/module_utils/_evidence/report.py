@@ -37,8 +37,12 @@ def build(
     validated: Mapping[str, Any] | None,
     phases: Sequence[Mapping[str, Any]],
     error: str | None,
+    lock: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The report document. ``phases`` are ``{"name", "result"}`` with a module's result, in the order they ran."""
+    """The report document. ``phases`` are ``{"name", "result"}`` with a module's result, in the order they ran.
+
+    ``lock`` is what is on record of the lock of the point's copy at this site.
+    """
     measured = [_phase(phase) for phase in phases]
     verdict = _verdict(validated, error)
     targets = application.get("targets") or {}
@@ -66,7 +70,7 @@ def build(
             "met": None if seconds is None or rto is None else seconds <= rto,
             "scope": "technical",
         },
-        "copies": _copies(point, site, verdict),
+        "copies": _copies(point, site, verdict, lock, ended),
         "phases": measured,
         "not_measured": list(_NOT_MEASURED.get(kind, ())),
         "checks": [dict(check) for check in (validated or {}).get("checks") or []],
@@ -152,10 +156,13 @@ def _point(point: Mapping[str, Any] | None) -> dict[str, Any] | None:
     }
 
 
-def _copies(point: Mapping[str, Any] | None, site: str, verdict: str) -> list[dict[str, Any]]:
+def _copies(
+    point: Mapping[str, Any] | None, site: str, verdict: str, lock: Mapping[str, Any] | None, at: datetime
+) -> list[dict[str, Any]]:
     if not point:
         return []
-    return [asdict(rule) for rule in copies.judge(made_at=str(point.get("site") or ""), here=site, verdict=verdict)]
+    made_at = str(point.get("site") or "")
+    return [asdict(rule) for rule in copies.judge(made_at=made_at, here=site, verdict=verdict, lock=lock, at=at)]
 
 
 def _volume(volume: Mapping[str, Any], incident: datetime) -> dict[str, Any]:

@@ -10,6 +10,9 @@ nothing half. What was copied is of use at once only when the snapshots arrive, 
 
 What the source has no more stays at the destination, unless the caller says that it was given up: then it goes, once
 everything else has arrived, snapshots first.
+
+At a destination that locks what it holds, everything but what was given up stays locked, and what lies below a delete
+marker or below other bytes is brought back.
 """
 
 from __future__ import annotations
@@ -19,13 +22,13 @@ import itertools
 import os
 import tempfile
 import threading
-from array import array
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
     Corrupt,
@@ -37,7 +40,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
-from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Entry, Store
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.locking import Held
+from ansible_collections.muster.container_dr.plugins.module_utils._store.locked import (
+    REPOSITORY_NOTE,
+    LockedS3,
+    Renewal,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Entries, Entry, Store
 
 CONFIG = "config"
 KEYS = "keys"
@@ -46,38 +55,7 @@ KINDS = (KEYS, "data", "index", "snapshots")
 REMOVABLE = ("snapshots", "index", "data")
 # Larger packs go through a private file; smaller ones stay in memory.
 _IN_MEMORY = 8 << 20
-# A pool keeps some kilobytes for each object that it was given.
-_BATCH = 1000
 _DAY = 86400.0
-
-
-class Entries:
-    """Entries of a listing in little memory: a million of them in some 80 MB."""
-
-    def __init__(self) -> None:
-        self._keys = bytearray()
-        self._sizes = array("q")
-        self.bytes = 0
-
-    def append(self, entry: Entry) -> None:
-        self._keys += entry.key.encode() + b"\0"
-        self._sizes.append(entry.size)
-        self.bytes += entry.size
-
-    def __len__(self) -> int:
-        return len(self._sizes)
-
-    def __iter__(self) -> Iterator[Entry]:
-        start = 0
-        for size in self._sizes:
-            end = self._keys.index(0, start)
-            yield Entry(self._keys[start:end].decode(), size)
-            start = end + 1
-
-    def batches(self) -> Iterator[list[Entry]]:
-        entries = iter(self)
-        while batch := list(itertools.islice(entries, _BATCH)):
-            yield batch
 
 
 @dataclass
@@ -97,6 +75,8 @@ class Part:
     shared: bool = False
     """Both have one of the same name."""
     pending: Entries = field(default_factory=Entries)
+    covered: Entries = field(default_factory=Entries)
+    """Of which the destination has versions below what can be seen."""
     given_up: Entries = field(default_factory=Entries)
     resized: set[str] = field(default_factory=set)
     """Keys of which the sizes differ, so that one of the two is damaged."""
@@ -130,15 +110,26 @@ class Mirror:
     """The destination has no repository yet."""
     refusal: str = ""
     """Why the destination does not let objects be removed, once it has said so."""
+    renewal: Renewal | None = None
+    """Locks at the destination, where it has them."""
+    kept: int = 0
+    """Objects that were given up and are still locked, the last of them until ``kept_until``."""
+    kept_until: datetime | None = None
 
     @property
     def changed(self) -> bool:
-        return self.new or any(
-            len(part.pending) > len(part.damaged)
-            or part.objects_copied
-            or (part.given_up and not self.refusal)
-            or part.objects_removed
-            for part in self.parts
+        renewed = self.renewal is not None and self.renewal.renewed > 0
+        return (
+            self.new
+            or renewed
+            or any(
+                len(part.pending) > len(part.damaged)
+                or part.covered
+                or part.objects_copied
+                or (part.given_up and not self.refusal)
+                or part.objects_removed
+                for part in self.parts
+            )
         )
 
     def result(self) -> dict[str, Any]:
@@ -156,6 +147,17 @@ class Mirror:
             "bytes_removed": sum(part.bytes_removed for part in self.parts),
             "damaged_at_source": [key for part in self.parts for key in part.damaged],
             "parts": [part.result() for part in self.parts],
+            "object_lock": self._lock_result(),
+        }
+
+    def _lock_result(self) -> dict[str, Any] | None:
+        if self.renewal is None:
+            return None
+        return {
+            **Held(self.renewal.store.lock.mode, self.renewal.until).result(),
+            "renewed": self.renewal.renewed,
+            "kept": self.kept,
+            "kept_until": clock.iso(self.kept_until) if self.kept_until else None,
         }
 
     def planned(self) -> dict[str, Any]:
@@ -166,7 +168,14 @@ class Mirror:
         return self.result()
 
     def apply(self, progress: Progress, workers: int) -> dict[str, Any]:
-        """Copy what is absent, kind by kind; a kind begins only when all of the one before arrived."""
+        """Copy what is absent, kind by kind; a kind begins only when all of the one before arrived.
+
+        Before that what is there is made safe: it is brought back, and its locks are renewed.
+        """
+        if self.renewal is not None:
+            for part in self.parts:
+                self._uncover(self.renewal, part, workers)
+            self.renewal.apply(workers)
         if self.new:
             try:
                 self.destination.create(CONFIG, self.config)
@@ -174,9 +183,44 @@ class Mirror:
                 raise _another(self.source, self.destination) from None
         for part in self.parts:
             self._copy_part(part, progress, workers)
+        if self.renewal is not None:
+            # Only mirrors write here, and what this one has written is locked.
+            self.renewal.write(clock.now(), news=any(part.objects_copied for part in self.parts))
         for part in reversed(self.parts):
             self._remove(part, workers)
         return self.result()
+
+    def _uncover(self, renewal: Renewal, part: Part, workers: int) -> None:
+        """Let versions that are whole be seen again. Where there is none the source's is copied."""
+
+        def uncover(entry: Entry) -> datetime | None:
+            return renewal.store.bring_back(
+                entry.key, lambda stream: _digest_of(stream) == entry.key.rpartition("/")[2]
+            )
+
+        for batch in part.covered.batches():
+            done = pool.values(pool.each(batch, uncover, workers=workers))
+            for entry, until in zip(batch, done, strict=True):
+                if until is None:
+                    part.pending.append(entry)
+                else:
+                    renewal.until = min(renewal.until, until)
+
+    def keep_locked(self, workers: int) -> None:
+        """Leave what was given up where it is until its lock ends."""
+        if self.renewal is None:
+            return
+        store = self.renewal.store
+        for part in self.parts:
+            going, part.given_up = part.given_up, Entries()
+            for batch in going.batches():
+                ends = pool.values(pool.each(batch, lambda entry: store.locked_until(entry.key), workers=workers))
+                for entry, end in zip(batch, ends, strict=True):
+                    if end is None:
+                        part.given_up.append(entry)
+                    else:
+                        self.kept += 1
+                        self.kept_until = max(self.kept_until or end, end)
 
     def _remove(self, part: Part, workers: int) -> None:
         """Take away what was given up. Where that is forbidden it stays, and the mirror is whole all the same."""
@@ -278,8 +322,9 @@ def plan(
     """
     destination.probe()
     there = destination.find(CONFIG)
+    renewal = Renewal.begin(destination, REPOSITORY_NOTE) if isinstance(destination, LockedS3) else None
     parts = {
-        kind: _compare(source, destination, kind, verify_existing, workers, (given_up or {}).get(kind, ()))
+        kind: _compare(source, destination, kind, verify_existing, workers, (given_up or {}).get(kind, ()), renewal)
         for kind in reversed(KINDS)
     }
     try:
@@ -303,45 +348,73 @@ def plan(
             f"there are {held[0]} but no config at the destination, so whose they are cannot be told",
             "Empty the destination, or choose another.",
         )
-    return Mirror(source, destination, config, [parts[kind] for kind in KINDS], there is None)
+    made = Mirror(source, destination, config, [parts[kind] for kind in KINDS], there is None, renewal=renewal)
+    if renewal is not None:
+        if there is not None:
+            renewal.add(Entry(CONFIG, len(there), modified=0.0))
+        renewal.look(workers)
+        made.keep_locked(workers)
+    return made
 
 
 def _compare(
-    source: Store, destination: Store, kind: str, verify_existing: bool, workers: int, given_up: Collection[str]
+    source: Store,
+    destination: Store,
+    kind: str,
+    verify_existing: bool,
+    workers: int,
+    given_up: Collection[str],
+    renewal: Renewal | None,
 ) -> Part:
     """One kind at both ends. Both lists are in the order of their keys and are never in memory as a whole."""
     part = Part(kind)
-    doubtful = Entries()
-    for ours, theirs in _beside(named(source.list(f"{kind}/")), named(destination.list(f"{kind}/"))):
+    doubtful, layered = Entries(), Entries()
+    listed = renewal.store.versions(f"{kind}/") if renewal else destination.list(f"{kind}/")
+    for ours, theirs in _beside(named(source.list(f"{kind}/")), named(listed)):
         part.held |= theirs is not None
         name = cast(Entry, ours or theirs).key.rpartition("/")[2]
-        if ours is None or (kind == KEYS and name in given_up):
-            if theirs is not None and name in given_up:
+        given = name in given_up and (ours is None or kind == KEYS)
+        if renewal and theirs is not None and not theirs.hidden and not given:
+            renewal.add(theirs)
+        if given:
+            if theirs is not None:
                 part.given_up.append(theirs)
-            elif ours is None and kind == "snapshots":
+        elif ours is None:
+            if kind == "snapshots" and theirs is not None and not theirs.hidden:
                 part.only_there.append(name)
-            continue
-        part.objects_total += 1
-        part.bytes_total += ours.size
-        part.shared |= theirs is not None
-        if theirs is None:
-            part.pending.append(ours)
-        elif theirs.size != ours.size:
-            part.objects_repaired += 1
-            part.resized.add(ours.key)
-            part.pending.append(ours)
-        elif verify_existing:
-            doubtful.append(ours)
+        else:
+            part.objects_total += 1
+            part.bytes_total += ours.size
+            part.shared |= theirs is not None
+            _sort(part, ours, theirs, layered, doubtful if verify_existing else None)
     if kind == KEYS and not part.objects_total:
         # Nobody could open the destination.
         part.given_up = Entries()
-    for batch in doubtful.batches():
-        whole = pool.values(pool.each(batch, lambda entry: _intact(destination, entry), workers=workers))
-        for entry, good in zip(batch, whole, strict=True):
-            if not good:
-                part.objects_repaired += 1
-                part.pending.append(entry)
+    for suspects, wrong in ((doubtful, part.pending), (layered, part.covered)):
+        for batch in suspects.batches():
+            whole = pool.values(pool.each(batch, lambda entry: _intact(destination, entry), workers=workers))
+            for entry, good in zip(batch, whole, strict=True):
+                if not good:
+                    part.objects_repaired += 1
+                    wrong.append(entry)
     return part
+
+
+def _sort(part: Part, ours: Entry, theirs: Entry | None, layered: Entries, doubtful: Entries | None) -> None:
+    """Where an object of the source belongs that the destination has or lacks."""
+    if theirs is None:
+        part.pending.append(ours)
+    elif theirs.hidden or (theirs.layered and theirs.size != ours.size):
+        part.objects_repaired += 1
+        part.covered.append(ours)
+    elif theirs.size != ours.size:
+        part.objects_repaired += 1
+        part.resized.add(ours.key)
+        part.pending.append(ours)
+    elif theirs.layered:
+        layered.append(ours)
+    elif doubtful is not None:
+        doubtful.append(ours)
 
 
 def _beside(ours: Iterator[Entry], theirs: Iterator[Entry]) -> Iterator[tuple[Entry | None, Entry | None]]:

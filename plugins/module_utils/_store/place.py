@@ -13,23 +13,28 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.locking import Lock
 from ansible_collections.muster.container_dr.plugins.module_utils._store.directory import Directory
+from ansible_collections.muster.container_dr.plugins.module_utils._store.locked import LockedS3
 from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import S3, S3Place
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
 
 _OTHER_BACKEND = re.compile(r"^(rest|sftp|rclone|b2|azure|gs|swift):")
 
 
-def open_store(options: Mapping[str, Any]) -> Store:
-    """The store that a ``store`` option names: ``s3://bucket/prefix`` or ``file:///directory``."""
+def open_store(options: Mapping[str, Any], lock: Lock | None = None) -> Store:
+    """The store that a ``store`` option names: ``s3://bucket/prefix`` or ``file:///directory``.
+
+    With ``lock`` whatever is written into it is locked; its bucket must be one that can do that.
+    """
     url = str(options["url"])
     parts = urlsplit(url)
     if parts.scheme == "s3" and parts.netloc:
-        return S3(_place(options, parts.netloc, parts.path, options.get("endpoint_url")))
+        return _bucket(_place(options, parts.netloc, parts.path, options.get("endpoint_url")), lock)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
-        return Directory(Path(unquote(parts.path)))
+        return _directory(Path(unquote(parts.path)), lock)
     if not parts.scheme and url.startswith("/"):
-        return Directory(Path(url))
+        return _directory(Path(url), lock)
     raise InvalidInput(
         "use", f"store {url!r}", "it is neither S3 nor a directory", "Write s3://bucket/prefix or file:///directory."
     )
@@ -40,11 +45,11 @@ def is_raw(url: str) -> bool:
     return not _OTHER_BACKEND.match(url)
 
 
-def open_repository(options: Mapping[str, Any]) -> Store:
+def open_repository(options: Mapping[str, Any], lock: Lock | None = None) -> Store:
     """The raw objects of the restic repository that a ``repository`` option names; needs no password.
 
     restic writes S3 as ``s3:https://host:port/bucket/prefix`` or ``s3:host/bucket/prefix``, and directories as
-    ``local:/path`` or a path.
+    ``local:/path`` or a path. ``lock`` as for :func:`open_store`.
     """
     url = str(options["url"])
     if url.startswith("s3:"):
@@ -57,7 +62,7 @@ def open_repository(options: Mapping[str, Any]) -> Store:
             raise InvalidInput(
                 "use", f"repository {_printable(url)!r}", "it names no bucket", "Write s3:https://host/bucket/prefix."
             )
-        return S3(_place(options, bucket, prefix, f"{parts.scheme}://{parts.netloc}"))
+        return _bucket(_place(options, bucket, prefix, f"{parts.scheme}://{parts.netloc}"), lock)
     if _OTHER_BACKEND.match(url):
         raise InvalidInput(
             "mirror",
@@ -68,6 +73,25 @@ def open_repository(options: Mapping[str, Any]) -> Store:
     path = Path(url.removeprefix("local:")).expanduser()
     if not path.is_absolute():
         raise InvalidInput("use", f"repository {url!r}", "its path is relative", "Write an absolute path.")
+    return _directory(path, lock)
+
+
+def _bucket(place: S3Place, lock: Lock | None) -> Store:
+    if lock is None:
+        return S3(place)
+    locked = LockedS3(place, lock)
+    locked.demand()
+    return locked
+
+
+def _directory(path: Path, lock: Lock | None) -> Store:
+    if lock is not None:
+        raise InvalidInput(
+            "lock",
+            str(path),
+            "a directory has no object lock",
+            "Name a bucket with versioning and object lock, or leave object_lock out.",
+        )
     return Directory(path)
 
 

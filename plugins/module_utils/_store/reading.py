@@ -23,9 +23,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._plan import (
     selection,
     versions,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.locking import Note, of_point
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.soundness import NAMES, Soundness
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import Catalogue, PointFiles
 from ansible_collections.muster.container_dr.plugins.module_utils._store.judging import Judged, judge, timelines
+from ansible_collections.muster.container_dr.plugins.module_utils._store.locked import catalogue_note
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
 _WORKERS = 4
@@ -75,7 +77,8 @@ def recovery_point_info_verb(request: Request) -> dict[str, Any]:
         )
     for fact in (fact for one in facts.values() for fact in one if fact["time"] is None):
         request.warn(f"{fact['data']['key']} in {catalogue.store.place} cannot be read.")
-    listed = [_entry(point, wish, facts[point.candidate.id]) for point in reversed(points)]
+    note = Note.decode(catalogue.store.find(catalogue_note(catalogue.root)))
+    listed = [_entry(point, wish, facts[point.candidate.id], note) for point in reversed(points)]
     result: dict[str, Any] = {
         "changed": False,
         "msg": f"{total} recovery points of {name}, picked: {picked.id if picked else 'none'}",
@@ -136,8 +139,9 @@ def _pick(points: list[Judged], wish: selection.Wish, sound: Soundness | None) -
         points[number] = replace(points[number], candidate=replace(picked, reasons=(*picked.reasons, *damage)))
 
 
-def _entry(point: Judged, wish: selection.Wish, facts: list[dict[str, Any]]) -> dict[str, Any]:
+def _entry(point: Judged, wish: selection.Wish, facts: list[dict[str, Any]], note: Note | None) -> dict[str, Any]:
     document = point.document or {}
+    lock = of_point(document.get("sealed"), facts, note)
     reasons = selection.obstacles(point.candidate, wish)
     verdict = point.verdict
     return {
@@ -155,6 +159,7 @@ def _entry(point: Judged, wish: selection.Wish, facts: list[dict[str, Any]]) -> 
             "identity": verdict.identity if verdict else None,
             "msg": verdict.msg if verdict else "not checked",
         },
+        "lock": lock.result() if lock else None,
         "facts": [{"kind": fact["kind"], "time": fact["time"], "data": fact.get("data")} for fact in facts],
         "document": point.document,
     }

@@ -22,11 +22,17 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, forgetting, recovery_point
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.locking import Held, Lock
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up, mirror
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import (
     Catalogue,
     PointFiles,
     read_fact,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._store.locked import (
+    LockedS3,
+    Renewal,
+    catalogue_note,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_repository, open_store
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store, digest
@@ -60,6 +66,7 @@ def repository_mirror_verb(request: Request) -> dict[str, Any]:
         "points_copied": [],
         "damaged_at_source": [],
         "facts_copied": 0,
+        "object_lock": None,
     }
     try:
         _mirror(request, result)
@@ -76,18 +83,20 @@ def repository_mirror_verb(request: Request) -> dict[str, Any]:
 
 def _mirror(request: Request, result: dict[str, Any]) -> None:
     params = request.params
-    catalogues = _catalogues(params)
+    lock = Lock.parse(params.get("object_lock"))
+    catalogues = _catalogues(params, lock)
+    destination = open_repository(params["destination"], lock) if params.get("destination") else None
     documents: list[_Document] = []
     damaged: list[MusterError] = []
     if catalogues:
         # Read before the repository is listed: a point sealed meanwhile waits for the next run with its data.
         documents, damaged = _documents(request, *catalogues)
         result["points_total"] = len(catalogues[0].points())
-    if params.get("source"):
+    if destination is not None:
         source = open_repository(params["source"])
         planned = mirror.plan(
             source,
-            open_repository(params["destination"]),
+            destination,
             verify_existing=params["verify_existing"],
             workers=params["workers"],
             given_up=_given_up(request, source),
@@ -96,7 +105,8 @@ def _mirror(request: Request, result: dict[str, Any]) -> None:
         done = planned.planned() if request.check_mode else planned.apply(request.progress, params["workers"])
         result.update(done, changed=planned.changed)
         if result["objects_repaired"]:
-            request.warn(f"{result['objects_repaired']} objects at {planned.destination.place} were damaged")
+            hidden = " or hidden" if planned.renewal else ""
+            request.warn(f"{result['objects_repaired']} objects at {planned.destination.place} were damaged{hidden}")
         if result["damaged_at_source"]:
             request.warn(
                 f"{len(result['damaged_at_source'])} objects at {source.place} are damaged, and whole at "
@@ -104,11 +114,18 @@ def _mirror(request: Request, result: dict[str, Any]) -> None:
             )
         if planned.refusal:
             request.warn(f"Nothing is removed at {planned.destination.place}: {planned.refusal}.")
+        if planned.kept_until:
+            request.warn(
+                f"{planned.kept} objects at {planned.destination.place} that are needed no more are locked, the last "
+                f"of them until {clock.iso(planned.kept_until)}. They go with the first run after that."
+            )
     if catalogues:
-        if params.get("destination") and not request.check_mode:
-            documents, partial = _backed(open_repository(params["destination"]), catalogues[0], documents)
+        if destination is not None and not request.check_mode:
+            documents, partial = _backed(destination, catalogues[0], documents)
             damaged += partial
         _copy_documents(request, *catalogues, documents, result)
+        if isinstance(catalogues[1].store, LockedS3):
+            _lock_documents(request, catalogues[1], catalogues[1].store, result)
     if damaged:
         # Not before all else has arrived: what was sealed since must not wait for it.
         raise damaged[0]
@@ -159,7 +176,30 @@ def _records(request: Request, source: Store, config: bytes, before: datetime) -
     return given_up.names(open_store(params["source_store"]), digest(config), vouching, before, request.warn)
 
 
-def _catalogues(params: Mapping[str, Any]) -> tuple[Catalogue, Catalogue] | None:
+def _lock_documents(request: Request, target: Catalogue, store: LockedS3, result: dict[str, Any]) -> None:
+    """Renew the locks of what belongs to the application's points, and note until when they are good."""
+    renewal = Renewal.begin(store, catalogue_note(target.root))
+    began = clock.now()
+    for prefix in (f"{target.root}/points/", f"{target.root}/facts/", given_up.ROOT):
+        for entry in store.versions(prefix):
+            if not entry.hidden:
+                renewal.add(entry)
+    renewal.look(request.params["workers"])
+    data = clock.parse(result["object_lock"]["until"]) if result["object_lock"] else None
+    if not request.check_mode:
+        renewal.apply(request.params["workers"])
+        renewal.write(began, data=data)
+    told = result["object_lock"] or {"renewed": 0, "kept": 0, "kept_until": None}
+    until = min(renewal.until, data or renewal.until)
+    result["object_lock"] = {
+        **told,
+        **Held(store.lock.mode, until).result(),
+        "renewed": told["renewed"] + renewal.renewed,
+    }
+    result["changed"] = result["changed"] or renewal.renewed > 0
+
+
+def _catalogues(params: Mapping[str, Any], lock: Lock | None) -> tuple[Catalogue, Catalogue] | None:
     if not params.get("source_store"):
         return None
     if not params.get("application"):
@@ -167,7 +207,7 @@ def _catalogues(params: Mapping[str, Any]) -> tuple[Catalogue, Catalogue] | None
     name = application.name_of(params["application"])
     return (
         Catalogue(open_store(params["source_store"]), name),
-        Catalogue(open_store(params["destination_store"]), name),
+        Catalogue(open_store(params["destination_store"], lock), name),
     )
 
 
@@ -185,9 +225,19 @@ def _documents(request: Request, source: Catalogue, target: Catalogue) -> tuple[
             "Set signing.allowed_signers, or verify_signatures to false.",
         )
     held, there, points = target.whole(), set(target.points()), source.points()
+    layered = _layered(target, "points")
+    doubtful = (
+        points
+        if params["verify_existing"]
+        else [
+            point
+            for point in points
+            if point not in held or {target.point_key(point), target.signature_key(point)} & layered
+        ]
+    )
     found: list[_Document] = []
     damaged: list[MusterError] = []
-    for files in source.read_points([point for point in points if point not in held or params["verify_existing"]]):
+    for files in source.read_points(doubtful):
         theirs = target.read_points([files.id])[0] if files.id in held else None
         if theirs == files:
             continue
@@ -199,6 +249,13 @@ def _documents(request: Request, source: Catalogue, target: Catalogue) -> tuple[
         else:
             found.append(_Document(files.id, files.document, files.signature or b"", files.id in there))
     return found, damaged
+
+
+def _layered(target: Catalogue, folder: str) -> set[str]:
+    """Documents there that somebody has written over, where that can be seen."""
+    if not isinstance(target.store, LockedS3):
+        return set()
+    return {entry.key for entry in target.store.versions(f"{target.root}/{folder}/") if entry.layered}
 
 
 def _wrong(catalogue: Catalogue, files: PointFiles, signing: Signing | None) -> Corrupt | None:
@@ -256,10 +313,13 @@ def _copy_documents(
         result["points_copied"].append(document.id)
         result["changed"] = True
     held = {entry.key for entry in target.store.list(f"{target.root}/facts/")}
+    layered = _layered(target, "facts")
     known = set(target.points()) | {document.id for document in documents}
     for entry in source.store.list(f"{source.root}/facts/"):
         point = entry.key[len(f"{source.root}/facts/") :].partition("/")[0]
-        if point not in known or (entry.key in held and not request.params["verify_existing"]):
+        if point not in known or (
+            entry.key in held and entry.key not in layered and not request.params["verify_existing"]
+        ):
             continue
         data = source.store.get(entry.key)
         if entry.key in held:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -63,6 +64,10 @@ class BucketMissing(NotFound):
 
 class WrongKey(Denied):
     """The server does not know the access key, or the secret key does not belong to it."""
+
+
+class Unlocked(NotFound):
+    """The object has no lock."""
 
 
 class ConditionsUnsupported(Refused):
@@ -166,19 +171,28 @@ class S3(Store):
         self._call(
             "write",
             key,
-            lambda: self._small.put_object(Bucket=self._bucket, Key=self._key(key), Body=data, **condition),
+            lambda: self._small.put_object(
+                Bucket=self._bucket, Key=self._key(key), Body=data, **self._terms(io.BytesIO(data)), **condition
+            ),
         )
+
+    def _terms(self, body: BinaryIO) -> dict[str, Any]:
+        """What is said of a new object beside its bytes."""
+        return {}
 
     def delete(self, key: str) -> None:
         self._call("delete", key, lambda: self._small.delete_object(Bucket=self._bucket, Key=self._key(key)))
 
     def download(self, key: str, into: BinaryIO) -> int:
+        return self._fetch(key, into)
+
+    def _fetch(self, key: str, into: BinaryIO, **version: Any) -> int:
         start = into.tell()
 
         def call() -> int:
             into.seek(start)
             into.truncate()
-            answer = self._large.get_object(Bucket=self._bucket, Key=self._key(key))
+            answer = self._large.get_object(Bucket=self._bucket, Key=self._key(key), **version)
             for chunk in answer["Body"].iter_chunks(_CHUNK):
                 into.write(chunk)
             return into.tell() - start
@@ -188,7 +202,9 @@ class S3(Store):
     def upload(self, key: str, source: Path) -> None:
         def call() -> None:
             with source.open("rb") as stream:
-                self._large.put_object(Bucket=self._bucket, Key=self._key(key), Body=stream)
+                terms = self._terms(stream)
+                stream.seek(0)
+                self._large.put_object(Bucket=self._bucket, Key=self._key(key), Body=stream, **terms)
 
         self._transfer("write", key, call)
 
@@ -275,8 +291,10 @@ class S3(Store):
                 f"{self._server} has no bucket {self._bucket!r}",
                 "Create the bucket, or correct the name in the URL.",
             )
-        if code in ("NoSuchKey", "404", "NotFound"):
+        if code in ("NoSuchKey", "NoSuchVersion", "404", "NotFound"):
             return self.missing(key)
+        if code == "NoSuchObjectLockConfiguration":
+            return Unlocked(action, target, "it is not locked")
         if code == "PreconditionFailed" or status == 412:
             return self.already(key)
         if code == "ConditionalRequestConflict" or status == 409:

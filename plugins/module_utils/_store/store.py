@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import random
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +18,57 @@ from typing import BinaryIO, Protocol
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Conflict, InvalidInput, NotFound
 
+_BATCH = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object of a listing: ``key`` below the store's root, ``size`` in bytes."""
+    """One object of a listing: ``key`` below the store's root, ``size`` in bytes.
+
+    Where versions are listed: ``modified`` in seconds since 1970, ``hidden`` by a delete marker, ``layered`` over
+    versions with other bytes.
+    """
 
     key: str
     size: int
+    modified: float = 0.0
+    hidden: bool = False
+    layered: bool = False
+
+
+class Entries:
+    """Entries of a listing in little memory, with key and size only: a million of them in some 80 MB."""
+
+    def __init__(self) -> None:
+        self._keys = bytearray()
+        self._sizes = array("q")
+        self.bytes = 0
+
+    def append(self, entry: Entry) -> None:
+        self._keys += entry.key.encode() + b"\0"
+        self._sizes.append(entry.size)
+        self.bytes += entry.size
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def __iter__(self) -> Iterator[Entry]:
+        start = 0
+        for size in self._sizes:
+            end = self._keys.index(0, start)
+            yield Entry(self._keys[start:end].decode(), size)
+            start = end + 1
+
+    def batches(self) -> Iterator[list[Entry]]:
+        """As many at a time as a pool may be given: it keeps some kilobytes for each."""
+        entries = iter(self)
+        while batch := list(itertools.islice(entries, _BATCH)):
+            yield batch
+
+    def sample(self, number: int) -> list[Entry]:
+        """Some of them, which nobody can foretell."""
+        chosen = set(random.SystemRandom().sample(range(len(self)), min(number, len(self))))
+        return [entry for place, entry in enumerate(self) if place in chosen]
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,35 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import itertools
 import re
 import threading
 import time
+from dataclasses import dataclass
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from fakes.serving import Serving
+
+
+@dataclass
+class Version:
+    """One version of a key; a delete marker has no ``data``."""
+
+    id: str
+    data: bytes | None
+    mode: str
+    until: datetime | None
+    modified: datetime
+
+    @property
+    def locked(self) -> bool:
+        return self.until is not None and self.until > clock.now()
 
 
 class FakeS3(Serving):
@@ -24,12 +44,18 @@ class FakeS3(Serving):
     ``refusal`` (status, code, message) from then on, and so is every write after ``writes_left`` more. ``break_next``
     is a pattern of requests of which the next one gets half of its answer's body, or with ``breaks`` the next so many.
     The next ``busy`` requests are answered with 503.
+
+    With ``locks`` the bucket has versioning and object lock: ``history`` holds the versions of each key, the oldest
+    first, and ``objects`` what can be seen of them. Its clock is the engine's.
     """
 
     name = "bucket"
 
-    def __init__(self, *, conditions: bool = True) -> None:
+    def __init__(self, *, conditions: bool = True, locks: bool = False) -> None:
         self.conditions = conditions
+        self.locks = locks
+        self.page = 1000
+        self.history: dict[str, list[Version]] = {}
         self.objects: dict[str, bytes] = {}
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.began: dict[str, tuple[str, str]] = {}
@@ -41,12 +67,31 @@ class FakeS3(Serving):
         self.breaks = 1
         self.busy = 0
         self.lock = threading.Lock()
+        self._numbers = itertools.count(1)
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"bucket": self}))
         self.server.daemon_threads = True
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def current(self, key: str) -> Version:
+        return self.history[key][-1]
+
+    def add(self, key: str, data: bytes | None, mode: str = "", until: datetime | None = None) -> Version:
+        """A new version on top; ``None`` for a delete marker."""
+        made = Version(f"v{next(self._numbers):06d}", data, mode, until, clock.now())
+        self.history.setdefault(key, []).append(made)
+        self.show(key)
+        return made
+
+    def show(self, key: str) -> None:
+        """Let ``objects`` have what can be seen of a key."""
+        there = self.history.get(key) or []
+        if there and there[-1].data is not None:
+            self.objects[key] = there[-1].data
+        else:
+            self.objects.pop(key, None)
 
     def writes(self) -> list[str]:
         return [line for line in self.requests if line.split()[0] in ("POST", "PUT", "DELETE")]
@@ -87,6 +132,12 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _handle
 
     def _get(self, _body: bytes) -> None:
+        if not self.key and self.query.keys() & {"versioning", "object-lock", "versions"}:
+            self._get_bucket()
+            return
+        if self.bucket.locks and self.key:
+            self._get_version()
+            return
         if "uploads" in self.query:
             listed = "".join(
                 f"<Upload><UploadId>{number}</UploadId><Key>{escape(self.bucket.began[number][0])}</Key>"
@@ -107,6 +158,9 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             self._fail(404, "NoSuchKey")
             return
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
         span = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(span.group(1)) if span else 0
         more = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if span else {}
@@ -115,10 +169,120 @@ class _Handler(BaseHTTPRequestHandler):
 
     _head = _get
 
+    def _get_bucket(self) -> None:
+        if "versions" in self.query:
+            self._list_versions()
+        elif "versioning" in self.query:
+            status = "<Status>Enabled</Status>" if self.bucket.locks else ""
+            self._answer(200, f"<VersioningConfiguration>{status}</VersioningConfiguration>".encode())
+        elif self.bucket.locks:
+            enabled = b"<ObjectLockEnabled>Enabled</ObjectLockEnabled>"
+            self._answer(200, b"<ObjectLockConfiguration>" + enabled + b"</ObjectLockConfiguration>")
+        else:
+            self._fail(404, "ObjectLockConfigurationNotFoundError")
+
+    def _list_versions(self) -> None:
+        """A page of versions, of one key the newest first; the page after it begins behind its last one."""
+        every = [
+            (key, version, version is versions[-1])
+            for key, versions in sorted(self.bucket.history.items())
+            if key.startswith(self.query.get("prefix", ""))
+            for version in reversed(versions)
+        ]
+        names = [(key, version.id) for key, version, _latest in every]
+        marker = (self.query.get("key-marker", ""), self.query.get("version-id-marker", ""))
+        begin = names.index(marker) + 1 if marker[0] else 0
+        page = every[begin : begin + self.bucket.page]
+        more = begin + len(page) < len(every)
+        items = "".join(
+            f"<{kind}><Key>{escape(key)}</Key><VersionId>{version.id}</VersionId><IsLatest>{str(latest).lower()}"
+            f"</IsLatest><LastModified>{version.modified:%Y-%m-%dT%H:%M:%S.%fZ}</LastModified>"
+            f"<ETag>{escape(_etag(version.data or b''))}</ETag><Size>{len(version.data or b'')}</Size></{kind}>"
+            for key, version, latest in page
+            for kind in ["DeleteMarker" if version.data is None else "Version"]
+        )
+        after = (
+            f"<NextKeyMarker>{escape(page[-1][0])}</NextKeyMarker>"
+            f"<NextVersionIdMarker>{page[-1][1].id}</NextVersionIdMarker>"
+            if more
+            else ""
+        )
+        answer = f"<IsTruncated>{str(more).lower()}</IsTruncated>{after}{items}"
+        self._answer(200, f"<ListVersionsResult>{answer}</ListVersionsResult>".encode())
+
+    def _version(self) -> Version | None:
+        """The version that is asked for; answers where there is none."""
+        versions = self.bucket.history.get(self.key) or []
+        wanted = self.query.get("versionId")
+        found = next((one for one in reversed(versions) if wanted in (None, one.id)), None)
+        if found is None:
+            self._fail(404, "NoSuchVersion" if wanted else "NoSuchKey")
+        elif found.data is None:
+            self._fail(
+                405 if wanted or "retention" in self.query else 404, "MethodNotAllowed" if wanted else "NoSuchKey"
+            )
+            return None
+        return found
+
+    def _get_version(self) -> None:
+        version = self._version()
+        if version is None:
+            return
+        if "retention" not in self.query:
+            self._send(version.data or b"")
+        elif version.until is None:
+            self._fail(404, "NoSuchObjectLockConfiguration")
+        else:
+            told = f"<Mode>{version.mode}</Mode><RetainUntilDate>{_iso(version.until)}</RetainUntilDate>"
+            self._answer(200, f"<Retention>{told}</Retention>".encode())
+
+    def _put_retention(self, body: bytes) -> None:
+        version = self._version()
+        if version is None:
+            return
+        told = dict(re.findall(r"<(Mode|RetainUntilDate)>([^<]*)<", body.decode()))
+        mode, moment = told["Mode"], clock.parse(told["RetainUntilDate"])
+        if version.locked and version.until is not None and (moment < version.until or mode != version.mode):
+            self._fail(403, "AccessDenied")
+            return
+        version.mode, version.until = mode, moment
+        self._answer(200)
+
+    def _put_version(self, body: bytes) -> None:
+        mode, until = (
+            self.headers.get("x-amz-object-lock-mode", ""),
+            self.headers.get("x-amz-object-lock-retain-until-date"),
+        )
+        source = self.headers.get("x-amz-copy-source")
+        if source:
+            path, _mark, wanted = unquote(source).partition("?versionId=")
+            versions = self.bucket.history[path.lstrip("/").partition("/")[2]]
+            body = next(one.data for one in versions if one.id == wanted) or b""
+        elif mode and self.headers.get("Content-MD5") != base64.b64encode(hashlib.md5(body).digest()).decode():
+            self._fail(400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required")
+            return
+        self.bucket.add(self.key, body, mode, clock.parse(until) if until else None)
+        self._answer(200, b"<CopyObjectResult/>" if source else b"", headers={"ETag": _etag(body)})
+
+    def _delete_version(self) -> None:
+        versions = self.bucket.history.get(self.key) or []
+        if "versionId" not in self.query:
+            self.bucket.add(self.key, None)
+        elif any(one.locked for one in versions if one.id == self.query["versionId"]):
+            self._fail(403, "AccessDenied", "Access Denied because object protected by object lock.")
+            return
+        else:
+            self.bucket.history[self.key] = [one for one in versions if one.id != self.query["versionId"]]
+            self.bucket.show(self.key)
+        self._answer(204)
+
     def _put(self, body: bytes) -> None:
         if "uploadId" in self.query:
             self.bucket.uploads[self.query["uploadId"]][int(self.query["partNumber"])] = body
             self._answer(200, headers={"ETag": _etag(body)})
+            return
+        if "retention" in self.query:
+            self._put_retention(body)
             return
         there = self.bucket.objects.get(self.key)
         wanted, unless = self.headers.get("If-Match"), self.headers.get("If-None-Match")
@@ -126,6 +290,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(501, "NotImplemented")
         elif (unless and there is not None) or (wanted and (there is None or wanted != _etag(there))):
             self._fail(412, "PreconditionFailed")
+        elif self.bucket.locks:
+            self._put_version(body)
+        elif "x-amz-object-lock-mode" in self.headers:
+            self._fail(400, "InvalidRequest", "Bucket is missing ObjectLockConfiguration")
         else:
             self.bucket.objects[self.key] = body
             self._answer(200, headers={"ETag": _etag(body)})
@@ -144,6 +312,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _delete(self, _body: bytes) -> None:
         if "uploadId" in self.query:
             self.bucket.uploads.pop(self.query["uploadId"])
+        elif self.bucket.locks:
+            self._delete_version()
+            return
         else:
             self.bucket.objects.pop(self.key, None)
         self._answer(204)
@@ -178,6 +349,10 @@ def _unchunked(body: bytes) -> bytes:
             break
         data, body = data + body[:size], body[size + 2 :]
     return data
+
+
+def _iso(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _etag(data: bytes) -> str:

@@ -154,6 +154,22 @@ def test_the_rule_of_3_2_1_1_0_counts_only_what_was_seen(site, verdict, dots):
     assert re.findall(r'<i class="dot (\w+)"', page(made).decode()) == dots
 
 
+@pytest.mark.parametrize(
+    ("lock", "dot", "text"),
+    [
+        (None, "open", "nobody has looked"),
+        ({"mode": "compliance", "until": "2026-03-01T00:00:00.000Z"}, "met", "cannot be deleted before 2026-03-01"),
+        ({"mode": "governance", "until": "2026-03-01T00:00:00.000Z"}, "met", "but by those who may end it early"),
+        ({"mode": "compliance", "until": "2026-01-31T04:00:00.000Z"}, "missed", "west ended at 2026-01-31T04:00:00"),
+    ],
+)
+def test_a_copy_is_immutable_for_as_long_as_its_recorded_lock_lasts(lock, dot, text):
+    made = make([check()], site="west", lock=lock)
+    rule = next(rule for rule in made["copies"] if rule["name"].startswith("immutable"))
+    assert text in rule["msg"]
+    assert re.findall(r'<i class="dot (\w+)"', page(made).decode())[3] == dot
+
+
 def test_without_a_point_there_are_no_copies_to_count():
     made = make(None, point=None)
     assert made["copies"] == []

@@ -30,7 +30,7 @@ else:
     websocket = Package("websocket")
 
 # Without a standard input the two are the same; newer servers carry the first one further.
-_PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
+_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 # The only one that can say that a standard input has ended.
 _HALF_CLOSING = _PROTOCOLS[:1]
 _STDIN, _STDOUT, _STDERR, _STATUS, _CLOSE = 0, 1, 2, 3, 255

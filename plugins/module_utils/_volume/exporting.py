@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
@@ -46,7 +46,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.snapshot import Cut
 
 JSON = dict[str, Any]
-Piece = Cut | streaming.Cut
+Piece: TypeAlias = "Cut | streaming.Cut"
 _UNKNOWN: JSON = {
     "consistency_point": None,
     "snapshot": None,

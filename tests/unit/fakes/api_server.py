@@ -28,13 +28,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import json_patch
 
 JSON = dict[str, Any]
-Frame = tuple[int, bytes] | bytes | None
+Frame: TypeAlias = "tuple[int, bytes] | bytes | None"
 
 # (group, version, plural, kind, namespaced)
 BUILT_IN = [

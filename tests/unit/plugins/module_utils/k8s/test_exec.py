@@ -27,7 +27,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
 
 DONE = (3, b'{"metadata":{},"status":"Success"}')
 NOT_FOUND = 'failed to start exec "4f": OCI runtime exec failed: exec: "freeze": executable file not found in $PATH'
-Frames = Iterable[tuple[int, bytes] | bytes | None]
+Frames = Iterable["tuple[int, bytes] | bytes | None"]
 
 
 def ended(code: int) -> tuple[int, bytes]:

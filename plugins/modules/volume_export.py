@@ -18,6 +18,11 @@ description:
     where O(methods) says V(stopped), while all that uses it is scaled down to zero.
   - A claim in block mode is kept as one file C(data) with the bytes of its device. Zeros take no room in the
     repository.
+  - A stream of the application (C(streams)) is what a command prints in one of its pods, such as C(pg_dump). It goes
+    through this machine straight into the repository, without being stored on the way. There is a snapshot only if the
+    command ended with exit code 0 after it had printed something. Streams are read at the beginning of O(phase=move),
+    before anything is stopped; a stream for which no pod runs ends the task before anything is frozen.
+    C(docs/rbac/hooks.yml) is a role with what this needs.
   - Every claim of the application ends as exported, excluded by a rule with its reason, or failed. Nothing is left out
     in silence. Volumes of pods and of templates for pods that no claim stands for (C(hostPath), C(emptyDir), C(nfs) and
     others) are named in RV(excluded) as C(NAMESPACE/WORKLOAD/VOLUME). Where data of them would be missed, a warning
@@ -65,9 +70,9 @@ attributes:
 options:
   application:
     description:
-      - The application as the inventory describes it, with C(namespaces), C(hooks) and C(volumes.exclude).
-      - On a Docker host it has C(containers), C(compose_projects) or both instead of C(namespaces), and C(hooks) are
-        refused.
+      - The application as the inventory describes it, with C(namespaces), C(hooks), C(streams) and C(volumes.exclude).
+      - On a Docker host it has C(containers), C(compose_projects) or both instead of C(namespaces), and C(hooks) and
+        C(streams) are refused.
     type: dict
     required: true
   site:
@@ -271,24 +276,31 @@ consistency:
     mode:
       description:
         - V(group) where one group snapshot cut all volumes, V(stopped) where all were read while nothing used them,
-          V(live) where one was read in use, else V(per_volume).
+          V(live) where one was read in use, else V(per_volume), which is also the best with a stream.
         - On a Docker host that of the weakest volume, V(live), V(paused) or V(stopped).
       type: str
       sample: per_volume
 volumes:
   description:
-    - One entry per claim, or volume of a Docker host, ordered by name. Of the latter it also has what is needed to make
-      it again (C(kind), C(volume), C(path), C(driver), C(options) without what looks like a secret, C(labels)).
+    - One entry per claim, ordered by name, and then one per stream; or one per volume of a Docker host. Of the latter
+      it also has what is needed to make it again (C(volume), C(path), C(driver), C(options) without what looks like a
+      secret, C(labels)).
   type: list
   elements: dict
   returned: always
   contains:
     name:
-      description: Namespace and claim. On a Docker host C(volumes/NAME), C(CONTAINER:/PATH) or a folder of the host.
+      description:
+        - Namespace and claim, or C(NAMESPACE/streams/NAME). On a Docker host C(volumes/NAME), C(CONTAINER:/PATH) or a
+          folder of the host.
       type: str
       sample: shop/data
+    kind:
+      description: V(pvc) or V(stream); on a Docker host V(docker_volume) or V(bind).
+      type: str
+      sample: pvc
     method:
-      description: V(snapshot), V(stopped) or V(live); on a Docker host V(paused) too.
+      description: V(snapshot), V(stopped), V(live) or V(stream); on a Docker host V(paused) too.
       type: str
       sample: snapshot
     group:
@@ -296,7 +308,7 @@ volumes:
       type: str
       sample: muster-group-csi-example-com-1f0c9a7d22
     consistency_point:
-      description: The instant that its data equals.
+      description: The instant that its data equals; of a stream when its command was started.
       type: str
       sample: "2026-01-31T04:05:06.789Z"
     snapshot:
@@ -327,6 +339,14 @@ volumes:
       description: Whether everything could be read.
       type: bool
       sample: true
+    filename:
+      description: Of a stream, the name of its file in the snapshot.
+      type: str
+      sample: ledger
+    restore:
+      description: Of a stream, what takes it back; none where nothing does.
+      type: dict
+      sample: {command: [pg_restore, -d, ledger], selector: app=db}
     msg:
       description: What became of it.
       type: str

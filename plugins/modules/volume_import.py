@@ -16,6 +16,12 @@ description:
   - A volume counts as complete only if restic ended without an error, verified what it wrote, and the counts and the
     tree are those of the point.
   - A claim that a killed run left half restored is restored again by the next.
+  - A stream of the point is given to its restore command as input, in a pod that runs, once all claims are restored. It
+    counts as complete only if the command was given as many bytes as were recorded and ended with exit code 0. Where
+    restic or the connection fails on the way the command is not told that its input has ended, but what it does then is
+    its own affair; the error says that the target may hold part of the data. A stream without a restore command is
+    skipped, with a warning that says how its bytes are had by hand.
+  - A stream needs a server with Kubernetes 1.30 or newer, and the rights of C(docs/rbac/hooks.yml) in the collection.
   - Volumes of a Docker host go to one. A volume that is not there is made with the driver, options and labels that it
     had; an anonymous one gets its old name. A volume or folder that a container uses, which is not stopped, is refused.
     Bind mounts are only restored where O(targets) says so, and single files that were mounted not at all.
@@ -35,13 +41,28 @@ attributes:
     support: full
     details:
       - Volumes that the same point was restored to already are left alone; of a Docker host those that were made for
-        it. Single paths (O(paths)) are restored again, and count as changed if anything there became different.
+        it. Single paths (O(paths)) are restored again, and count as changed if anything there became different. Streams
+        are given to their commands each time, so these have to replace what is there.
 options:
   volumes:
     description: The volumes of the recovery point's document.
     type: list
     elements: dict
     required: true
+  kinds:
+    description:
+      - Which of O(volumes) are restored. Streams need pods, and so the objects of the application, which need the
+        volumes; a play that restores all of it therefore calls the module twice. The others are not in the result.
+    type: list
+    elements: str
+    choices: [volumes, streams]
+    default: [volumes, streams]
+  streams:
+    description:
+      - C(streams) of the application as it is now. Where one of them has the name and the namespace of a stream of the
+        point and a C(restore), that is used instead of the one that the point recorded.
+    type: list
+    elements: dict
   application:
     description: Name of the application; becomes a label.
     type: str
@@ -87,6 +108,8 @@ options:
       - An empty claim is filled with V(fail) too. One in block mode is empty if all of its device is zeros, which is
         read to the end for it.
       - It is about whole volumes; O(paths) go into the claim whatever else it holds, and V(keep) is refused with them.
+      - With V(keep) streams are skipped; whether something is there already that they would replace, only their command
+        knows.
     type: str
     choices: [fail, keep, replace]
     default: fail
@@ -210,19 +233,41 @@ EXAMPLES = r"""
     repository:
       url: s3:https://s3.east.example.com/muster/repository
       password_file: repository.password
+
+- name: Give the dump of a database back to the database that runs
+  muster.container_dr.volume_import:
+    kubeconfig: west.kubeconfig
+    application: shop
+    volumes: "{{ chosen.point.document.volumes }}"
+    kinds: [streams]
+    streams:
+      - name: ledger
+        selector: app=db
+        command: [pg_dump, -U, shop, -Fc, ledger]
+        restore:
+          command: [pg_restore, -U, shop, -d, ledger, --clean, --if-exists, --no-owner]
+    repository:
+      url: s3:https://s3.west.example.com/muster/repository
+      password_file: repository.password
 """
 
 RETURN = r"""
 volumes:
-  description: One entry per volume, in the order of O(volumes).
+  description: One entry per volume of O(kinds), in the order of O(volumes).
   type: list
   elements: dict
   returned: always
   contains:
     name:
-      description: Namespace and claim, or volume or folder of a Docker host, that it was restored to.
+      description:
+        - Namespace and claim, or volume or folder of a Docker host, that it was restored to; of a stream
+          C(NAMESPACE/streams/NAME).
       type: str
       sample: shop-copy/data
+    kind:
+      description: V(pvc) or V(stream); on a Docker host V(docker_volume) or V(bind).
+      type: str
+      sample: pvc
     source:
       description: The volume as the point names it.
       type: str
@@ -280,6 +325,13 @@ OPTIONS = (
     + Options(
         arguments={
             "volumes": {"type": "list", "elements": "dict", "required": True},
+            "kinds": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["volumes", "streams"],
+                "default": ["volumes", "streams"],
+            },
+            "streams": {"type": "list", "elements": "dict"},
             "application": {"type": "str", "required": True},
             "point": {"type": "str"},
             "namespace_mapping": {"type": "dict"},

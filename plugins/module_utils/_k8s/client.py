@@ -19,7 +19,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -627,15 +627,51 @@ class Cluster:
         Raises :class:`Unavailable` where the connection fails or breaks, and when the command does not end within
         ``timeout`` seconds, connecting included; :class:`ApiError` where it could not be started.
         """
-        target = f"{command[0]!r} in pod {namespace}/{pod}"
-        query = [("command", word) for word in command] + [("stdout", "true"), ("stderr", "true")]
+        target, url, headers = self._command(namespace, pod, container, command, ["stdout", "stderr"])
+        return _result(target, command_stream.run(self._configuration, url, headers, target, timeout))
+
+    def carry(
+        self,
+        namespace: str,
+        pod: str,
+        container: str | None,
+        command: Sequence[str],
+        *,
+        timeout: float,
+        stall: float,
+        check: Callable[[], None],
+        take: Callable[[bytes], None] | None = None,
+        source: command_stream.Source | None = None,
+    ) -> ExecResult:
+        """As :meth:`exec`, for a command with much output (``take``) or with an input (``source``).
+
+        See :func:`command_stream.carry`; of what is not taken only the end is in the result.
+        """
+        streams = ["stdout", "stderr", *(["stdin"] if source else [])]
+        target, url, headers = self._command(namespace, pod, container, command, streams)
+        ended = command_stream.carry(
+            self._configuration,
+            url,
+            headers,
+            target,
+            timeout=timeout,
+            stall=stall,
+            check=check,
+            take=take,
+            source=source,
+        )
+        return _result(target, ended)
+
+    def _command(
+        self, namespace: str, pod: str, container: str | None, command: Sequence[str], streams: Sequence[str]
+    ) -> tuple[str, str, Iterable[tuple[str, str]]]:
+        """How errors call a command in a container, where to run it, and with which headers."""
+        query = [("command", word) for word in command] + [(name, "true") for name in streams]
         if container:
             query.append(("container", container))
         url = f"{self.host}{object_path('v1', 'pods', namespace, pod, 'exec')}?{urlencode(query)}"
-        headers = self._signed({"User-Agent": FIELD_MANAGER}).iteritems()
-        ended = command_stream.run(self._configuration, url, headers, target, timeout)
-        output = (ended.stdout.decode("utf-8", "replace"), ended.stderr.decode("utf-8", "replace"))
-        return ExecResult(_exit_code(target, _status(ended.status)), *output)
+        headers: Iterable[tuple[str, str]] = self._signed({"User-Agent": FIELD_MANAGER}).iteritems()
+        return f"{command[0]!r} in pod {namespace}/{pod}", url, headers
 
     def logs(
         self,
@@ -774,6 +810,11 @@ def _nonsense(action: str, method: str, path: str, what: str) -> ApiError:
 def _reason(error: Exception) -> str:
     text = str(getattr(error, "reason", None) or error)
     return text.rsplit(": ", 1)[-1] if len(text) > 120 else text
+
+
+def _result(target: str, ended: command_stream.Ended) -> ExecResult:
+    output = (ended.stdout.decode("utf-8", "replace"), ended.stderr.decode("utf-8", "replace"))
+    return ExecResult(_exit_code(target, _status(ended.status)), *output)
 
 
 def _exit_code(target: str, status: JSON) -> int:

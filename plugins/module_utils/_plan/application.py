@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -18,6 +18,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import retention
 
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
+# Of a file in a snapshot, and part of the name of a host there.
+_FILE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
+_GLOB = re.compile(r"[*?\[]")
 # These choose objects only; k8s_snapshot checks what is in them.
 SELECTION_KEYS = (
     "allow_no_match",
@@ -44,6 +47,7 @@ _KEYS = (
     "group_snapshots",
     "restore_hooks",
     "retention",
+    "streams",
     "volumes",
     "checks",
     "image_fields",
@@ -52,6 +56,19 @@ _KEYS = (
 )
 _HOOK_KEYS = ("name", "namespace", "selector", "container", "pre", "post", "timeout", "on_error", "output")
 _COMMAND_KEYS = ("container", "command", "timeout", "wait_timeout", "wait_for_ready", "on_error", "output")
+_STREAM_KEYS = (
+    "name",
+    "namespace",
+    "selector",
+    "container",
+    "command",
+    "filename",
+    "timeout",
+    "stall_timeout",
+    "wait_timeout",
+    "restore",
+)
+_FEED_KEYS = ("selector", "container", "command", "timeout", "stall_timeout", "wait_timeout")
 _INIT_KEYS = ("name", "namespace", "selector", "init_containers")
 
 
@@ -79,6 +96,32 @@ class Hook:
 
 
 @dataclass(frozen=True)
+class Feed:
+    """A command in a container that takes a stream, or gives it; times in seconds.
+
+    ``stall_timeout`` is how long no data may move, ``wait_timeout`` how long to wait until a pod runs.
+    """
+
+    selector: str
+    container: str | None
+    command: tuple[str, ...]
+    timeout: float = 4 * 3600.0
+    stall_timeout: float = 600.0
+    wait_timeout: float = 300.0
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What a command prints, as data of an application; without ``restore`` nothing takes it at a restore."""
+
+    name: str
+    namespace: str
+    filename: str
+    dump: Feed
+    restore: Feed | None = None
+
+
+@dataclass(frozen=True)
 class ExcludedVolume:
     namespace: str
     name: str
@@ -93,6 +136,7 @@ class Application:
     hooks: tuple[Hook, ...] = ()
     excluded_volumes: tuple[ExcludedVolume, ...] = ()
     checks: tuple[Mapping[str, Any], ...] = field(default=())
+    streams: tuple[Stream, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +219,7 @@ def parse(value: Mapping[str, Any]) -> Application:
         _text(f"{where}, checks[{index}]", check, "name")
         _text(f"{where}, checks[{index}]", check, "kind")
     _unique(f"{where}, checks", [str(check["name"]) for check in checks])
+    given = streams(where, value.get("streams"), namespaces)
     if value.get("retention") is not None:
         retention.Policy.parse(_dict(f"{where}, retention", value.get("retention")))
     # image_mirror checks what is in them.
@@ -191,7 +236,25 @@ def parse(value: Mapping[str, Any]) -> Application:
             for index, item in enumerate(_dicts(f"{where}, volumes.exclude", volumes.get("exclude")))
         ),
         checks=tuple(checks),
+        streams=given,
     )
+
+
+def streams(where: str, value: Any, namespaces: Sequence[str]) -> tuple[Stream, ...]:
+    """The key ``streams`` of an application with these namespaces, of which a stream is in the first by default."""
+    found = tuple(
+        _stream(f"{where}, streams[{index}]", item, namespaces)
+        for index, item in enumerate(_dicts(f"{where}, streams", value))
+    )
+    _unique(f"{where}, streams", [f"{stream.namespace}/{stream.name}" for stream in found])
+    return found
+
+
+def feed(where: str, value: Any, default: Feed | None = None) -> Feed:
+    """A command that takes a stream, from the key ``restore``; what it does not say is that of the one that gave it."""
+    given = _dict(where, value)
+    _known(where, given, _FEED_KEYS)
+    return _feed(where, given, default)
 
 
 def targets(where: str, value: Any) -> Targets:
@@ -222,6 +285,42 @@ def _hook(where: str, value: Mapping[str, Any], namespaces: Sequence[str]) -> Ho
         timeout=_seconds(f"{where}, timeout", value.get("timeout", 60)),
         optional=value.get("on_error") == "continue",
     )
+
+
+def _stream(where: str, value: Mapping[str, Any], namespaces: Sequence[str]) -> Stream:
+    _known(where, value, _STREAM_KEYS)
+    name = _text(where, value, "name")
+    where = f"{where} ({name})"
+    filename = str(value.get("filename") or name)
+    for key, text in (("name", name), ("filename", filename)):
+        if not _FILE_NAME.match(text):
+            raise _wrong(
+                where, f"{key} is {text!r}", "Use letters, digits, '.', '_' and '-', with a letter or digit in front."
+            )
+    _check_common(where, value, namespaces)
+    namespace = str(value.get("namespace") or next(iter(namespaces), ""))
+    if not namespace or _GLOB.search(namespace):
+        raise _wrong(where, f"its namespace is {namespace!r}, a pattern", "Give it a 'namespace'.")
+    dump = _feed(where, value)
+    back = feed(f"{where}, restore", value["restore"], dump) if value.get("restore") else None
+    return Stream(name, namespace, filename, dump, back)
+
+
+def _feed(where: str, value: Mapping[str, Any], default: Feed | None = None) -> Feed:
+    command = _texts(f"{where}, command", value.get("command"))
+    if not command:
+        raise _wrong(where, "it has no 'command'", "Give it as a list of words; no shell reads them.")
+    container = value.get("container", default.container if default else None)
+    if container is not None:
+        _text(where, {"container": container}, "container")
+    given = {
+        key: _seconds(f"{where}, {key}", value[key])
+        for key in ("timeout", "stall_timeout", "wait_timeout")
+        if value.get(key) is not None
+    }
+    selector = _text(where, {"selector": default.selector, **value} if default else value, "selector")
+    base = default or Feed(selector, container, command)
+    return replace(base, selector=selector, container=container, command=command, **given)
 
 
 def _check_common(where: str, value: Mapping[str, Any], namespaces: Sequence[str]) -> None:

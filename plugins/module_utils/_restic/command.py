@@ -26,6 +26,7 @@ Message = dict[str, Any]
 
 # restic itself would repeat a failing request for a quarter of an hour.
 PATIENCE = 40.0
+_TICK = 0.5
 _KEPT_ERRORS = 20
 
 
@@ -64,6 +65,67 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**inherited, "RESTIC_PROGRESS_FPS": "1", **extra}
 
 
+class Gone(Exception):
+    """The command that one works for has ended, or is given up."""
+
+
+class Beside:
+    """Work on the other end of what a command reads or writes, while it runs; see :func:`run`.
+
+    ``rest`` is called after the work, in the same thread, when it is known already whether that failed.
+    """
+
+    def __init__(self, work: Callable[[Beside], None], rest: Callable[[], None] = lambda: None) -> None:
+        self.failure: Exception | None = None
+        self._work = work
+        self._rest = rest
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._process: Process[str] | None = None
+
+    # -- for the work ---------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raises :class:`Gone` if there is nothing to work for any more. To be called often."""
+        if self._over.is_set():
+            raise Gone
+
+    def code(self) -> int:
+        """Wait until the command has ended, and say how."""
+        while True:
+            self.check()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self._process.wait(timeout=_TICK) if self._process else 0
+
+    # -- for the command ------------------------------------------------------------------------------------------
+
+    def start(self, process: Process[str]) -> None:
+        self._process = process
+        self._thread.start()
+
+    def join(self, *, gone: bool) -> None:
+        """Wait for the end of the work, which has nothing to work for if the command is ``gone``; raises its error."""
+        if gone:
+            self._over.set()
+        self._thread.join()
+        if self.failure:
+            raise self.failure
+
+    def give_up(self) -> None:
+        self._over.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._work(self)
+        except Gone:
+            pass
+        except Exception as error:
+            self.failure = error
+        self._rest()
+
+
 @contextlib.contextmanager
 def handed(secret: str) -> Iterator[tuple[str, int]]:
     """A path at which one program that is given the descriptor too finds the secret, once: it lies on no disk."""
@@ -88,6 +150,8 @@ def run(
     on_status: Callable[[Message], None] | None = None,
     on_node: Callable[[Message], None] | None = None,
     pass_fds: Sequence[int] = (),
+    stdout: int = subprocess.PIPE,
+    beside: Beside | None = None,
 ) -> Ended:
     """Run ``command`` (a list, never a shell) and read what it says until it ends.
 
@@ -95,6 +159,10 @@ def run(
     keep failing without one that works; both end it with SIGTERM, so that restic removes its lock, and raise
     :class:`Unavailable`. A request that fails for a reason that does not pass ends it at once. Exit codes are left to
     the caller. ``on_node`` takes the entries of a listing, which are not kept then.
+
+    ``stdout`` is where the output goes if it is no text. ``beside`` works on the other end of what the command reads or
+    writes, in a thread of its own. What it raises ends the command and goes on; where it works on after the command has
+    ended well it is waited for.
     """
     try:
         process: Process[str] = Process(
@@ -102,7 +170,7 @@ def run(
             env=dict(env),
             cwd=cwd,
             pass_fds=pass_fds,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
@@ -116,12 +184,19 @@ def run(
     for reader in readers:
         reader.start()
     try:
-        ended = _follow(lines, _Follower(on_status, on_node), action, target, timeout, patience)
+        if beside:
+            beside.start(process)
+        follower = _Follower(on_status, on_node, len(streams), beside)
+        ended = _follow(lines, follower, action, target, timeout, patience)
         ended.code = process.wait()
+        if beside:
+            beside.join(gone=ended.code != 0)
         return ended
     finally:
         # SIGTERM lets restic take its lock away; only a restic that ignores it is killed.
         process.stop()
+        if beside:
+            beside.give_up()
         for reader in readers:
             reader.join(timeout=5)
         for stream, _name in streams:
@@ -139,9 +214,15 @@ class _Follower:
     """Sorts what a command says into status, messages, errors and a document."""
 
     def __init__(
-        self, on_status: Callable[[Message], None] | None, on_node: Callable[[Message], None] | None = None
+        self,
+        on_status: Callable[[Message], None] | None,
+        on_node: Callable[[Message], None] | None = None,
+        streams: int = 2,
+        beside: Beside | None = None,
     ) -> None:
         self.ended = Ended(code=0)
+        self.streams = streams
+        self.beside = beside
         self._on_status = on_status
         self._on_node = on_node
         self._plain: list[str] = []
@@ -194,10 +275,12 @@ def _follow(
     patience: float,
 ) -> Ended:
     began = time.monotonic()
-    open_streams = 2
+    open_streams = follower.streams
     while open_streams:
+        if follower.beside and follower.beside.failure:
+            raise follower.beside.failure
         with contextlib.suppress(queue.Empty):
-            entry = lines.get(timeout=0.5)
+            entry = lines.get(timeout=_TICK)
             if entry is None:
                 open_streams -= 1
                 continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
     command,
     exit_codes,
     password,
+    piped,
     s3_probe,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw
@@ -295,11 +297,36 @@ class Repository:
         finds the parent by host alone. Raises :class:`Incomplete` where a file could not be read.
         """
         self.identify()
-        arguments = ["backup", "--host", host, "--group-by", group_by, "--retry-lock", RETRY_LOCK]
-        arguments += [part for tag in tags for part in ("--tag", _tag(tag))]
-        ended = self._run(
-            [*arguments, "."], "back up to", cwd=path, on_status=on_status, timeout=timeout, expect_complete=True
-        )
+        arguments = [*_backup(host, tags, group_by), "."]
+        ended = self._run(arguments, "back up to", cwd=path, on_status=on_status, timeout=timeout, expect_complete=True)
+        return self._backed_up(ended)
+
+    def backup_stream(
+        self,
+        filename: str,
+        feed: Callable[[piped.Sink], None],
+        *,
+        host: str,
+        tags: Iterable[str] = (),
+        on_status: Status | None = None,
+    ) -> Backup:
+        """Back up what ``feed`` writes, as the one file of a snapshot.
+
+        Where ``feed`` raises, which goes on, or where this program is killed, there is no snapshot.
+        """
+        self.identify()
+        with piped.feeding(feed) as (words, numbers, beside):
+            arguments = ["--stdin-from-command", "--stdin-filename", filename, "--", *words]
+            ended = self._run(
+                [*_backup(host, tags, "host"), *arguments],
+                "back up to",
+                on_status=on_status,
+                pass_fds=numbers,
+                beside=beside,
+            )
+        return self._backed_up(ended)
+
+    def _backed_up(self, ended: command.Ended) -> Backup:
         summary = ended.message("summary") or {}
         snapshot = str(summary.get("snapshot_id") or "")
         if not snapshot:
@@ -360,6 +387,16 @@ class Repository:
         ended = self._run(arguments, f"restore {snapshot[:16]} from", on_status=on_status, timeout=timeout)
         summary = ended.message("summary") or {}
         return Restored(files=int(summary.get("total_files", 0)), bytes=int(summary.get("total_bytes", 0)))
+
+    def dump(self, snapshot: str, path: str, take: Callable[[int, command.Beside], None]) -> None:
+        """Read one file of a snapshot: ``take`` is given the descriptor that its bytes come from.
+
+        At its end they are whole only if the code of the :class:`command.Beside` is 0.
+        """
+        self.identify()
+        with piped.draining(take) as (number, beside):
+            arguments = ["dump", "--retry-lock", RETRY_LOCK, snapshot, path]
+            self._run(arguments, f"read snapshot {snapshot[:16]} of", stdout=number, beside=beside)
 
     def entries(
         self, snapshot: str, paths: Sequence[str], take: Callable[[command.Message], None], *, recursive: bool = True
@@ -534,6 +571,8 @@ class Repository:
         expect_complete: bool = False,
         raise_on_failure: bool = True,
         pass_fds: Sequence[int] = (),
+        stdout: int = subprocess.PIPE,
+        beside: command.Beside | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> command.Ended:
         line = [self.binary, "--json", "--no-cache"]
@@ -549,6 +588,8 @@ class Repository:
             timeout=timeout,
             on_status=on_status,
             on_node=on_node,
+            stdout=stdout,
+            beside=beside,
         )
         if ended.code != 0 and raise_on_failure:
             message = ended.errors[0] if ended.code == 3 and ended.errors else ended.last_error
@@ -557,6 +598,11 @@ class Repository:
                 error.result = {"errors": ended.errors}
             raise error
         return ended
+
+
+def _backup(host: str, tags: Iterable[str], group_by: str) -> list[str]:
+    arguments = ["backup", "--host", host, "--group-by", group_by, "--retry-lock", RETRY_LOCK]
+    return arguments + [part for tag in tags for part in ("--tag", _tag(tag))]
 
 
 def _binary(name: str) -> str:

@@ -21,8 +21,10 @@ _SHOWN = 600
 def volumes(recorded: Sequence[Mapping[str, Any]], restored: Sequence[Mapping[str, Any]]) -> Finding:
     """D01: every volume of the point was restored whole, from the tree that the point is bound to.
 
-    Restored volumes name the recorded one in ``source``, as they may lie in another namespace.
+    Restored volumes name the recorded one in ``source``, as they may lie in another namespace. A stream that nothing
+    takes back was never meant to be restored; it is named.
     """
+    kept: list[str] = []
     by_name = {str(volume.get("source") or volume.get("name")): volume for volume in restored}
     problems: dict[str, str] = {}
     for volume in recorded:
@@ -30,6 +32,8 @@ def volumes(recorded: Sequence[Mapping[str, Any]], restored: Sequence[Mapping[st
         came = by_name.get(name)
         if came is None:
             problems[name] = "was not restored"
+        elif volume.get("kind") == "stream" and not volume.get("restore") and came.get("skipped"):
+            kept.append(name)
         elif came.get("tree") != volume.get("tree"):
             problems[name] = f"tree {came.get('tree')} is not {volume.get('tree')}"
         elif not came.get("complete"):
@@ -42,8 +46,10 @@ def volumes(recorded: Sequence[Mapping[str, Any]], restored: Sequence[Mapping[st
             "Replicate the repository again, or pick an older point; do not use this restore.",
             {"problems": problems},
         )
-    files = sum(int(volume.get("files") or 0) for volume in recorded)
-    return Finding(Result.PASS, f"{len(recorded)} volumes complete by tree id, {files} files")
+    there = [volume for volume in recorded if str(volume["name"]) not in kept]
+    files = sum(int(volume.get("files") or 0) for volume in there)
+    words = f"; not restored, as nothing takes them: {', '.join(kept)}" if kept else ""
+    return Finding(Result.PASS, f"{len(there)} volumes complete by tree id, {files} files{words}")
 
 
 def command(cluster: Cluster, check: Mapping[str, Any], namespaces: Mapping[str, str]) -> Finding:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
@@ -45,9 +45,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import group as grouping
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import stream as streaming
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.snapshot import Cut
 
 JSON = dict[str, Any]
+Piece: TypeAlias = "Cut | streaming.Cut"
 
 
 def export(request: Request) -> JSON:
@@ -78,6 +80,7 @@ class _Export:
         self._clones = snapshot.clones(params.get("clones"))
         self._last: dict[str, Snapshot] = {}
         self._blobs = 0
+        self._unheard: dict[str, MusterError] = {}
         self._cut_timeout = clock.duration(params["cut_timeout"])
         self._ready_timeout = clock.duration(params["ready_timeout"])
         self._stop_timeout = clock.duration(params["stop_timeout"])
@@ -86,7 +89,8 @@ class _Export:
         self._settings = settings.settings(params.get("mover"))
         self._cluster = Cluster.connect(params)
         self._repository = Repository.open(params["repository"])
-        parts.require_reachable(self._repository)
+        where, patterns = f"application {self._name}", self._application.get("namespaces") or ()
+        self._streams = application.streams(where, self._application.get("streams"), patterns)
         # What was cut says itself where it is.
         self._namespaces = [] if self._phase == "move" else list(scope.of(self._cluster, chosen).namespaces)
         self._application["namespaces"] = self._namespaces
@@ -94,7 +98,11 @@ class _Export:
     def run(self) -> JSON:
         if self._phase == "move":
             self._repository.identify()
-            return self._run_move([Cut.read(document) for document in self._request.params.get("cuts") or []])
+            given = self._request.params.get("cuts") or []
+            streams = [one for one in given if one.get("method") == streaming.METHOD]
+            return self._run_move(
+                [Cut.read(one) for one in given if one not in streams], [streaming.Cut.read(one) for one in streams]
+            )
         run = naming.new_run()
         ledger = self._ledger(run, self._namespaces)
         if self._request.check_mode:
@@ -139,26 +147,31 @@ class _Export:
             secrets=self._secrets,
             warn=self._request.warn,
         )
+        if survey.sources:
+            parts.require_reachable(self._repository)
         stop = self._look(survey)
         self._refuse(survey, stop)
         self._arrange(survey, stop)
         if self._request.check_mode:
             return self._plan(survey, hooks, stop)
         cuts, cut_at = self._cut(survey, hooks, run)
+        streams = [streaming.Cut(run, streaming.Volume(stream)) for stream in self._streams]
+        both: list[Piece] = [*cuts, *streams]
         result: JSON = {"run": run, "hooks": hooks.done, "excluded": survey.excluded}
-        result["cuts"] = [cut.document() for cut in cuts]
+        result["cuts"] = [cut.document() for cut in both]
         if self._phase == "cut":
             count = sum(1 for cut in cuts if cut.method == "snapshot")
             return {
                 **result,
                 "changed": bool(count or hooks.done),
-                "msg": f"{count} of {len(cuts)} volumes are cut; {len(cuts) - count} will be read in place.",
-                "consistency": _consistency(cuts, cut_at),
-                "volumes": [self._waiting(cut) for cut in cuts],
+                "msg": f"{count} of {len(cuts)} volumes are cut; {len(cuts) - count} will be read in place."
+                + (f" {len(streams)} streams will be read." if streams else ""),
+                "consistency": _consistency(both, cut_at),
+                "volumes": [self._waiting(cut) for cut in both],
                 "stopped": [],
             }
         try:
-            moved = self._move(cuts, cut_at, ledger)
+            moved = self._move(cuts, streams, cut_at, ledger)
         except MusterError as error:
             error.result = {**result, **error.result}
             raise
@@ -189,12 +202,18 @@ class _Export:
 
     def _refuse(self, survey: claims.Survey, stop: stopping.Plan) -> None:
         """End before anything is touched where a volume can neither be exported nor is excluded."""
-        problems = [source.problem for source in survey.sources if source.problem]
+        found = {source.claim.label: source.problem for source in survey.sources if source.problem}
+        self._unheard = {
+            volume.label: streaming.no_pod(f"stream {volume.label}", volume.namespace, volume.stream.dump)
+            for volume in map(streaming.Volume, self._streams)
+            if streaming.place(self._cluster, volume.namespace, volume.stream.dump) is None
+        }
+        found |= self._unheard
+        problems = list(found.values())
         if not problems:
             return
-        for source in survey.sources:
-            if source.problem:
-                self._request.progress.update("volume", source.claim.label, "failed", msg=str(source.problem))
+        for label, problem in found.items():
+            self._request.progress.update("volume", label, "failed", msg=str(problem))
         error = problems[0]
         error.result = self._untouched(survey, stop)
         if len(problems) > 1:
@@ -219,9 +238,27 @@ class _Export:
     def _untouched(self, survey: claims.Survey, stop: stopping.Plan) -> JSON:
         return {
             "changed": False,
-            "volumes": [self._planned(source, stop) for source in survey.sources],
+            "volumes": self._all_planned(survey, stop),
             "excluded": survey.excluded,
             "hooks": [],
+        }
+
+    def _all_planned(self, survey: claims.Survey, stop: stopping.Plan) -> list[JSON]:
+        return [self._planned(source, stop) for source in survey.sources] + [
+            self._planned_stream(streaming.Volume(stream)) for stream in self._streams
+        ]
+
+    def _planned_stream(self, volume: streaming.Volume) -> JSON:
+        problem = self._unheard.get(volume.label)
+        msg = f"is what {volume.stream.dump.command[0]} prints in a pod that matches {volume.stream.dump.selector}"
+        return {
+            **volume.entry(),
+            **backed_up.UNKNOWN,
+            "method": streaming.METHOD,
+            "host": self._host(volume),
+            "changed": problem is None,
+            "failed": problem is not None,
+            "msg": str(problem) if problem else msg,
         }
 
     def _planned(self, source: claims.Source, stop: stopping.Plan) -> JSON:
@@ -247,9 +284,9 @@ class _Export:
         }
 
     def _plan(self, survey: claims.Survey, hooks: backup_hooks.Hooks, stop: stopping.Plan) -> JSON:
-        volumes = [self._planned(source, stop) for source in survey.sources]
-        groups = {grouping.group_of(source) for source in survey.sources}
-        mode = _mode((source.method for source in survey.sources), groups)
+        volumes = self._all_planned(survey, stop)
+        groups = {grouping.group_of(source) for source in survey.sources} | ({None} if self._streams else set())
+        mode = _mode((volume["method"] for volume in volumes), groups)
         return {
             "changed": bool(volumes),
             "msg": f"{len(volumes)} volumes would be exported, {len(survey.excluded)} are excluded.",
@@ -262,7 +299,7 @@ class _Export:
             "run": None,
         }
 
-    def _host(self, claim: claims.Claim) -> str:
+    def _host(self, claim: claims.Claim | streaming.Volume) -> str:
         return settings.host(self._site, claim.namespace, claim.name)
 
     # -- cut --------------------------------------------------------------------------------------------------
@@ -309,7 +346,7 @@ class _Export:
     def _drop(self, cuts: Sequence[Cut]) -> list[str]:
         return snapshot.quietly(self._cluster, cuts) + grouping.quietly(self._cluster, cuts)
 
-    def _waiting(self, cut: Cut) -> JSON:
+    def _waiting(self, cut: Piece) -> JSON:
         return {
             **cut.volume.entry(),
             **backed_up.UNKNOWN,
@@ -323,18 +360,21 @@ class _Export:
 
     # -- move -------------------------------------------------------------------------------------------------
 
-    def _run_move(self, cuts: list[Cut]) -> JSON:
-        result: JSON = {"run": cuts[0].run if cuts else None, "excluded": [], "cuts": []}
+    def _run_move(self, cuts: list[Cut], streams: list[streaming.Cut]) -> JSON:
+        both: list[Piece] = [*cuts, *streams]
+        result: JSON = {"run": both[0].run if both else None, "excluded": [], "cuts": []}
         result |= {"hooks": [], "thawed": [], "restarted": []}
         stopped = [cut.volume for cut in cuts if cut.method == "stopped"]
+        if cuts:
+            parts.require_reachable(self._repository)
         if self._request.check_mode:
             stop = stopping.plan(self._cluster, stopped)
             for error in stop.problems.values():
                 raise error
-            volumes = [self._waiting(cut) for cut in cuts]
-            msg = f"{len(cuts)} volumes would be moved."
-            consistency = _consistency(cuts, clock.iso(clock.now()))
-            result |= {"changed": bool(cuts), "msg": msg, "volumes": volumes, "consistency": consistency}
+            volumes = [self._waiting(cut) for cut in both]
+            msg = f"{len(both)} volumes would be moved."
+            consistency = _consistency(both, clock.iso(clock.now()))
+            result |= {"changed": bool(both), "msg": msg, "volumes": volumes, "consistency": consistency}
             return {**result, "stopped": stop.report()}
         with settings.interruptible(f"the export of {self._name}"):
             places = [volume.namespace for volume in stopped]
@@ -342,9 +382,10 @@ class _Export:
             if stopped:
                 result["thawed"] = ledger.pay(self._secrets, self._request.warn, self._request.progress)
                 result["restarted"] = ledger.woken
-            return {**result, **self._move(cuts, clock.iso(clock.now()), ledger)}
+            return {**result, **self._move(cuts, streams, clock.iso(clock.now()), ledger)}
 
-    def _move(self, cuts: Sequence[Cut], cut_at: str, ledger: thaw.Ledger) -> JSON:
+    def _move(self, cuts: Sequence[Cut], streams: Sequence[streaming.Cut], cut_at: str, ledger: thaw.Ledger) -> JSON:
+        both: list[Piece] = [*cuts, *streams]
         stopped = self._stopped = stopping.Stopped(
             self._cluster,
             [cut.volume for cut in cuts if cut.method == "stopped"],
@@ -357,12 +398,15 @@ class _Export:
             if any(cut.method == "snapshot" for cut in cuts):
                 namespace.ensure_ours(self._cluster, self._settings.namespace, self._name)
             grouping.hold(self._cluster, cuts)
-            self._look_back()
+            if cuts:
+                self._look_back()
+            # Their pods have to run, and may be among those that are stopped.
+            poured = pool.each(streams, self._pour, workers=self._workers)
             with stopped:
                 outcomes = pool.chosen(cuts, self._move_one, self._next, workers=self._workers)
         except MusterError as error:
             failure = {"changed": False, "failed": True, "msg": str(error)}
-            entries = [{**self._waiting(cut), **failure} for cut in cuts]
+            entries = [{**self._waiting(cut), **failure} for cut in both]
             reports = stopped.report()
             changed = any(one["changed"] for one in reports)
             error.result = {"changed": changed, "volumes": entries, "stopped": reports, **error.result}
@@ -375,21 +419,12 @@ class _Export:
                 )
             if any(cut.method == "snapshot" for cut in cuts):
                 self._remove_namespace()
-        volumes: list[JSON] = []
-        for outcome in outcomes:
-            if outcome.value is not None:
-                volumes.append(outcome.value)
-                continue
-            if outcome.error is not None and not isinstance(outcome.error, MusterError):
-                raise outcome.error
-            entry = {**self._waiting(outcome.item), "changed": False, "failed": True, "msg": str(outcome.error)}
-            if isinstance(outcome.error, MusterError) and outcome.error.result.get("errors"):
-                entry["errors"] = outcome.error.result["errors"]
-            volumes.append(entry)
+        ended: list[pool.Outcome[Any, JSON]] = [*outcomes, *poured]
+        volumes = [self._become(outcome) for outcome in ended]
         failed = [entry for entry in volumes if entry["failed"]]
         result: JSON = {
             "changed": any(entry["changed"] for entry in volumes),
-            "consistency": _consistency(cuts, cut_at, volumes),
+            "consistency": _consistency(both, cut_at, volumes),
             "volumes": volumes,
             "stopped": stopped.report(),
         }
@@ -405,7 +440,7 @@ class _Export:
                 result=result,
             )
         if failed:
-            first = next(outcome.error for outcome in outcomes if outcome.error is not None)
+            first = next(outcome.error for outcome in ended if outcome.error is not None)
             raise Incomplete(
                 "export",
                 f"{len(failed)} of {len(volumes)} volumes of {self._name}",
@@ -414,6 +449,17 @@ class _Export:
                 result={**result, "failed_volumes": [entry["name"] for entry in failed]},
             )
         return result
+
+    def _become(self, outcome: pool.Outcome[Any, JSON]) -> JSON:
+        """The entry of a volume that was moved, or could not be."""
+        if outcome.value is not None:
+            return outcome.value
+        if outcome.error is not None and not isinstance(outcome.error, MusterError):
+            raise outcome.error
+        entry = {**self._waiting(outcome.item), "changed": False, "failed": True, "msg": str(outcome.error)}
+        if isinstance(outcome.error, MusterError) and outcome.error.result.get("errors"):
+            entry["errors"] = outcome.error.result["errors"]
+        return entry
 
     def _look_back(self) -> None:
         """Learn from the snapshots that are there how much there will be to do."""
@@ -445,6 +491,49 @@ class _Export:
             namespace.remove_ours(self._cluster, self._settings.namespace, self._name)
         except MusterError as error:
             self._request.warn(str(error))
+
+    def _pour(self, cut: streaming.Cut) -> JSON:
+        label = cut.volume.label
+        progress = self._request.progress
+        progress.update("volume", label, "running", msg="preparing")
+        watch = clock.Stopwatch()
+
+        def advance(done: int, total: int | None) -> None:
+            progress.update("volume", label, "running", done=done, total=total, unit="bytes")
+
+        try:
+            with settings.at_repository(self._repository, self._budgets.repository, progress, label):
+                poured = streaming.pour(
+                    self._cluster,
+                    self._repository,
+                    cut.volume,
+                    host=self._host(cut.volume),
+                    tags=self._tags(),
+                    secrets=self._secrets,
+                    advance=advance,
+                )
+        except Exception as error:
+            progress.update("volume", label, "failed", msg=str(error))
+            raise
+        backup = poured.backup
+        progress.update("volume", label, "done", done=backup.bytes, total=backup.bytes, unit="bytes")
+        return {
+            **self._waiting(cut),
+            "consistency_point": poured.moment,
+            "pod": poured.pod,
+            "snapshot": backup.snapshot,
+            "tree": backup.tree,
+            "files": backup.files,
+            "bytes": backup.bytes,
+            "bytes_added": backup.bytes_added,
+            "seconds": watch.seconds,
+            "complete": True,
+            "changed": True,
+            "msg": "",
+        }
+
+    def _tags(self) -> list[str]:
+        return ["muster", f"application={self._name}"] + ([f"point={self._point}"] if self._point else [])
 
     def _move_one(self, cut: Cut) -> JSON:
         label = cut.volume.label
@@ -509,14 +598,13 @@ class _Export:
         last = self._last.get(self._host(cut.volume))
         files = last.files if last else None
         detection = self._detection.get(cut.volume.driver or "", self._detection.get("*", "strict"))
-        tags = ["muster", f"application={self._name}"] + ([f"point={self._point}"] if self._point else [])
         return parts.Mover(
             name=name,
             namespace=where,
             claim=claim,
             verb="backup",
             arguments=parts.backup_arguments(
-                self._host(cut.volume), tuple(tags), device=cut.volume.device, detection=detection
+                self._host(cut.volume), tuple(self._tags()), device=cut.volume.device, detection=detection
             ),
             labels=naming.labels(cut.run, self._name, marks.MOVING),
             capabilities=() if cut.volume.device else capabilities,
@@ -547,7 +635,7 @@ class _Export:
         return {**self._waiting(cut), **found, "consistency_point": point}
 
 
-def _consistency(cuts: Sequence[Cut], cut_at: str, volumes: Sequence[JSON] = ()) -> JSON:
+def _consistency(cuts: Sequence[Piece], cut_at: str, volumes: Sequence[JSON] = ()) -> JSON:
     """The earliest instant, the distance to the latest, and how it was reached."""
     points = [entry["consistency_point"] for entry in volumes] or [cut.consistency_point for cut in cuts]
     moments = sorted(clock.parse(point) for point in points if point)

@@ -20,6 +20,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._docker import importing as hosted
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import hook_output
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT as CLUSTERS
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pod_security import ENFORCE
@@ -41,6 +42,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     snapshot,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import stream as streaming
 
 JSON = dict[str, Any]
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -88,7 +90,11 @@ class _Import:
     def __init__(self, request: Request) -> None:
         params = request.params
         self._request = request
-        self._volumes: list[Mapping[str, Any]] = list(params["volumes"])
+        kinds = {True: "streams" in params["kinds"], False: "volumes" in params["kinds"]}
+        self._given = [volume for volume in params["volumes"] if kinds[streaming.is_one(volume)]]
+        self._volumes: list[Mapping[str, Any]] = [one for one in self._given if not streaming.is_one(one)]
+        self._streams: list[Mapping[str, Any]] = list(params.get("streams") or [])
+        self._secrets = hook_output.secrets_in(params)
         self._name = str(params["application"])
         self._mapping = {str(key): str(value) for key, value in (params.get("namespace_mapping") or {}).items()}
         self._classes = {str(key): str(value) for key, value in (params.get("storage_classes") or {}).items()}
@@ -97,7 +103,7 @@ class _Import:
         self._verify = str(params["verify"])
         self._overwrite = str(params["overwrite"])
         self._merges = params.get("delete") is False
-        names = [_name(volume) for volume in self._volumes]
+        names = [_name(volume) for volume in params["volumes"] if not streaming.is_one(volume)]
         self._wishes = {
             name: destination.wish(name, given)
             for name, given in destination.known("targets", params.get("targets"), names).items()
@@ -113,29 +119,63 @@ class _Import:
         self._settings = settings.settings(params.get("mover"))
         self._cluster = Cluster.connect(params)
         self._repository = Repository.open(params["repository"])
-        parts.require_reachable(self._repository)
+        if self._volumes:
+            parts.require_reachable(self._repository)
         self._run = naming.new_run()
 
     def run(self) -> JSON:
         self._repository.identify()
-        targets = self._plan()
-        self._refuse(targets)
-        if self._request.check_mode:
-            work = [target for target in targets if target.action in ("create", "restore")]
-            return {
-                "changed": bool(work),
-                "msg": f"{len(work)} of {len(targets)} volumes would be restored.",
-                "volumes": [self._entry(target, changed=target in work) for target in targets],
-            }
-        with settings.interruptible(f"the restore of {self._name}'s volumes"):
-            return self._restore(targets)
-
-    # -- plan -------------------------------------------------------------------------------------------------
-
-    def _plan(self) -> list[Target]:
         snapshots = self._repository.snapshots()
         self._blobs = sizing.blobs(snapshots)
         known = recorded.Snapshots(self._repository.target, snapshots)
+        targets, returns = self._plan(known), self._plan_streams(known)
+        self._refuse(targets, returns)
+        if self._request.check_mode:
+            work = [target for target in targets if target.action in ("create", "restore")]
+            fed = [one for one in returns if one.feed]
+            volumes = [self._entry(target, changed=target in work) for target in targets]
+            return {
+                "changed": bool(work or fed),
+                "msg": f"{len(work) + len(fed)} of {len(self._given)} volumes would be restored.",
+                "volumes": self._in_order(volumes, [one.entry(changed=one in fed) for one in returns]),
+            }
+        with settings.interruptible(f"the restore of {self._name}'s volumes"):
+            return self._restore(targets, returns)
+
+    def _in_order(self, volumes: Sequence[JSON], streams: Sequence[JSON]) -> list[JSON]:
+        """One entry for each volume that was given, in that order."""
+        both = {True: iter(streams), False: iter(volumes)}
+        return [next(both[streaming.is_one(one)]) for one in self._given]
+
+    # -- plan -------------------------------------------------------------------------------------------------
+
+    def _plan_streams(self, known: recorded.Snapshots) -> list[streaming.Return]:
+        return [self._return(volume, known) for volume in self._given if streaming.is_one(volume)]
+
+    def _return(self, volume: Mapping[str, Any], known: recorded.Snapshots) -> streaming.Return:
+        space = str(volume.get("namespace"))
+        to = streaming.Return(volume, self._mapping.get(space, space))
+        if self._paths:
+            return replace(to, msg="none of the paths is of this stream")
+        try:
+            recorded.require(volume, ("namespace", "stream", "filename", "snapshot", "tree", "host", "bytes"))
+            found = known.of(_name(volume), volume)
+            to = replace(to, snapshot=found.id)
+            feed = streaming.feed_of(volume, self._streams)
+        except MusterError as error:
+            return replace(to, problem=error)
+        if feed is None:
+            self._request.warn(
+                f"Stream {_name(volume)} is not restored, because nothing says which command takes it."
+                f" Its bytes come from: {to.by_hand}"
+            )
+            return replace(to, msg=f"it has no restore command; by hand: {to.by_hand}")
+        if self._existing == "keep":
+            return replace(to, msg="what is there is kept")
+        where = f"a pod of {to.namespace} that matches {feed.selector}"
+        return replace(to, feed=feed, msg=f"is given to {feed.command[0]} in {where}")
+
+    def _plan(self, known: recorded.Snapshots) -> list[Target]:
         classes = {
             item["metadata"]["name"]: item
             for item in self._cluster.list(object_path("storage.k8s.io/v1", "storageclasses"))
@@ -272,8 +312,9 @@ class _Import:
                 "Stop the workload first, restore into another namespace, or set existing to keep.",
             )
 
-    def _refuse(self, targets: Sequence[Target]) -> None:
+    def _refuse(self, targets: Sequence[Target], returns: Sequence[streaming.Return]) -> None:
         problems = [target.problem for target in targets if target.problem]
+        problems += [one.problem for one in returns if one.problem]
         for name in sorted({target.namespace for target in targets if target.action in ("create", "restore")}):
             if self._level(name) == "restricted":
                 problems.append(
@@ -286,7 +327,8 @@ class _Import:
                 )
         if problems:
             error = problems[0]
-            error.result = {"changed": False, "volumes": [self._entry(target) for target in targets]}
+            entries = [self._entry(target) for target in targets]
+            error.result = {"changed": False, "volumes": self._in_order(entries, [one.entry() for one in returns])}
             raise error
 
     def _level(self, name: str) -> str:
@@ -297,7 +339,7 @@ class _Import:
 
     # -- restore ----------------------------------------------------------------------------------------------
 
-    def _restore(self, targets: list[Target]) -> JSON:
+    def _restore(self, targets: list[Target], returns: list[streaming.Return]) -> JSON:
         work = [target for target in targets if target.action in ("create", "restore")]
         spaces = sorted({target.namespace for target in work})
         created = [
@@ -309,17 +351,15 @@ class _Import:
         if removed:
             self._request.warn(f"Removed what an earlier run left behind: {', '.join(removed[:10])}.")
         outcomes = pool.chosen(targets, self._restore_one, self._next, workers=self._workers)
-        volumes: list[JSON] = []
-        for outcome in outcomes:
-            if outcome.value is not None:
-                volumes.append(outcome.value)
-                continue
-            if outcome.error is not None and not isinstance(outcome.error, MusterError):
-                raise outcome.error
-            entry = {**self._entry(outcome.item), "failed": True, "msg": str(outcome.error)}
-            if isinstance(outcome.error, MusterError) and outcome.error.result.get("errors"):
-                entry["errors"] = outcome.error.result["errors"]
-            volumes.append(entry)
+        broken = [outcome.error for outcome in outcomes if outcome.error is not None]
+        # What takes a stream lives on the volumes.
+        fed = pool.each([] if broken else returns, self._feed, workers=self._workers)
+        broken += [outcome.error for outcome in fed if outcome.error is not None]
+        volumes = self._in_order(
+            [self._become(outcome, self._entry(outcome.item)) for outcome in outcomes],
+            [self._become(outcome, outcome.item.entry()) for outcome in fed]
+            or [{**one.entry(), "skipped": True, "msg": "not tried, because a volume failed"} for one in returns],
+        )
         restored = [entry for entry in volumes if entry["changed"]]
         failed = [entry for entry in volumes if entry["failed"]]
         written = sum(entry["bytes"] or 0 for entry in restored)
@@ -330,7 +370,7 @@ class _Import:
             "namespaces_created": created,
         }
         if failed:
-            first = next(outcome.error for outcome in outcomes if outcome.error is not None)
+            first = broken[0]
             if len(volumes) == 1 and isinstance(first, MusterError):
                 first.result = result
                 raise first
@@ -342,6 +382,38 @@ class _Import:
                 result=result,
             )
         return result
+
+    def _become(self, outcome: pool.Outcome[Any, JSON], before: JSON) -> JSON:
+        """The entry of a volume that was restored, or could not be."""
+        if outcome.value is not None:
+            return outcome.value
+        if outcome.error is not None and not isinstance(outcome.error, MusterError):
+            raise outcome.error
+        entry = {**before, "failed": True, "msg": str(outcome.error)}
+        if isinstance(outcome.error, MusterError) and outcome.error.result.get("errors"):
+            entry["errors"] = outcome.error.result["errors"]
+        return entry
+
+    def _feed(self, to: streaming.Return) -> JSON:
+        progress = self._request.progress
+        if to.feed is None:
+            progress.update("volume", to.label, "skipped", msg=to.msg)
+            return to.entry()
+        watch = clock.Stopwatch()
+        progress.update("volume", to.label, "running", msg="preparing")
+
+        def advance(done: int) -> None:
+            progress.update("volume", to.label, "running", done=done, total=int(to.volume["bytes"]), unit="bytes")
+
+        try:
+            with settings.at_repository(self._repository, self._budgets.repository, progress, to.label):
+                size = streaming.give_back(self._cluster, self._repository, to, to.feed, self._secrets, advance)
+        except Exception as error:
+            progress.update("volume", to.label, "failed", msg=str(error))
+            raise
+        progress.update("volume", to.label, "done", done=size, total=size, unit="bytes")
+        done = {"files": 1, "bytes": size, "seconds": watch.seconds, "complete": True, "msg": ""}
+        return {**to.entry(changed=True), **done}
 
     def _next(self, waiting: Sequence[Target], running: Sequence[Target]) -> int | None:
         def load(target: Target) -> scheduling.Load:

@@ -19,6 +19,7 @@ import hashlib
 import io
 import json
 import re
+import socket
 import sys
 import threading
 import time
@@ -27,12 +28,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import json_patch
 
 JSON = dict[str, Any]
+Frame: TypeAlias = "tuple[int, bytes] | bytes | None"
 
 # (group, version, plural, kind, namespaced)
 BUILT_IN = [
@@ -86,8 +88,11 @@ class ApiServer:
     ``invalid`` fails its validation. Both come before the question whether the name is taken.
     ``history`` feeds watches (version, kind, type of change, object); versions below ``oldest`` are forgotten. ``logs``
     are what containers wrote, by namespace, pod, container and whether it is the instance before. ``execute`` is called
-    with the command, the query and the headers of an exec, and gives frames (channel, bytes) of the answer; ``None``
-    breaks the connection.
+    with the command, the query and the headers of an exec, and gives frames (channel, bytes) of the answer, or bytes as
+    they are sent; ``None`` breaks the connection. ``feed`` is called instead where the command has an input, with the
+    command and that input in pieces, which ends with :class:`BrokenPipeError` where the connection ends before the
+    input. ``protocols`` are those of an exec that the server knows; the command of whoever offers none of them does not
+    run.
     """
 
     url: str = ""
@@ -117,9 +122,13 @@ class ApiServer:
     cuts: int = 0
     ended: bool = False
     logs: dict[tuple[str, str, str, bool], str] = field(default_factory=dict)
-    execute: Callable[[list[str], dict[str, str], list[tuple[str, str]]], Iterable[tuple[int, bytes] | None]] = (
-        lambda _command, _query, _headers: [(3, b'{"status":"Success"}')]
-    )
+    execute: Callable[
+        [list[str], dict[str, str], list[tuple[str, str]]], Iterable[tuple[int, bytes] | bytes | None]
+    ] = lambda _command, _query, _headers: [(3, b'{"status":"Success"}')]
+    feed: Callable[[list[str], Iterator[bytes]], Iterable[tuple[int, bytes] | None]] = lambda _command, given: [
+        (3, b'{"status":"Success"}') for _pieces in [b"".join(given)]
+    ]
+    protocols: tuple[str, ...] = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 
     def add(self, *objects: JSON) -> None:
         """Put objects there as a user would."""
@@ -583,30 +592,69 @@ def _status(status: int, reason: str) -> tuple[int, JSON]:
     return status, {"kind": "Status", "status": "Failure", "reason": reason, "message": f"{reason} by the fake"}
 
 
-def _frame(head: int, data: bytes) -> bytes:
+def websocket_frame(head: int, data: bytes) -> bytes:
     """A frame of a websocket."""
     size = bytes([len(data)]) if len(data) < 126 else b"\x7e" + len(data).to_bytes(2, "big")
     return bytes([head]) + size + data
 
 
+def _input(connection: socket.socket) -> Iterator[bytes]:
+    """What a client sends as the input of a command; answers its pings."""
+
+    def exactly(size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            piece = connection.recv(size - len(data))
+            if not piece:
+                raise BrokenPipeError
+            data += piece
+        return data
+
+    while True:
+        head, size = exactly(2)
+        size &= 0x7F
+        if size >= 126:
+            size = int.from_bytes(exactly(2 if size == 126 else 8), "big")
+        mask = exactly(4) * (size // 4 + 1)
+        data = bytes(one ^ other for one, other in zip(exactly(size), mask, strict=False))
+        if head & 0xF == 9:
+            connection.sendall(websocket_frame(0x8A, data))
+        elif data == b"\xff\x00":
+            return
+        elif head & 0xF == 2 and data[:1] == b"\x00":
+            yield data[1:]
+
+
 def _run_command(handler: BaseHTTPRequestHandler, state: ApiServer, command: list[str], query: dict[str, str]) -> None:
     """Agree to a websocket and send what :attr:`ApiServer.execute` gives."""
     handler.close_connection = True
+    offered = [name.strip() for name in handler.headers["Sec-WebSocket-Protocol"].split(",")]
+    agreed = next((name for name in offered if name in state.protocols), None)
+    if agreed is None:
+        handler.send_error(403)
+        return
     key = f"{handler.headers['Sec-WebSocket-Key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
     head = {
         "Upgrade": "websocket",
         "Connection": "Upgrade",
-        "Sec-WebSocket-Protocol": handler.headers["Sec-WebSocket-Protocol"].partition(",")[0],
+        "Sec-WebSocket-Protocol": agreed,
         "Sec-WebSocket-Accept": base64.b64encode(hashlib.sha1(key.encode()).digest()).decode(),
     }
     lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in head.items()), "", ""]
     with contextlib.suppress(OSError):
         handler.connection.sendall("\r\n".join(lines).encode())
-        for frame in state.execute(command, query, list(handler.headers.items())):
+        fed = query.get("stdin") == "true"
+        frames = (
+            state.feed(command, _input(handler.connection))
+            if fed
+            else state.execute(command, query, list(handler.headers.items()))
+        )
+        for frame in frames:
             if frame is None:
                 return
-            handler.connection.sendall(_frame(0x82, bytes([frame[0]]) + frame[1]))
-        handler.connection.sendall(_frame(0x88, (1000).to_bytes(2, "big")))
+            raw = frame if isinstance(frame, bytes) else websocket_frame(0x82, bytes([frame[0]]) + frame[1])
+            handler.connection.sendall(raw)
+        handler.connection.sendall(websocket_frame(0x88, (1000).to_bytes(2, "big")))
         # The other side says that it has seen the end.
         handler.connection.recv(1024)
 

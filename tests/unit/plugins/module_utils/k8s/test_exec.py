@@ -15,19 +15,19 @@ from typing import Any
 
 import pytest
 import websocket
-from fakes.api_server import ApiServer, running
+from fakes.api_server import ApiServer, running, websocket_frame
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Interrupted,
     InvalidInput,
     Unavailable,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import hook
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import command_stream, hook
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiError, Cluster, ExecResult
 
 DONE = (3, b'{"metadata":{},"status":"Success"}')
 NOT_FOUND = 'failed to start exec "4f": OCI runtime exec failed: exec: "freeze": executable file not found in $PATH'
-Frames = Iterable[tuple[int, bytes] | None]
+Frames = Iterable["tuple[int, bytes] | bytes | None"]
 
 
 def ended(code: int) -> tuple[int, bytes]:
@@ -152,6 +152,57 @@ def test_a_hook_may_go_on_without_it(server: ApiServer, frames: Any) -> None:
     record, failure = hook.run(Cluster.connect({"host": server.url}), command, where, "db", "pre", ())
     assert failure is not None and not hook.matters(failure, command)
     assert not record["ok"] and "pre hook db in pod shop/db-0" in record["msg"]
+
+
+# -- much data --------------------------------------------------------------------------------------------------------
+
+
+def carry(url: str, **options: Any) -> tuple[ExecResult, bytes]:
+    taken = bytearray()
+    options = {"timeout": 60.0, "stall": 60.0, "check": lambda: None, "take": taken.extend, **options}
+    ended = Cluster.connect({"host": url}).carry("shop", "db-0", "main", ["pg_dump"], **options)
+    return ended, bytes(taken)
+
+
+def test_what_belongs_together_is_put_together(server: ApiServer) -> None:
+    server.execute = lambda *_asked: [
+        websocket_frame(0x02, b"\x01be"),
+        websocket_frame(0x89, b"are you there"),
+        websocket_frame(0x00, b"gi"),
+        websocket_frame(0x80, b"n"),
+        (2, b"x" * 30_000),
+        (2, b"y" * 60_000),
+        (1, b"ning"),
+        ended(4),
+    ]
+    result, data = carry(server.url)
+    assert (result.code, data) == (4, b"beginning")
+    assert result.stderr == "x" * (command_stream.TAIL - 60_000) + "y" * 60_000 and not result.stdout
+
+
+def test_a_silent_connection_is_kept_and_that_is_no_data(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_stream, "_SILENCE", 0.0)
+    over = threading.Event()
+
+    def run(*_asked: Any) -> Frames:
+        yield 1, b"half"
+        over.wait(60)
+
+    server.execute = run
+    with pytest.raises(Unavailable, match=r"no data moved for 1 seconds"):
+        carry(server.url, stall=1.0)
+    over.set()
+
+
+def test_what_the_caller_says_goes_before_all(server: ApiServer) -> None:
+    def enough() -> None:
+        raise Interrupted("move", "it", "it is enough", "")
+
+    over = threading.Event()
+    server.execute = lambda *_asked: (frame for frame in [over.wait(60)] if frame != 0)
+    with pytest.raises(Interrupted):
+        carry(server.url, check=enough)
+    over.set()
 
 
 # -- connections that do not come about -------------------------------------------------------------------------------

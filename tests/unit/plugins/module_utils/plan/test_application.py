@@ -24,12 +24,14 @@ GOOD: dict[str, Any] = {
         {"name": "fill", "namespace": "ledger", "selector": "app=db", "command": ["fill"], "wait_timeout": "10m"},
         {"name": "seed", "selector": "app=db", "init_containers": [{"name": "seed", "image": "tools:1"}]},
     ],
+    "streams": [{"name": "db", "selector": "app=db", "command": ["dump"], "restore": {"command": ["load"]}}],
     "volumes": {"exclude": [{"namespace": "ledger", "name": "cache", "reason": "can be made again"}]},
     "checks": [{"name": "api", "kind": "http"}],
     "image_signatures": [{"pattern": "*", "policy": "report"}],
 }
 
 
+STREAM: dict[str, Any] = {"name": "x", "selector": "app=a", "command": ["dump", "-v"]}
 RESTORE: dict[str, Any] = {"name": "x", "selector": "app=a", "command": ["fill"]}
 INIT: dict[str, Any] = {"name": "x", "selector": "app=a", "init_containers": [{"name": "a", "image": "b"}]}
 
@@ -40,6 +42,22 @@ def test_reads_an_application() -> None:
     assert app.hooks[0].pre == ("sync",)
     assert (app.hooks[0].timeout, app.hooks[0].optional) == (30, True)
     assert app.excluded_volumes[0].name == "cache"
+
+
+def test_what_takes_a_stream_back_is_where_it_came_from_unless_it_says_otherwise() -> None:
+    given = {**STREAM, "container": "main", "timeout": "2h", "filename": "x.sql", "restore": {"command": ["load"]}}
+    other = {"command": ["load"], "selector": "app=b", "container": "side", "timeout": "3h", "wait_timeout": 5}
+    (stream, second) = application.streams(
+        "here", [given, {**given, "name": "y", "restore": other}], ["ledger", "other"]
+    )
+    assert (stream.namespace, stream.filename, stream.restore) == (
+        "ledger",
+        "x.sql",
+        application.Feed("app=a", "main", ("load",), 7200.0, 600.0, 300.0),
+    )
+    assert stream.dump == application.Feed("app=a", "main", ("dump", "-v"), 7200.0, 600.0, 300.0)
+    assert second.restore == application.Feed("app=b", "side", ("load",), 10800.0, 600.0, 5.0)
+    assert application.streams("here", [STREAM], ["ledger"])[0].restore is None
 
 
 @pytest.mark.parametrize(
@@ -72,6 +90,21 @@ def test_reads_an_application() -> None:
         ({"restore_hooks": [{**RESTORE, "on_error": "ignore"}]}, "on_error is 'ignore'"),
         ({"restore_hooks": [{**RESTORE, "namespace": "b"}]}, "not one of the application's"),
         ({"restore_hooks": [RESTORE, INIT]}, "'x' is there twice"),
+        ({"streams": {"name": "x"}}, "streams: it is not a list of dictionaries"),
+        ({"streams": [{**STREAM, "comand": ["a"]}]}, "streams\\[0\\]: it has an unknown key 'comand'. Did you mean"),
+        ({"streams": [{**STREAM, "name": "a/b"}]}, "name is 'a/b'"),
+        ({"streams": [{**STREAM, "filename": "../x"}]}, "filename is '../x'"),
+        ({"streams": [{**STREAM, "selector": None}]}, "'selector' is None"),
+        ({"streams": [{**STREAM, "command": "pg_dump"}]}, "\\(x\\), command: it is not a list of texts"),
+        ({"streams": [{**STREAM, "command": []}]}, "it has no 'command'"),
+        ({"streams": [{**STREAM, "stall_timeout": "soon"}]}, "stall_timeout: it is not a length of time"),
+        ({"streams": [{**STREAM, "timeout": 0}]}, "timeout: it is zero"),
+        ({"streams": [{**STREAM, "container": 5}]}, "'container' is 5"),
+        ({"streams": [{**STREAM, "namespace": "b"}]}, "not one of the application's"),
+        ({"streams": [STREAM], "namespaces": ["led*"]}, "its namespace is 'led\\*', a pattern"),
+        ({"streams": [{**STREAM, "restore": {"selector": "a"}}]}, "restore: it has no 'command'"),
+        ({"streams": [{**STREAM, "restore": {"command": ["a"], "filename": "b"}}]}, "unknown key 'filename'"),
+        ({"streams": [STREAM, STREAM]}, "'ledger/x' is there twice"),
         ({"volumes": {"exclude": [{"namespace": "a", "name": "b"}]}}, "'reason' is None"),
         ({"checks": [{"name": "a"}]}, "'kind' is None"),
         ({"image_signatures": {"pattern": "*"}}, "image_signatures: it is not a list of dictionaries"),

@@ -161,6 +161,30 @@ def test_volumes_are_complete_by_tree(restored, expected):
     assert data.volumes([{"name": "n/v", "tree": "t", "files": 3}], restored).result is expected
 
 
+@pytest.mark.parametrize(
+    ("restore", "came", "expected"),
+    [
+        (None, {"skipped": True}, Result.PASS),
+        (None, {"failed": True}, Result.FAIL),
+        (None, None, Result.FAIL),
+        ({"command": ["load"]}, {"skipped": True}, Result.FAIL),
+        ({"command": ["load"]}, {"complete": True}, Result.PASS),
+    ],
+    ids=["nothing takes it", "failed", "not tried", "left out", "taken"],
+)
+def test_a_stream_that_nothing_takes_is_named_and_fails_nothing(restore, came, expected):
+    volume = {"name": "n/v", "tree": "t", "files": 3}
+    stream = {"name": "n/streams/s", "kind": "stream", "tree": "u", "files": 1, "restore": restore}
+    whole = {"name": "n/v", "tree": "t", "complete": True}
+    restored = [whole] + ([{"name": "d/streams/s", "source": "n/streams/s", "tree": "u", **came}] if came else [])
+    found = data.volumes([volume, stream], restored)
+    assert found.result is expected
+    kept = bool(came and came.get("skipped") and restore is None)
+    assert ("not restored, as nothing takes them: n/streams/s" in found.msg) is kept
+    if expected is Result.PASS:
+        assert ("1 volumes complete by tree id, 3 files" in found.msg) is kept
+
+
 def command_check(result: ExecResult) -> Finding:
     cluster = FakeCluster({PODS: [pod()]})
     cluster.commands["verify"] = result

@@ -1,0 +1,380 @@
+# Copyright (c) 2026, Muster contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Streams: what a command in a pod prints goes straight into the repository, and comes back as a command's input."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Incomplete,
+    Interrupted,
+    InvalidInput,
+    MusterError,
+    NotFound,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import hook, hook_output
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, ExecResult, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.command_stream import Source
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import application
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.application import Feed, Stream
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.command import Beside, Gone
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.piped import Sink
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Backup, Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import settings
+
+JSON = dict[str, Any]
+KIND = METHOD = "stream"
+_PAUSE = 1.0
+_SAID = 300
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A stream in its place among the volumes."""
+
+    stream: Stream
+
+    @property
+    def namespace(self) -> str:
+        return self.stream.namespace
+
+    @property
+    def name(self) -> str:
+        # No claim has such a name.
+        return f"streams/{self.stream.name}"
+
+    @property
+    def label(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    def entry(self) -> JSON:
+        """The stream's part of a result, with what a restore needs to know."""
+        return {
+            "name": self.label,
+            "kind": KIND,
+            "namespace": self.namespace,
+            "claim": None,
+            "class": None,
+            "driver": None,
+            "size": None,
+            "access_modes": [],
+            "volume_mode": None,
+            "stream": self.stream.name,
+            "filename": self.stream.filename,
+            "restore": _plain(self.stream.restore) if self.stream.restore else None,
+        }
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A stream that is to be read: what the move phase needs to know, like that of a claim."""
+
+    run: str
+    volume: Volume
+    method: str = METHOD
+    consistency_point: str | None = None
+    group: str | None = None
+
+    @property
+    def namespace(self) -> str:
+        return self.volume.namespace
+
+    def document(self) -> JSON:
+        """Plain JSON values."""
+        stream = self.volume.stream
+        back = _plain(stream.restore) if stream.restore else None
+        return {
+            "run": self.run,
+            "method": self.method,
+            "stream": {**asdict(stream), "dump": _plain(stream.dump), "restore": back},
+        }
+
+    @classmethod
+    def read(cls, document: JSON) -> Cut:
+        try:
+            given = document["stream"]
+            dump = application.feed("dump", given["dump"])
+            back = application.feed("restore", given["restore"]) if given["restore"] else None
+            stream = Stream(str(given["name"]), str(given["namespace"]), str(given["filename"]), dump, back)
+            return cls(str(document["run"]), Volume(stream))
+        except (KeyError, TypeError, InvalidInput):
+            raise InvalidInput(
+                "use", "option cuts", "an entry is not what phase cut returned", "Pass the cuts unchanged."
+            ) from None
+
+
+def _plain(feed: Feed) -> JSON:
+    return {**asdict(feed), "command": list(feed.command)}
+
+
+# -- where it runs ----------------------------------------------------------------------------------------------------
+
+
+def place(cluster: Cluster, namespace: str, feed: Feed, *, ready: bool = False) -> hook.Place | None:
+    """The container that the command runs in: of the running pods a ready one, and of several the first by name.
+
+    With ``ready`` no other will do.
+    """
+    query = {"labelSelector": feed.selector}
+    pods = [pod for pod in cluster.list(object_path("v1", "pods", namespace), query) if hook.is_running(pod)]
+    ranked = sorted((not _ready(pod), str(pod["metadata"]["name"]), number) for number, pod in enumerate(pods))
+    if not ranked or (ready and ranked[0][0]):
+        return None
+    return hook.place(pods[ranked[0][2]], hook.Command(feed.command, container=feed.container))
+
+
+def no_pod(target: str, namespace: str, feed: Feed, waited: str = "") -> NotFound:
+    reason = f"no running pod in {namespace} matches {feed.selector}{waited}"
+    return NotFound("run", f"the command of {target}", reason, "Correct the selector, or start the pod.")
+
+
+def _ready(pod: JSON) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+
+
+def _await(cluster: Cluster, target: str, namespace: str, feed: Feed, *, ready: bool) -> hook.Place:
+    """:func:`place`, as soon as there is one; where none got ready in time, one that runs."""
+    began = time.monotonic()
+    while True:
+        late = time.monotonic() - began >= feed.wait_timeout
+        found = place(cluster, namespace, feed, ready=ready and not late)
+        if found is not None:
+            return found
+        if late:
+            raise no_pod(target, namespace, feed, f" after {feed.wait_timeout:g} seconds")
+        _go_on(target)
+        time.sleep(_PAUSE)
+
+
+def _go_on(target: str) -> None:
+    if settings.ENDING.is_set():
+        raise Interrupted("move", target, "the task was ended", "Run it again.")
+
+
+# -- there ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Poured:
+    """A stream that is in the repository; ``moment`` is when its command was started."""
+
+    backup: Backup
+    moment: str
+    pod: str
+
+
+def pour(
+    cluster: Cluster,
+    repository: Repository,
+    volume: Volume,
+    *,
+    host: str,
+    tags: Iterable[str],
+    secrets: Iterable[str],
+    advance: Callable[[int, int | None], None],
+) -> Poured:
+    """Run the command and back up what it prints.
+
+    There is a snapshot only if it ended with 0 after it had printed something.
+    """
+    target, feed = f"stream {volume.label}", volume.stream.dump
+    where = _await(cluster, target, volume.namespace, feed, ready=False)
+    moment = clock.iso(clock.now())
+    got = 0
+
+    def write(sink: Sink) -> None:
+        nonlocal got
+
+        def check() -> None:
+            _go_on(target)
+            sink.check()
+
+        ended = _carried(
+            "export",
+            target,
+            lambda: cluster.carry(
+                where.namespace,
+                where.pod,
+                where.container,
+                feed.command,
+                timeout=feed.timeout,
+                stall=feed.stall_timeout,
+                check=check,
+                take=sink.write,
+            ),
+        )
+        _succeeded("export", target, where, ended, secrets)
+        got = sink.bytes
+        if not got:
+            raise Incomplete(
+                "export", target, f"its command in pod {where.pod} printed nothing", "Run the command by hand."
+            )
+
+    backup = repository.backup_stream(
+        volume.stream.filename,
+        write,
+        host=host,
+        tags=tags,
+        on_status=lambda status: advance(int(status.get("bytes_done") or 0), None),
+    )
+    if backup.bytes != got:
+        reason = f"its command printed {got} bytes, its snapshot has {backup.bytes}"
+        raise Incomplete("export", target, reason, "Look at the repository and run it again.")
+    return Poured(backup, moment, where.pod)
+
+
+# -- and back ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Return:
+    """A stream of a point, and where it goes. Without a ``feed`` it is not restored, ``msg`` says why."""
+
+    volume: Mapping[str, Any]
+    namespace: str
+    snapshot: str | None = None
+    feed: Feed | None = None
+    msg: str = ""
+    problem: MusterError | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{self.namespace}/streams/{self.volume.get('stream')}"
+
+    @property
+    def by_hand(self) -> str:
+        """How its bytes are had without us."""
+        return f"restic dump {self.snapshot or self.volume.get('snapshot')} /{self.volume.get('filename')}"
+
+    def entry(self, *, changed: bool = False) -> JSON:
+        volume = self.volume
+        return {
+            "name": self.label,
+            "kind": KIND,
+            "source": str(volume.get("name") or ""),
+            "namespace": self.namespace,
+            "claim": None,
+            "class": None,
+            "size": None,
+            "paths": None,
+            "action": "feed" if self.feed else "none",
+            "snapshot": self.snapshot,
+            "tree": volume.get("tree"),
+            "files": None,
+            "bytes": None,
+            "seconds": None,
+            "complete": False,
+            "changed": changed,
+            "failed": self.problem is not None,
+            "skipped": self.feed is None and self.problem is None,
+            "msg": str(self.problem) if self.problem else self.msg,
+        }
+
+
+def is_one(volume: Mapping[str, Any]) -> bool:
+    """Whether an entry among the volumes of a document is a stream."""
+    return volume.get("kind") == KIND
+
+
+def feed_of(volume: Mapping[str, Any], given: Sequence[Mapping[str, Any]]) -> Feed | None:
+    """What takes a stream back: as the application (its key ``streams``) has it now, else as the point recorded it."""
+    name, namespace = volume.get("stream"), str(volume.get("namespace"))
+    for space in (namespace, None):
+        for index, one in enumerate(given):
+            if one.get("name") == name and one.get("namespace") == space:
+                (stream,) = application.streams(f"streams[{index}]", [one], [namespace])
+                if stream.restore:
+                    return stream.restore
+    recorded = volume.get("restore")
+    return application.feed(f"stream {volume.get('name')}, restore", recorded) if recorded else None
+
+
+def give_back(
+    cluster: Cluster,
+    repository: Repository,
+    to: Return,
+    feed: Feed,
+    secrets: Iterable[str],
+    advance: Callable[[int], None],
+) -> int:
+    """Feed the command with what the snapshot holds; the number of bytes. The command has to end with 0."""
+    target, recorded = f"stream {to.label}", int(to.volume["bytes"])
+    where = _await(cluster, target, to.namespace, feed, ready=True)
+    sent: list[Source] = []
+
+    def take(number: int, beside: Beside) -> None:
+        def check() -> None:
+            _go_on(target)
+            beside.check()
+            advance(source.bytes)
+
+        def finish() -> None:
+            # Only a restic that ended well has given all of it; if not, the command must not see a clean end.
+            if beside.code() != 0:
+                raise Gone
+            _compare(target, source.bytes, recorded)
+
+        source = Source(number, finish)
+        sent.append(source)
+        ended = _carried(
+            "restore",
+            target,
+            lambda: cluster.carry(
+                where.namespace,
+                where.pod,
+                where.container,
+                feed.command,
+                timeout=feed.timeout,
+                stall=feed.stall_timeout,
+                check=check,
+                source=source,
+            ),
+        )
+        _succeeded("restore", target, where, ended, secrets)
+        _compare(target, source.bytes, recorded)
+
+    try:
+        repository.dump(str(to.snapshot), f"/{to.volume['filename']}", take)
+    except MusterError as error:
+        if any(source.bytes for source in sent):
+            error.hint = f"{error.hint} What it was restored to may hold part of it.".strip()
+        raise
+    return recorded
+
+
+def _compare(target: str, sent: int, recorded: int) -> None:
+    if sent != recorded:
+        reason = f"its command was given {sent} bytes, recorded were {recorded}"
+        raise Incomplete("restore", target, reason, "Does the command read its input to the end?")
+
+
+# -- how commands end -------------------------------------------------------------------------------------------------
+
+
+def _carried(action: str, target: str, carry: Callable[[], ExecResult]) -> ExecResult:
+    try:
+        return carry()
+    except Interrupted:
+        raise
+    except MusterError as error:
+        # The client knows the command; whoever reads this knows the stream by its name.
+        family = Unavailable if isinstance(error, Unavailable) else Incomplete
+        raise family(action, target, error.reason, error.hint) from None
+
+
+def _succeeded(action: str, target: str, where: hook.Place, ended: ExecResult, secrets: Iterable[str]) -> None:
+    if ended.code == 0:
+        return
+    said = hook_output.kept(ended.stderr, secrets) or hook_output.kept(ended.stdout, secrets)
+    words = " ".join(said.split())[-_SAID:]
+    reason = f"its command in pod {where.pod} ended with exit code {ended.code}"
+    raise Incomplete(action, target, reason + (f" and said: {words}" if words else ""), "Mend its command.")

@@ -391,6 +391,7 @@ facts:
   elements: dict
 """
 
+from ansible_collections.muster.container_dr.plugins.module_utils._catalogue.sealing import recovery_point_verb
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
     Options,
     application,
@@ -399,7 +400,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.options 
     store,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
-from ansible_collections.muster.container_dr.plugins.module_utils._store.sealing import recovery_point_verb
 
 RETENTION = {
     "keep_last": {"type": "int"},

@@ -273,6 +273,7 @@ rpo:
     worst_seconds: 911.2, target_seconds: 900, met: true}
 """
 
+from ansible_collections.muster.container_dr.plugins.module_utils._catalogue.reading import recovery_point_info_verb
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
     Options,
     application,
@@ -281,7 +282,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.options 
     store,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
-from ansible_collections.muster.container_dr.plugins.module_utils._store.reading import recovery_point_info_verb
 
 OPTIONS = (
     Options(

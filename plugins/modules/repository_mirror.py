@@ -276,6 +276,7 @@ failures:
   elements: str
 """
 
+from ansible_collections.muster.container_dr.plugins.module_utils._catalogue.replication import repository_mirror_verb
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
     PROGRESS,
     Options,
@@ -285,7 +286,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.options 
     store,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
-from ansible_collections.muster.container_dr.plugins.module_utils._store.replication import repository_mirror_verb
 
 OPTIONS = (
     Options(

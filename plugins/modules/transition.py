@@ -197,6 +197,7 @@ application_state:
   type: dict
 """
 
+from ansible_collections.muster.container_dr.plugins.module_utils._catalogue.transition import transition_verb
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
     Options,
     application,
@@ -204,7 +205,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.options 
     store,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
-from ansible_collections.muster.container_dr.plugins.module_utils._store.transition import transition_verb
 
 OPTIONS = (
     Options(

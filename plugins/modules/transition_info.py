@@ -86,9 +86,9 @@ transitions:
   elements: dict
 """
 
+from ansible_collections.muster.container_dr.plugins.module_utils._catalogue.transition import transition_info_verb
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import Options, application, store
 from ansible_collections.muster.container_dr.plugins.module_utils._module import run
-from ansible_collections.muster.container_dr.plugins.module_utils._store.transition import transition_info_verb
 
 OPTIONS = Options(arguments={"id": {"type": "str"}}) + application() + store()
 

@@ -17,7 +17,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     InvalidInput,
     MusterError,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._docker import exporting as hosted
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     backup_hooks,
     hook_output,
@@ -46,6 +45,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import group as grouping
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import stream as streaming
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import exporting as hosted
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.snapshot import Cut
 
 JSON = dict[str, Any]

@@ -19,7 +19,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Refused,
     Unavailable,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._docker import importing as hosted
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import hook_output
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import REQUIREMENT as CLUSTERS
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
@@ -36,13 +35,14 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     namespace,
     naming,
     recorded,
-    selection,
     settings,
+    single_paths,
     sizing,
     snapshot,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import stream as streaming
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import importing as hosted
 
 JSON = dict[str, Any]
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -67,7 +67,7 @@ class Target:
     snapshot: Snapshot | None = None
     action: str = "create"
     only_if_empty: bool = False
-    selected: selection.Selected | None = None
+    selected: single_paths.Selected | None = None
     merge: bool = False
     unmark: bool = False
     msg: str = ""
@@ -109,7 +109,7 @@ class _Import:
             for name, given in destination.known("targets", params.get("targets"), names).items()
         }
         self._paths = {
-            name: selection.chosen(name, given)
+            name: single_paths.chosen(name, given)
             for name, given in destination.known("paths", params.get("paths"), names).items()
         }
         recorded.consistent(params)

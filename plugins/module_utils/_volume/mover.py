@@ -18,7 +18,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import m
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins, pull_secret
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import scripts, selection, sizing
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import scripts, single_paths, sizing
 
 JSON = dict[str, Any]
 
@@ -135,7 +135,7 @@ def restore_arguments(
 
 def path_arguments(snapshot: str, paths: Iterable[str], *, verify: bool, overwrite: str) -> tuple[str, ...]:
     """Arguments of a mover that restores single paths; see :data:`scripts.RESTORE_PATHS`."""
-    return ("restore", snapshot, *_writing(overwrite, verify=verify), "--", *selection.words(paths))
+    return ("restore", snapshot, *_writing(overwrite, verify=verify), "--", *single_paths.words(paths))
 
 
 def _writing(overwrite: str, *, verify: bool) -> tuple[str, ...]:

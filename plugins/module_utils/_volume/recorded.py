@@ -17,7 +17,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Refused,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover_run, selection
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover_run, single_paths
 
 _AGAIN = "Look at the volume and at the repository; run it again."
 
@@ -70,9 +70,9 @@ def require(volume: Mapping[str, Any], keys: Sequence[str]) -> None:
             )
 
 
-def select(repository: Repository, label: str, found: Snapshot, paths: tuple[str, ...]) -> selection.Selected:
+def select(repository: Repository, label: str, found: Snapshot, paths: tuple[str, ...]) -> single_paths.Selected:
     """What the snapshot holds below the paths asked for; all of them must be there."""
-    selected = selection.Selected(paths)
+    selected = single_paths.Selected(paths)
     repository.entries(found.id, sorted(selected.missing), selected.take)
     if selected.missing:
         names = ", ".join(repr(path.removeprefix("/data/")) for path in sorted(selected.missing)[:5])

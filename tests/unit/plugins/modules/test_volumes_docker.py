@@ -21,7 +21,7 @@ from fakes.restic_program import ResticProgram
 from fakes.storage import digest, stored
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import liveness
-from ansible_collections.muster.container_dr.plugins.module_utils._docker import ledger, volumes
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import ledger, volumes
 from ansible_collections.muster.container_dr.plugins.modules import volume_export, volume_import
 
 JSON = dict[str, Any]

@@ -21,7 +21,12 @@ import pytest
 from fakes.real_restic import PASSWORD, RESTIC, Bed, real
 
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover_run, naming, scripts, selection
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
+    mover_run,
+    naming,
+    scripts,
+    single_paths,
+)
 
 pytestmark = real
 BUSYBOX = os.environ.get("MUSTER_BUSYBOX") or shutil.which("busybox")
@@ -125,7 +130,7 @@ class Volume:
         return self.run(arguments=words, **{"verify": True, **change})
 
     def single(self, snapshot: str, *paths: str, overwrite: str = "always", **change: Any) -> Any:
-        chosen = selection.chosen("shop/data", list(paths))
+        chosen = single_paths.chosen("shop/data", list(paths))
         words = parts.path_arguments(snapshot, chosen, verify=True, overwrite=overwrite)
         return self.run(verb="restore_paths", arguments=words, **{"verify": True, **change})
 
@@ -278,7 +283,7 @@ def test_names_are_taken_literally(volume: Volume, source: Path) -> None:
 
 def test_the_controller_finds_the_same_names_in_the_snapshot(volume: Volume, source: Path) -> None:
     wanted = (*STRANGE, "deep/er/est/file", "link", "nothing", "st*r[x]/o?her", "deep/er/est/file/below", "socket")
-    selected = selection.Selected(wanted)
+    selected = single_paths.Selected(wanted)
     volume.bed.opened.entries(volume.snapshot(source), sorted(selected.missing), selected.take)
     assert selected.missing == {
         "/data/nothing",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._catalogue.judging import Judged, judge, timelines
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Corrupt,
@@ -26,7 +27,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._plan import (
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.locking import Note, of_point
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.soundness import NAMES, Soundness
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import Catalogue, PointFiles
-from ansible_collections.muster.container_dr.plugins.module_utils._store.judging import Judged, judge, timelines
 from ansible_collections.muster.container_dr.plugins.module_utils._store.locked import catalogue_note
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 

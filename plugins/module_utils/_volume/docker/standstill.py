@@ -22,9 +22,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
-from ansible_collections.muster.container_dr.plugins.module_utils._docker import ledger, selection, volumes
+from ansible_collections.muster.container_dr.plugins.module_utils._docker import selection
 from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import JSON, Engine
-from ansible_collections.muster.container_dr.plugins.module_utils._docker.volumes import Survey, Volume
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import ledger, volumes
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker.volumes import Survey, Volume
 
 _SWARM = "com.docker.swarm.task.id"
 _KILLED = 137

@@ -24,12 +24,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Refused,
     Unavailable,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._docker import ledger
 from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import JSON, Engine
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover_run
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import ledger
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import ENDING
 
 _INTERVAL = 1.0

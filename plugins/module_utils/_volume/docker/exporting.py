@@ -22,10 +22,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     NotFound,
     Refused,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._docker import mover, standstill, volumes
 from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import JSON, Engine
-from ansible_collections.muster.container_dr.plugins.module_utils._docker.ledger import Ledger
-from ansible_collections.muster.container_dr.plugins.module_utils._docker.volumes import Survey, Volume
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application as plan
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import scheduling
@@ -38,6 +35,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     sizing,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import mover, standstill, volumes
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker.ledger import Ledger
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker.volumes import Survey, Volume
 
 # Nothing is known of a volume's size before its first backup; as large as many are.
 _SIZE = 1 << 30

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._catalogue import judging
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, recovery_point, retention
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.soundness import NAMES, Soundness
-from ansible_collections.muster.container_dr.plugins.module_utils._store import judging
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import EXPIRED, UNREADABLE, Catalogue
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 

@@ -19,11 +19,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     NotFound,
     Refused,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._docker import mover
 from ansible_collections.muster.container_dr.plugins.module_utils._docker import selection as containers
-from ansible_collections.muster.container_dr.plugins.module_utils._docker import volumes as sources
 from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import JSON, Engine
-from ansible_collections.muster.container_dr.plugins.module_utils._docker.ledger import Ledger
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import scheduling
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
@@ -32,11 +29,14 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     mover_run,
     naming,
     recorded,
-    selection,
     settings,
+    single_paths,
     sizing,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import mover
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import volumes as sources
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker.ledger import Ledger
 
 _KINDS = (sources.VOLUME, sources.BIND)
 _KEYS = ("volume", "path", "driver", "options")
@@ -59,7 +59,7 @@ class Target:
     action: str = "create"
     only_if_empty: bool = True
     ours: bool = False
-    selected: selection.Selected | None = None
+    selected: single_paths.Selected | None = None
     merge: bool = False
     msg: str = ""
     problem: MusterError | None = None
@@ -103,7 +103,7 @@ class _Import:
         given = destination.known("targets", params.get("targets"), names)
         self._wishes = {name: _wish(name, wish) for name, wish in given.items()}
         self._paths = {
-            name: selection.chosen(name, paths)
+            name: single_paths.chosen(name, paths)
             for name, paths in destination.known("paths", params.get("paths"), names).items()
         }
         recorded.consistent(params)

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._catalogue import expiry
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
@@ -27,7 +28,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._plan import (
     recovery_point,
     timeline,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._store import expiry
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import Catalogue
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import digest

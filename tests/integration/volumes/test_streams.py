@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import time
 
 import pytest
 
-from ..sites import JSON, Site, good, result_of, wait_until
+from ..sites import JSON, Site, good, result_of, thing, wait_until
 from .conftest import bring, environment, export, held, restic, shell
 
 MIB = 1 << 20
@@ -89,6 +90,56 @@ def test_a_pod_that_is_killed_halfway_leaves_no_snapshot(east: Site, namespace: 
     result = result_of(started)
     assert result["failed"] and "stream" in result["msg"], result["msg"]
     assert stored(east, namespace) == "[]"
+
+
+BIN = "/usr/lib/postgresql/15/bin"
+SERVE = (
+    f"{BIN}/initdb -U postgres -D /tmp/data -A trust && exec {BIN}/postgres -D /tmp/data -k /tmp -c listen_addresses="
+)
+
+
+def postgres(site: Site, namespace: str) -> None:
+    """A pod with a PostgreSQL that is empty."""
+    registry = site.registry()
+    login = {key: registry[key] for key in ("username", "password")}
+    config = json.dumps({"auths": {registry["name"]: login}})
+    secret = thing("Secret", "login", namespace, type="kubernetes.io/dockerconfigjson")
+    container = {
+        "name": "postgres",
+        "image": f"{registry['name']}/ledger/postgres:1",
+        "command": ["/bin/sh", "-c", SERVE],
+        "env": [{"name": "PGHOST", "value": "/tmp"}, {"name": "PGUSER", "value": "postgres"}],
+        "readinessProbe": {"exec": {"command": [f"{BIN}/pg_isready", "--quiet"]}, "periodSeconds": 1},
+    }
+    spec = {"containers": [container], "imagePullSecrets": [{"name": "login"}], "securityContext": {"runAsUser": 999}}
+    pod = thing("Pod", "db", namespace, metadata={"labels": {"app": "db"}}, spec=spec)
+    site.apply({**secret, "stringData": {".dockerconfigjson": config}}, pod)
+    site.kubectl("wait", "-n", namespace, "pod/db", "--for=condition=Ready", "--timeout=180s")
+
+
+def test_a_database_is_dumped_while_it_is_written_to_and_given_back(east: Site, west: Site, namespace: str) -> None:
+    postgres(east, namespace)
+    shell(east, namespace, "db", f"{BIN}/createdb bank; {BIN}/pgbench -q -i -s 3 bank 2>/dev/null")
+    shell(east, namespace, "db", f"({BIN}/pgbench -T 60 bank > /dev/null 2>&1 &)")
+    dump = {
+        "name": "bank",
+        "selector": "app=db",
+        "command": [f"{BIN}/pg_dump", "--format=custom", "--compress=0", "bank"],
+    }
+    restore = ["--clean", "--if-exists", "--single-transaction", "--dbname=bank"]
+    dump["restore"] = {"command": [f"{BIN}/pg_restore", *restore]}
+    volumes = good(export(east, namespace, application={"streams": [dump]}))["volumes"]
+    west.kubectl("create", "namespace", namespace)
+    postgres(west, namespace)
+    shell(west, namespace, "db", f"{BIN}/createdb bank")
+    for _time in range(2):
+        (done,) = good(bring(west, namespace, volumes))["volumes"]
+        assert done["complete"]
+    # What pgbench moves between the tables adds up in each of its transactions.
+    sums = "select (select sum(abalance) from pgbench_accounts), (select sum(bbalance) from pgbench_branches), count(*)"
+    query = f"{BIN}/psql --no-align --tuples-only bank -c '{sums} from pgbench_accounts'"
+    accounts, branches, count = shell(west, namespace, "db", query).strip().split("|")
+    assert accounts == branches and count == "300000"
 
 
 @pytest.mark.nightly

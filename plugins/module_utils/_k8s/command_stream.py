@@ -62,11 +62,12 @@ class Source:
     """Where the standard input of a command comes from: a file descriptor that is read to its end.
 
     ``finish`` is called there, and raises where what was read is not whole; the command is not told of an end then.
-    ``bytes`` is how many were read.
+    ``mark`` on a line of the errors says that nobody wants more of it. ``bytes`` is how many were read.
     """
 
     number: int
     finish: Callable[[], None]
+    mark: bytes = b""
     bytes: int = 0
 
 
@@ -141,6 +142,7 @@ class _Exchange:
         self._target = target
         self._timeout, self._stall = timeout, stall
         self._check, self._take, self._source = check, take, source
+        self._mark = source.mark if source else b""
         self._parts = {_STDOUT: bytearray(), _STDERR: bytearray(), _STATUS: bytearray()}
         self._outgoing = b""
         # Whether there is more in it than words between the two ends of the connection.
@@ -212,6 +214,12 @@ class _Exchange:
         if number == _STATUS:
             # It has ended; what it has not read it will not read any more.
             self._source, self._outgoing = None, b""
+        if number == _STDERR and self._mark and self._mark in self._parts[_STDERR]:
+            self._parts[_STDERR][:] = self._parts[_STDERR].replace(b"\n" + self._mark + b"\n", b"")
+            self._mark = b""
+            if self._source is not None:
+                self._source = None
+                self._queue(bytes([_CLOSE, _STDIN]), websocket.ABNF.OPCODE_BINARY)
         self._moved = time.monotonic()
 
     def _write(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from secrets import token_hex
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
@@ -21,7 +22,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import hook, hook_output
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, ExecResult, object_path
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
+    ApiError,
+    Cluster,
+    ExecResult,
+    object_path,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.command_stream import Source
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.application import Feed, Stream
@@ -309,6 +315,9 @@ def give_back(
     """Feed the command with what the snapshot holds; the number of bytes. The command has to end with 0."""
     target, recorded = f"stream {to.label}", int(to.volume["bytes"])
     where = _await(cluster, target, to.namespace, feed, ready=True)
+    mark, command = f"muster-{token_hex(8)}", feed.command
+    if _has_shell(cluster, where):
+        command = ("sh", "-c", _HEARD_OUT, mark, *feed.command)
     sent: list[Source] = []
 
     def take(number: int, beside: Beside) -> None:
@@ -323,7 +332,7 @@ def give_back(
                 raise Gone
             _compare(target, source.bytes, recorded)
 
-        source = Source(number, finish)
+        source = Source(number, finish, mark.encode())
         sent.append(source)
         ended = _carried(
             "restore",
@@ -332,7 +341,7 @@ def give_back(
                 where.namespace,
                 where.pod,
                 where.container,
-                feed.command,
+                command,
                 timeout=feed.timeout,
                 stall=feed.stall_timeout,
                 check=check,
@@ -349,6 +358,24 @@ def give_back(
             error.hint = f"{error.hint} What it was restored to may hold part of it.".strip()
         raise
     return recorded
+
+
+# A command that ends before it has read its input leaves its server with data that nobody takes, and then the news of
+# its end does not come through either (kubectl exec waits for ever). So somebody takes them, and says that it is over.
+_HEARD_OUT = r"""
+"$@"
+code=$?
+printf '\n%s\n' "$0" >&2
+cat > /dev/null
+exit $code
+"""
+
+
+def _has_shell(cluster: Cluster, where: hook.Place) -> bool:
+    try:
+        return cluster.exec(where.namespace, where.pod, where.container, ["sh", "-c", "cat < /dev/null"]).code == 0
+    except ApiError:
+        return False
 
 
 def _compare(target: str, sent: int, recorded: int) -> None:

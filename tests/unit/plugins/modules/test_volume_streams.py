@@ -374,17 +374,22 @@ def taken(export: Runner, server: Storage) -> list[JSON]:
 
 
 class Target:
-    """What a restore command was given, and whether it saw the end of it."""
+    """What a restore command was given, whether it saw the end of it, and how much came when it had ended.
+
+    A shell that runs the command says when it has ended, and reads on. Without one a real server would not get on.
+    """
 
     def __init__(self, *last: tuple[int, bytes] | None, at_most: int = 1 << 40) -> None:
         self.words: list[str] = []
         self.data = bytearray()
         self.saw_end = False
+        self.late: int | None = None
         self._last = last or (DONE,)
         self._at_most = at_most
 
     def __call__(self, words: list[str], given: Iterator[bytes]) -> Frames:
-        self.words = words
+        shell = words[:2] == ["sh", "-c"]
+        self.words = words[4:] if shell else words
         try:
             for piece in given:
                 self.data += piece
@@ -392,9 +397,13 @@ class Target:
                     break
             else:
                 self.saw_end = True
+            yield from self._last[:-1]
+            if shell:
+                yield 2, f"\n{words[3]}\n".encode()
+                self.late = sum(map(len, given))
         except BrokenPipeError:
             return
-        yield from self._last
+        yield self._last[-1]
 
 
 def test_a_stream_comes_back_as_the_input_of_its_command(bring: Runner, server: Storage, taken: list[JSON]) -> None:
@@ -456,6 +465,27 @@ def test_a_command_that_is_content_with_a_part_fails_the_restore(
     result = bring(taken)
     assert result["failed"] and f"bytes, recorded were {40 * MIB}. Does the command read" in result["msg"]
     assert "may hold part of it" in result["msg"] and not bed.locks()
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["reads-all", "ends-early"])
+def test_a_command_that_ends_is_heard_at_once_and_given_no_more(
+    bring: Runner, export: Runner, server: Storage, early: bool
+) -> None:
+    server.execute = printing(noise(80 * MIB))
+    taken = export(BACK)["volumes"]
+    server.feed = target = Target((2, b"no such database"), ended(4), at_most=MIB if early else 1 << 40)
+    result = bring(taken)
+    assert result["failed"] and result["msg"].count("ended with exit code 4 and said: no such database") == 1
+    assert "muster-" not in result["msg"].partition("said: ")[2]
+    assert target.late is not None and (0 < target.late < 60 * MIB if early else target.late == 0)
+
+
+def test_a_container_without_a_shell_is_given_it_as_well(bring: Runner, server: Storage, taken: list[JSON]) -> None:
+    nothing = {"status": "Failure", "reason": "InternalError", "message": "exec: sh: executable file not found"}
+    server.execute = lambda *_asked: [(3, json.dumps(nothing).encode())]
+    server.feed = target = Target()
+    assert bring(taken)["volumes"][0]["complete"]
+    assert target.late is None and target.words == ["pg_restore", "-d", "ledger"] and target.saw_end
 
 
 def test_a_repository_that_fails_halfway_is_no_end_of_the_input(

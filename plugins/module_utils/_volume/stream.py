@@ -194,11 +194,20 @@ def pour(
     """
     target, feed = f"stream {volume.label}", volume.stream.dump
     where = _await(cluster, target, volume.namespace, feed, ready=False)
+    if not _has_shell(cluster, where):
+        raise Incomplete(
+            "export",
+            target,
+            f"container {where.container} of pod {where.pod} has no shell (sh), and without one nobody can tell"
+            " whether all that the command prints comes through",
+            "Run the command in another container of the pod, or write to a volume instead.",
+        )
     moment = clock.iso(clock.now())
     got = 0
 
     def write(sink: Sink) -> None:
         nonlocal got
+        whole = _Whole(sink.write)
 
         def check() -> None:
             _go_on(target)
@@ -211,14 +220,17 @@ def pour(
                 where.namespace,
                 where.pod,
                 where.container,
-                feed.command,
+                ("sh", "-c", _TOLD_END, whole.mark.decode(), *feed.command),
                 timeout=feed.timeout,
                 stall=feed.stall_timeout,
                 check=check,
-                take=sink.write,
+                take=whole.take,
             ),
         )
         _succeeded("export", target, where, ended, secrets)
+        if not whole.ended:
+            reason = f"the output of its command in pod {where.pod} was cut off on the way, after {sink.bytes} bytes"
+            raise Unavailable("export", target, reason, "A known flaw of exec on busy servers; run it again.")
         got = sink.bytes
         if not got:
             raise Incomplete(
@@ -236,6 +248,34 @@ def pour(
         reason = f"its command printed {got} bytes, its snapshot has {backup.bytes}"
         raise Incomplete("export", target, reason, "Look at the repository and run it again.")
     return Poured(backup, moment, where.pod)
+
+
+# Servers can lose the end of what a command prints and give its exit code all the same (kubernetes issue 124571).
+_TOLD_END = r"""
+"$@"
+code=$?
+printf %s "$0"
+exit $code
+"""
+
+
+class _Whole:
+    """Passes on what comes before a mark, which the shell prints when the command has ended."""
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self.mark = f"muster-{token_hex(16)}".encode()
+        self._take = take
+        self._held = b""
+
+    def take(self, data: bytes) -> None:
+        held = self._held + data
+        self._held = held[-len(self.mark) :]
+        if len(held) > len(self.mark):
+            self._take(held[: -len(self.mark)])
+
+    @property
+    def ended(self) -> bool:
+        return self._held == self.mark
 
 
 # -- and back ---------------------------------------------------------------------------------------------------------

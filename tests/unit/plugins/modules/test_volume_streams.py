@@ -62,6 +62,21 @@ def printing(data: bytes, *last: tuple[int, bytes] | None) -> Callable[..., Fram
     return lambda *_asked: [*((1, data[at : at + 30_000]) for at in range(0, len(data), 30_000)), *(last or [DONE])]
 
 
+def shell(run: Callable[..., Frames]) -> Callable[..., Frames]:
+    """What a shell in the container makes of a command that it is to run."""
+
+    def execute(words: list[str], *more: Any) -> Frames:
+        if words[3:] and words[:2] == ["sh", "-c"]:
+            for frame in run(words[4:], *more):
+                if frame is not None and frame in (DONE, ended(3)):
+                    yield 1, words[3].encode()
+                yield frame
+        else:
+            yield from [DONE] if words[0] == "sh" else run(words, *more)
+
+    return execute
+
+
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository without snapshots."""
@@ -143,7 +158,7 @@ def test_what_a_command_prints_is_one_file_of_a_snapshot(export: Runner, server:
         asked.append((words, query["container"], query.get("stdin")))
         return printing(data, (2, b"a word"), DONE)()
 
-    server.execute = command
+    server.execute = shell(command)
     result = export({**BACK, "filename": "ledger.dump", "container": "main"}, point="p1")
     assert result["changed"] and not result.get("failed"), result
     (entry,) = result["volumes"]
@@ -172,7 +187,7 @@ def test_what_a_command_prints_is_one_file_of_a_snapshot(export: Runner, server:
 
 
 def test_the_same_again_adds_nothing(export: Runner, server: Storage) -> None:
-    server.execute = printing(noise(2 * MIB))
+    server.execute = shell(printing(noise(2 * MIB)))
     assert export()["volumes"][0]["bytes_added"] > 2 * MIB
     assert export()["volumes"][0]["bytes_added"] < 2000
 
@@ -180,7 +195,7 @@ def test_the_same_again_adds_nothing(export: Runner, server: Storage) -> None:
 @pytest.mark.parametrize("protocol", ["v4.channel.k8s.io", "v5.channel.k8s.io"])
 def test_older_servers_give_streams_too(export: Runner, server: Storage, protocol: str) -> None:
     server.protocols = (protocol,)
-    server.execute = printing(b"rows")
+    server.execute = shell(printing(b"rows"))
     assert export()["volumes"][0]["bytes"] == 4
 
 
@@ -201,13 +216,34 @@ def test_older_servers_give_streams_too(export: Runner, server: Storage, protoco
 def test_what_does_not_end_well_leaves_no_snapshot(
     export: Runner, server: Storage, bed: Bed, frames: Any, words: str
 ) -> None:
-    server.execute = frames
+    server.execute = shell(frames)
     result = export()
     assert result["failed"] and result["failed_volumes"] == ["shop/streams/ledger"]
     (entry,) = result["volumes"]
     assert "stream shop/streams/ledger" in entry["msg"] and words in entry["msg"], entry["msg"]
     assert "s3cret-word" not in json.dumps({**result, "invocation": None})
     assert not entry["complete"] and entry["snapshot"] is None and nothing_kept(bed)
+
+
+def test_what_was_cut_off_on_the_way_is_no_snapshot(export: Runner, server: Storage, bed: Bed) -> None:
+    """A busy server lost the end of it, and gives the exit code all the same."""
+
+    def cut_off(words: list[str], *more: Any) -> Frames:
+        frames = list(shell(printing(noise(MIB)))(words, *more))
+        return frames if len(words) == 3 else [*frames[:20], frames[-1]]
+
+    server.execute = cut_off
+    result = export()
+    assert result["failed"] and "was cut off on the way" in result["volumes"][0]["msg"] and nothing_kept(bed)
+    # All but a part of the mark.
+    server.execute = lambda words, *_more: [DONE] if len(words) == 3 else [(1, b"rows" + words[3][:-1].encode()), DONE]
+    assert "was cut off on the way" in export()["volumes"][0]["msg"] and nothing_kept(bed)
+
+
+def test_without_a_shell_nobody_could_tell(export: Runner, server: Storage, bed: Bed) -> None:
+    server.execute = lambda *_asked: [(3, b'{"status":"Failure","message":"exec: sh: executable file not found"}')]
+    result = export()
+    assert result["failed"] and "container main of pod db-0 has no shell" in result["msg"] and nothing_kept(bed)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +257,7 @@ def test_a_command_that_hangs_is_given_up(export: Runner, server: Storage, bed: 
         yield 1, b"half"
         over.wait(60)
 
-    server.execute = hang
+    server.execute = shell(hang)
     result = export({**DUMP, **limit})
     over.set()
     assert result["failed"] and words in result["volumes"][0]["msg"] and nothing_kept(bed)
@@ -243,7 +279,7 @@ def test_restics_own_words_are_said_if_it_is_restic_that_fails(
         while not over.wait(0.01):
             yield 1, bytes(60_000)
 
-    server.execute = endless
+    server.execute = shell(endless)
     result = export(repository={**bed.options, "restic": str(program)})
     over.set()
     assert result["failed"] and "disk is full" in result["volumes"][0]["msg"], result["msg"]
@@ -258,7 +294,7 @@ def test_a_killed_module_leaves_no_snapshot(server: Storage, bed: Bed) -> None:
         begun.set()
         over.wait(60)
 
-    server.execute = endless
+    server.execute = shell(endless)
     application = {"name": "shop", "namespaces": ["shop"], "streams": [DUMP]}
     arguments = {"host": server.url, "repository": bed.options, "site": "east", "application": application}
     program = (
@@ -285,7 +321,7 @@ def test_sigterm_ends_it_and_leaves_no_snapshot(export: Runner, server: Storage,
         os.kill(os.getpid(), signal.SIGTERM)
         over.wait(60)
 
-    server.execute = ending
+    server.execute = shell(ending)
     result = export()
     over.set()
     assert result["failed"] and "SIGTERM" in result["msg"] and nothing_kept(bed) and not settings.ENDING.is_set()
@@ -296,7 +332,7 @@ def test_sigterm_ends_it_and_leaves_no_snapshot(export: Runner, server: Storage,
 
 def test_a_ready_pod_goes_before_another_and_the_first_by_name(export: Runner, server: Storage) -> None:
     server.add(ready("db-0", state="False"), ready("db-2"), ready("db-1"), ready("a", labels={"app": "web"}))
-    server.execute = printing(b"rows")
+    server.execute = shell(printing(b"rows"))
     assert export()["volumes"][0]["pod"] == "db-1"
 
 
@@ -324,7 +360,7 @@ def test_check_mode_runs_no_command(export: Runner, server: Storage) -> None:
 def test_cut_and_move_in_two_calls(export: Runner, server: Storage, bed: Bed) -> None:
     cut = export(BACK, phase="cut")
     server.remove("pods", "shop", "db-0")
-    server.execute = printing(b"rows")
+    server.execute = shell(printing(b"rows"))
     later = threading.Timer(0.2, server.add, [ready("db-0")])
     later.start()
     moved = export(phase="move", cuts=json.loads(json.dumps(cut["cuts"])), application={"streams": []})
@@ -349,7 +385,7 @@ def test_streams_are_read_before_anything_is_stopped(export: Runner, server: Sto
         server.events.append("dump")
         return printing(b"rows")()
 
-    server.mover, server.execute = mover, command
+    server.mover, server.execute = mover, shell(command)
     nfs = {"volume": {"nfs": {"server": "nas", "path": "/export"}}}
     result = export(methods={"fast": "stopped"}, repository={**bed.options, **nfs})
     assert [(one["name"], one["complete"]) for one in result["volumes"]] == [
@@ -368,7 +404,7 @@ def test_streams_are_read_before_anything_is_stopped(export: Runner, server: Sto
 
 @pytest.fixture
 def taken(export: Runner, server: Storage) -> list[JSON]:
-    server.execute = printing(noise(3 * MIB))
+    server.execute = shell(printing(noise(3 * MIB)))
     volumes: list[JSON] = export(BACK)["volumes"]
     return volumes
 
@@ -459,7 +495,7 @@ def test_a_command_that_is_content_with_a_part_fails_the_restore(
     bring: Runner, export: Runner, server: Storage, bed: Bed
 ) -> None:
     # More than the buffers in between hold.
-    server.execute = printing(noise(40 * MIB))
+    server.execute = shell(printing(noise(40 * MIB)))
     taken = export(BACK)["volumes"]
     server.feed = Target(DONE, at_most=MIB)
     result = bring(taken)
@@ -471,7 +507,7 @@ def test_a_command_that_is_content_with_a_part_fails_the_restore(
 def test_a_command_that_ends_is_heard_at_once_and_given_no_more(
     bring: Runner, export: Runner, server: Storage, early: bool
 ) -> None:
-    server.execute = printing(noise(80 * MIB))
+    server.execute = shell(printing(noise(80 * MIB)))
     taken = export(BACK)["volumes"]
     server.feed = target = Target((2, b"no such database"), ended(4), at_most=MIB if early else 1 << 40)
     result = bring(taken)
@@ -491,7 +527,7 @@ def test_a_container_without_a_shell_is_given_it_as_well(bring: Runner, server: 
 def test_a_repository_that_fails_halfway_is_no_end_of_the_input(
     bring: Runner, server: Storage, bed: Bed, export: Runner
 ) -> None:
-    server.execute = printing(noise(40 * MIB))
+    server.execute = shell(printing(noise(40 * MIB)))
     taken = export(BACK)["volumes"]
     packs = sorted(
         (path for path in Path(bed.options["url"], "data").rglob("*") if path.is_file()), key=os.path.getmtime
@@ -519,7 +555,7 @@ def test_a_server_that_cannot_say_the_end_is_refused_before_the_command_runs(
 
 
 def test_a_stream_without_a_command_is_skipped_and_said(bring: Runner, export: Runner, server: Storage) -> None:
-    server.execute = printing(b"rows")
+    server.execute = shell(printing(b"rows"))
     taken = export(DUMP)["volumes"]
     result = bring(taken)
     assert not result["changed"] and not result.get("failed")

@@ -72,7 +72,11 @@ class _Handler(BaseHTTPRequestHandler):
         error = self.store.fault(number, self.command, self.path)
         if error is not None:
             status, code = error
-            self._answer(status, [("Content-Type", "application/xml")], _ERROR.format(code=code).encode())
+            self._answer(
+                status,
+                [("Content-Type", "application/xml")],
+                _ERROR.format(code=code, message=_MESSAGES[code]).encode(),
+            )
             return
         far = http.client.HTTPSConnection(
             str(self.store.far.hostname), self.store.far.port, timeout=60, context=self.store.context
@@ -102,4 +106,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _OURS = ("content-length", "transfer-encoding", "connection", "server", "date")
-_ERROR = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>A fault of the test</Message></Error>'
+# As Amazon words them; clients show the message rather than the code.
+_MESSAGES = {
+    "AccessDenied": "Access Denied",
+    "ExpiredToken": "The provided token has expired.",
+    "RequestTimeTooSkewed": "The difference between the request time and the current time is too large.",
+    "SlowDown": "Please reduce your request rate.",
+}
+_ERROR = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'

@@ -93,7 +93,7 @@ def test_a_store_that_is_silent_for_two_minutes(
 
 @pytest.mark.parametrize(
     ("code", "status", "says"),
-    [("ExpiredToken", 400, "expired"), ("AccessDenied", 403, "AccessDenied|refuse|may not")],
+    [("ExpiredToken", 400, "expired"), ("AccessDenied", 403, "denied access")],
 )
 def test_credentials_that_end_halfway(
     east: Site, west: Site, namespace: str, digest: str, faulty: FaultyStore, code: str, status: int, says: str
@@ -109,7 +109,7 @@ def test_credentials_that_end_halfway(
     started = time.monotonic()
     through = faulty.before(east.repository)
     failed = export(east, namespace, repository=through)
-    assert failed["failed"] and any(word.lower() in failed["msg"].lower() for word in says.split("|")), failed["msg"]
+    assert failed["failed"] and says in failed["msg"], failed["msg"]
     assert time.monotonic() - started < 90, "a refusal for good is not tried again for a quarter of an hour"
     assert not left(east, namespace)
     faulty.fault = lambda _number, _method, _path: None
@@ -158,7 +158,7 @@ def test_a_restore_whose_mover_or_run_is_killed_converges(east: Site, west: Site
     assert done["volumes"][0]["complete"] and not left(west, namespace)
     held(west, namespace, "reader", "data")
     assert held_by(west, namespace, "reader") == digest
-    assert shell(west, namespace, "reader", "ls -A /data").split() == ["big"]
+    assert shell(west, namespace, "reader", "ls -A /data | grep -v lost+found").split() == ["big"]
 
 
 def test_a_mover_that_is_killed_outright_leaves_one_snapshot_and_a_lock_that_harms_nobody(
@@ -167,11 +167,9 @@ def test_a_mover_that_is_killed_outright_leaves_one_snapshot_and_a_lock_that_har
     application = {"name": namespace, "namespaces": [namespace]}
     started = east.start("volume_export", site=east.name, application=application, mover=mover(east))
 
-    def restics() -> list[str]:
-        return east.in_node("sh", "-c", "pgrep -f 'restic.*backup.*--host' || true").split()
-
-    wait_until(lambda: bool(restics()), 120)
-    east.in_node("sh", "-c", f"kill -9 {' '.join(restics())}")
+    wait_until(lambda: bool(east.in_node("sh", "-c", "pgrep -x restic || true")), 120)
+    time.sleep(1)  # in the middle of it
+    east.in_node("pkill", "-9", "-x", "restic")
     volumes = good(result_of(started))["volumes"]
     assert snapshots(east, volumes[0]["host"]) == [volumes[0]["snapshot"]] and not left(east, namespace)
     comes_back(west, namespace, volumes, digest)

@@ -74,3 +74,11 @@ class Stopwatch:
     @property
     def seconds(self) -> float:
         return round(time.monotonic() - self._start, 3)
+
+
+def pause(elapsed: float, longest: float) -> float:
+    """Seconds until the next look at what has taken ``elapsed`` so far: a tenth of that.
+
+    So what is short is seen soon, and what is long costs little.
+    """
+    return min(longest, max(0.1, elapsed / 10))

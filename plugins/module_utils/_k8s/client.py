@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
     InvalidInput,
@@ -584,14 +585,14 @@ class Cluster:
 
         Raises :class:`Unavailable` with ``what`` when ``timeout`` seconds have passed.
         """
-        end = time.monotonic() + timeout
+        began = time.monotonic()
         while True:
             current = self.find(path)
             if ready(current):
                 return current
-            if time.monotonic() >= end:
+            if time.monotonic() >= began + timeout:
                 raise Unavailable("wait for", what, f"it was not so after {timeout:g} seconds", f"Look at {path}.")
-            time.sleep(interval)
+            time.sleep(clock.pause(time.monotonic() - began, interval))
 
     # -- the cluster ------------------------------------------------------------------------------------------
 

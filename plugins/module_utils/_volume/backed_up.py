@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Snapshot
 
 JSON = dict[str, Any]
 UNKNOWN: JSON = {
@@ -31,7 +32,7 @@ UNKNOWN: JSON = {
 }
 
 
-def entry(repository: Repository, volume: str, host: str, summary: JSON) -> JSON:
+def entry(find: Callable[[str], Snapshot], volume: str, host: str, summary: JSON) -> JSON:
     """What a volume's entry says of its snapshot; ``consistency_point`` is when restic began to read.
 
     Raises :class:`Incomplete` or :class:`NotFound` where there is no such snapshot: then it was not backed up.
@@ -39,7 +40,7 @@ def entry(repository: Repository, volume: str, host: str, summary: JSON) -> JSON
     identity = str(summary.get("snapshot_id") or "")
     if not identity:
         raise Incomplete("export", f"volume {volume}", "restic named no snapshot", "Run it again.")
-    found = repository.snapshot(identity)
+    found = find(identity)
     if found.host != host:
         raise Incomplete("export", f"volume {volume}", f"its snapshot is named {found.host}", "Run it again.")
     started = summary.get("backup_start")

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -50,6 +51,15 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume.snapsh
 
 JSON = dict[str, Any]
 Piece: TypeAlias = "Cut | streaming.Cut"
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """What a mover told of its volume, and after how many seconds."""
+
+    cut: Cut
+    summary: JSON
+    seconds: float
 
 
 def export(request: Request) -> JSON:
@@ -419,7 +429,7 @@ class _Export:
                 )
             if any(cut.method == "snapshot" for cut in cuts):
                 self._remove_namespace()
-        ended: list[pool.Outcome[Any, JSON]] = [*outcomes, *poured]
+        ended: list[pool.Outcome[Any, JSON]] = [*self._read_back(outcomes), *poured]
         volumes = [self._become(outcome) for outcome in ended]
         failed = [entry for entry in volumes if entry["failed"]]
         result: JSON = {
@@ -449,6 +459,30 @@ class _Export:
                 result={**result, "failed_volumes": [entry["name"] for entry in failed]},
             )
         return result
+
+    def _read_back(self, outcomes: Sequence[pool.Outcome[Cut, _Moved]]) -> list[pool.Outcome[Cut, JSON]]:
+        """Their entries, from the repository: what is not there was not backed up, whatever the mover said."""
+        known: dict[str, Snapshot] = {}
+        if any(outcome.value for outcome in outcomes):
+            # One by one each would take a start of restic; without the list they have to.
+            with contextlib.suppress(MusterError):
+                known = {one.id: one for one in self._repository.snapshots()}
+
+        def find(identity: str) -> Snapshot:
+            return known.get(identity) or self._repository.snapshot(identity)
+
+        entries: list[pool.Outcome[Cut, JSON]] = []
+        for outcome in outcomes:
+            moved, error = outcome.value, outcome.error
+            entry: JSON | None = None
+            if moved is not None:
+                try:
+                    entry = self._entry(moved, find)
+                except MusterError as missing:
+                    error = missing
+                    self._request.progress.update("volume", outcome.item.volume.label, "failed", msg=str(missing))
+            entries.append(pool.Outcome(outcome.item, entry, error, outcome.started))
+        return entries
 
     def _become(self, outcome: pool.Outcome[Any, JSON]) -> JSON:
         """The entry of a volume that was moved, or could not be."""
@@ -535,7 +569,7 @@ class _Export:
     def _tags(self) -> list[str]:
         return ["muster", f"application={self._name}"] + ([f"point={self._point}"] if self._point else [])
 
-    def _move_one(self, cut: Cut) -> JSON:
+    def _move_one(self, cut: Cut) -> _Moved:
         label = cut.volume.label
         progress = self._request.progress
         progress.update("volume", label, "running", msg="preparing")
@@ -549,13 +583,12 @@ class _Export:
             report = read(cut, advance)
             if cut.method == "stopped":
                 cut = replace(cut, consistency_point=self._stopped.moment)
-            entry = self._entry(cut, report.summary)
         except Exception as error:
             progress.update("volume", label, "failed", msg=str(error))
             raise
-        entry["seconds"] = watch.seconds
-        progress.update("volume", label, "done", done=entry["bytes"], total=entry["bytes"], unit="bytes")
-        return entry
+        size = int(report.summary.get("total_bytes_processed", 0))
+        progress.update("volume", label, "done", done=size, total=size, unit="bytes")
+        return _Moved(cut, report.summary, watch.seconds)
 
     def _read_snapshot(self, cut: Cut, advance: mover_run.Advance) -> mover_run.Report:
         ours = self._settings.namespace
@@ -628,11 +661,11 @@ class _Export:
                 advance,
             )
 
-    def _entry(self, cut: Cut, summary: JSON) -> JSON:
-        # Read back from the repository: what is not there was not backed up, whatever the mover said.
-        found = backed_up.entry(self._repository, cut.volume.label, self._host(cut.volume), summary)
+    def _entry(self, moved: _Moved, find: Callable[[str], Snapshot]) -> JSON:
+        cut = moved.cut
+        found = backed_up.entry(find, cut.volume.label, self._host(cut.volume), moved.summary)
         point = cut.consistency_point or found["consistency_point"]
-        return {**self._waiting(cut), **found, "consistency_point": point}
+        return {**self._waiting(cut), **found, "consistency_point": point, "seconds": moved.seconds}
 
 
 def _consistency(cuts: Sequence[Piece], cut_at: str, volumes: Sequence[JSON] = ()) -> JSON:

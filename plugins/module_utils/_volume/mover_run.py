@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
     Incomplete,
@@ -116,9 +116,9 @@ def remove(cluster: Cluster, namespace: str, job: str, *, timeout: float = 90.0)
     ):
         for name in names:
             cluster.delete(object_path(api, resource, namespace, name))
-    end = time.monotonic() + timeout
-    while time.monotonic() < end and _pods(cluster, namespace, job):
-        time.sleep(_INTERVAL)
+    began = time.monotonic()
+    while time.monotonic() < began + timeout and _pods(cluster, namespace, job):
+        time.sleep(clock.pause(time.monotonic() - began, _INTERVAL))
 
 
 def _pods(cluster: Cluster, namespace: str, job: str) -> list[JSON]:
@@ -167,7 +167,7 @@ class _Follower:
             if time.monotonic() - self._began > self._settings.timeout + 60:
                 raise self._unavailable(f"the mover did not end within {self._settings.timeout:g} seconds")
             self._watch(pods)
-            time.sleep(_INTERVAL)
+            time.sleep(clock.pause(time.monotonic() - self._began, _INTERVAL))
 
     def _ended(self, job: JSON, pods: list[JSON]) -> Report | None:
         conditions = {

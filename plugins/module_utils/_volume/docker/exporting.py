@@ -237,7 +237,7 @@ class _Export:
                     waits.check(volume, self._engine.containers())
             finally:
                 waits.release(volume)
-            found = backed_up.entry(self._repository, volume.name, self._host(volume), report.summary)
+            found = backed_up.entry(self._repository.snapshot, volume.name, self._host(volume), report.summary)
             if not volume.volume:
                 found["type"] = self._type(volume, str(found["snapshot"]))
         except Exception as error:

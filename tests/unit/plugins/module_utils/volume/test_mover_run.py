@@ -40,8 +40,9 @@ class Time:
         self.then: Callable[[float], None] = lambda _seconds: None
 
     def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
-        self.then(self.seconds - 1000.0)
+        before, self.seconds = self.seconds, round(self.seconds + seconds, 3)
+        for whole in range(int(before) + 1, int(self.seconds) + 1):
+            self.then(whole - 1000.0)
 
 
 @pytest.fixture

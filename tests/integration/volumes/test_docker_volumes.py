@@ -209,6 +209,7 @@ def test_what_holds_other_data_is_not_overwritten_unasked(docker: Docker, export
     assert docker.shell(other, "ls /data") == "file"
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("method", ["stopped", "paused"])
 def test_a_writer_stands_still_while_it_is_read_and_goes_on(
     docker: Docker, export: Run, bring: Run, method: str
@@ -230,6 +231,7 @@ def test_a_writer_stands_still_while_it_is_read_and_goes_on(
     assert docker.of_ours() == []
 
 
+@pytest.mark.nightly
 def test_what_a_killed_run_left_standing_still_is_started_by_the_next(
     docker: Docker, export: Run, options: JSON
 ) -> None:
@@ -249,6 +251,7 @@ def test_what_a_killed_run_left_standing_still_is_started_by_the_next(
     assert docker.state(app) == "running" and docker.of_ours() == []
 
 
+@pytest.mark.nightly
 def test_a_stranger_that_writes_is_named_before_anything_is_touched(docker: Docker, export: Run) -> None:
     volume = docker.volume("data")
     app = docker.start("app", "-v", f"{volume}:/data")

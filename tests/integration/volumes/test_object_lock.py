@@ -171,6 +171,7 @@ def test_nobody_deletes_the_second_copy_and_what_hides_it_is_taken_away(vault: V
     assert datetime.fromisoformat(found["point"]["lock"]["until"]) == until
 
 
+@pytest.mark.nightly
 def test_a_lock_of_compliance_is_ended_by_nobody_before_its_time(vault: Vault) -> None:
     client = vault.client
     until = datetime.now(timezone.utc) + timedelta(seconds=10)
@@ -191,6 +192,7 @@ def test_a_lock_of_compliance_is_ended_by_nobody_before_its_time(vault: Vault) -
     assert datetime.now(timezone.utc) >= until - timedelta(seconds=1)
 
 
+@pytest.mark.nightly
 def test_a_bucket_without_object_lock_is_refused(vault: Vault) -> None:
     other = {**vault.copy, "url": vault.copy["url"].replace(f"/{vault.name}/", "/muster/")}
     refused = vault.mirror(destination=other)

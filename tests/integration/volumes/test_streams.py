@@ -80,6 +80,7 @@ def test_a_command_that_dies_halfway_leaves_no_snapshot(east: Site, namespace: s
     assert stored(east, namespace) == "[]"
 
 
+@pytest.mark.nightly
 def test_a_pod_that_is_killed_halfway_leaves_no_snapshot(east: Site, namespace: str) -> None:
     database(east, namespace)
     endless = stream("touch /tmp/begun; while :; do head -c 1000000 /dev/urandom; sleep 0.1; done")

@@ -543,8 +543,9 @@ class Transport:
             try:
                 connection.request(method, path, body=body, headers=headers)
             except (BrokenPipeError, ConnectionResetError):
-                # The server may have refused before it read everything; its reason is worth more than the break.
-                if body is None or connection.sock is None:
+                # The server may have refused before it read everything; its reason, which is an answer or an alert of
+                # TLS, is worth more than the break.
+                if connection.sock is None:
                     raise
                 answer = Answer(method, url, connection.getresponse(), connection, host)
                 answer._response.will_close = True

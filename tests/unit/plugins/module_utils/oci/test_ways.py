@@ -227,6 +227,28 @@ def test_tls_with_an_authority_and_a_client_certificate_of_their_own(source: Fak
                 reach(client_cert=str(wrong))
 
 
+def test_a_wanted_client_certificate_is_told_when_the_server_is_gone_before_we_ask(
+    source: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, us = certificates.certificate(tmp_path, "server"), certificates.certificate(tmp_path, "us")
+    connect = Transport._connect
+
+    def late(self: Transport, *args: Any) -> Any:
+        connection = connect(self, *args)
+        # In TLS 1.3 a server refuses after the handshake is over for us: by now its alert is here, and the pipe broken.
+        time.sleep(0.3)
+        return connection
+
+    monkeypatch.setattr(Transport, "_connect", late)
+    with FakeRegistry(tls=certificates.server(*server, clients=us[0])) as target:
+        registries = connections.of_options([{"name": target.host, "ca_cert": str(server[0])}], Keyring())
+        try:
+            with pytest.raises(Unavailable, match=r"client certificate.*Set client_cert"):
+                registries.at(target.host).manifest("app", "v1")
+        finally:
+            registries.close()
+
+
 @pytest.mark.parametrize("option", ["ca_cert", "client_cert", "client_key"])
 @pytest.mark.parametrize(
     ("kind", "reason", "hint"),

@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Snapshot
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete, MusterError
+from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
 
 JSON = dict[str, Any]
 UNKNOWN: JSON = {
@@ -30,6 +33,74 @@ UNKNOWN: JSON = {
     "group": None,
     "msg": "",
 }
+
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Moved(Generic[Item]):
+    """What a mover told of its volume, and after how many seconds."""
+
+    volume: Item
+    summary: JSON
+    seconds: float
+
+
+def tags(application: str, point: str | None) -> tuple[str, ...]:
+    """Those of the snapshots of an application's volumes."""
+    return ("muster", f"application={application}", *((f"point={point}",) if point else ()))
+
+
+def look_back(repository: Repository, warn: Callable[[str], None]) -> list[Snapshot]:
+    """The snapshots that are there, which say how much there will be to do."""
+    try:
+        return repository.snapshots()
+    except MusterError as error:
+        # It decides about memory and order only; what is wrong with the repository, the movers will say.
+        warn(f"How large the volumes were at their last backup is not known: {error}")
+        return []
+
+
+def read_back(
+    repository: Repository,
+    outcomes: Sequence[pool.Outcome[Item, Moved[Item]]],
+    become: Callable[[Moved[Item], Callable[[str], Snapshot]], JSON],
+    label: Callable[[Item], str],
+    progress: Progress,
+) -> list[pool.Outcome[Item, JSON]]:
+    """The entries of what was moved, from the repository: what is not there was not backed up, whatever movers said.
+
+    ``become`` makes an entry, with a function that finds a snapshot by its id.
+    """
+    known: dict[str, Snapshot] = {}
+    if any(outcome.value for outcome in outcomes):
+        # One by one each would take a start of restic; without the list they have to.
+        with contextlib.suppress(MusterError):
+            known = {one.id: one for one in repository.snapshots()}
+
+    def find(identity: str) -> Snapshot:
+        return known.get(identity) or repository.snapshot(identity)
+
+    entries: list[pool.Outcome[Item, JSON]] = []
+    for outcome in outcomes:
+        made, error = None, outcome.error
+        if outcome.value is not None:
+            try:
+                made = become(outcome.value, find)
+            except MusterError as missing:
+                error = missing
+                progress.update("volume", label(outcome.item), "failed", msg=str(missing))
+        entries.append(pool.Outcome(outcome.item, made, error, outcome.started))
+    return entries
+
+
+def consistency(points: Iterable[str | None], began: str, mode: str) -> JSON:
+    """The earliest instant (else ``began``), the distance to the latest, and how it was reached."""
+    moments = sorted(clock.parse(point) for point in points if point)
+    first = moments[0] if moments else clock.parse(began)
+    skew = (moments[-1] - first).total_seconds() if moments else 0.0
+    return {"point": clock.iso(first), "skew_seconds": round(skew, 3), "mode": mode}
 
 
 def entry(find: Callable[[str], Snapshot], volume: str, host: str, summary: JSON) -> JSON:

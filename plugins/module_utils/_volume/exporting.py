@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -35,6 +34,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     mover_run,
     namespace,
     naming,
+    outcomes,
     settings,
     sizing,
     snapshot,
@@ -51,15 +51,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume.snapsh
 
 JSON = dict[str, Any]
 Piece: TypeAlias = "Cut | streaming.Cut"
-
-
-@dataclass(frozen=True)
-class _Moved:
-    """What a mover told of its volume, and after how many seconds."""
-
-    cut: Cut
-    summary: JSON
-    seconds: float
 
 
 def export(request: Request) -> JSON:
@@ -413,7 +404,7 @@ class _Export:
             # Their pods have to run, and may be among those that are stopped.
             poured = pool.each(streams, self._pour, workers=self._workers)
             with stopped:
-                outcomes = pool.chosen(cuts, self._move_one, self._next, workers=self._workers)
+                moved = pool.chosen(cuts, self._move_one, self._next, workers=self._workers)
         except MusterError as error:
             failure = {"changed": False, "failed": True, "msg": str(error)}
             entries = [{**self._waiting(cut), **failure} for cut in both]
@@ -429,9 +420,12 @@ class _Export:
                 )
             if any(cut.method == "snapshot" for cut in cuts):
                 self._remove_namespace()
-        ended: list[pool.Outcome[Any, JSON]] = [*self._read_back(outcomes), *poured]
-        volumes = [self._become(outcome) for outcome in ended]
-        failed = [entry for entry in volumes if entry["failed"]]
+        read = backed_up.read_back(
+            self._repository, moved, self._entry, lambda cut: cut.volume.label, self._request.progress
+        )
+        ended: list[pool.Outcome[Any, JSON]] = [*read, *poured]
+        volumes = [outcomes.entry(outcome, self._waiting(outcome.item)) for outcome in ended]
+        failed = sum(entry["failed"] for entry in volumes)
         result: JSON = {
             "changed": any(entry["changed"] for entry in volumes),
             "consistency": _consistency(both, cut_at, volumes),
@@ -439,7 +433,7 @@ class _Export:
             "stopped": stopped.report(),
         }
         added = sum(entry["bytes_added"] or 0 for entry in volumes)
-        result["msg"] = f"{len(volumes) - len(failed)} of {len(volumes)} volumes exported, {added} bytes added."
+        result["msg"] = f"{len(volumes) - failed} of {len(volumes)} volumes exported, {added} bytes added."
         if stopped.left:
             title, why = next(iter(stopped.left.items()))
             raise Incomplete(
@@ -449,60 +443,10 @@ class _Export:
                 "The next run tries again; or give it back by hand what it had.",
                 result=result,
             )
-        if failed:
-            first = next(outcome.error for outcome in ended if outcome.error is not None)
-            raise Incomplete(
-                "export",
-                f"{len(failed)} of {len(volumes)} volumes of {self._name}",
-                str(first),
-                "Nothing of it counts as a backup; mend it and run it again.",
-                result={**result, "failed_volumes": [entry["name"] for entry in failed]},
-            )
-        return result
-
-    def _read_back(self, outcomes: Sequence[pool.Outcome[Cut, _Moved]]) -> list[pool.Outcome[Cut, JSON]]:
-        """Their entries, from the repository: what is not there was not backed up, whatever the mover said."""
-        known: dict[str, Snapshot] = {}
-        if any(outcome.value for outcome in outcomes):
-            # One by one each would take a start of restic; without the list they have to.
-            with contextlib.suppress(MusterError):
-                known = {one.id: one for one in self._repository.snapshots()}
-
-        def find(identity: str) -> Snapshot:
-            return known.get(identity) or self._repository.snapshot(identity)
-
-        entries: list[pool.Outcome[Cut, JSON]] = []
-        for outcome in outcomes:
-            moved, error = outcome.value, outcome.error
-            entry: JSON | None = None
-            if moved is not None:
-                try:
-                    entry = self._entry(moved, find)
-                except MusterError as missing:
-                    error = missing
-                    self._request.progress.update("volume", outcome.item.volume.label, "failed", msg=str(missing))
-            entries.append(pool.Outcome(outcome.item, entry, error, outcome.started))
-        return entries
-
-    def _become(self, outcome: pool.Outcome[Any, JSON]) -> JSON:
-        """The entry of a volume that was moved, or could not be."""
-        if outcome.value is not None:
-            return outcome.value
-        if outcome.error is not None and not isinstance(outcome.error, MusterError):
-            raise outcome.error
-        entry = {**self._waiting(outcome.item), "changed": False, "failed": True, "msg": str(outcome.error)}
-        if isinstance(outcome.error, MusterError) and outcome.error.result.get("errors"):
-            entry["errors"] = outcome.error.result["errors"]
-        return entry
+        return outcomes.exported(self._name, ended, result)
 
     def _look_back(self) -> None:
-        """Learn from the snapshots that are there how much there will be to do."""
-        try:
-            snapshots = self._repository.snapshots()
-        except MusterError as error:
-            # It decides about memory and order only; what is wrong with the repository, the movers will say.
-            self._request.warn(f"How large the volumes were at their last backup is not known: {error}")
-            return
+        snapshots = backed_up.look_back(self._repository, self._request.warn)
         self._last = {found.host: found for found in snapshots}
         self._blobs = sizing.blobs(snapshots)
 
@@ -527,30 +471,23 @@ class _Export:
             self._request.warn(str(error))
 
     def _pour(self, cut: streaming.Cut) -> JSON:
-        label = cut.volume.label
-        progress = self._request.progress
-        progress.update("volume", label, "running", msg="preparing")
+        label, progress = cut.volume.label, self._request.progress
         watch = clock.Stopwatch()
-
-        def advance(done: int, total: int | None) -> None:
-            progress.update("volume", label, "running", done=done, total=total, unit="bytes")
-
-        try:
-            with settings.at_repository(self._repository, self._budgets.repository, progress, label):
-                poured = streaming.pour(
-                    self._cluster,
-                    self._repository,
-                    cut.volume,
-                    host=self._host(cut.volume),
-                    tags=self._tags(),
-                    secrets=self._secrets,
-                    advance=advance,
-                )
-        except Exception as error:
-            progress.update("volume", label, "failed", msg=str(error))
-            raise
+        with (
+            outcomes.told(progress, label) as advance,
+            settings.at_repository(self._repository, self._budgets.repository, progress, label),
+        ):
+            poured = streaming.pour(
+                self._cluster,
+                self._repository,
+                cut.volume,
+                host=self._host(cut.volume),
+                tags=backed_up.tags(self._name, self._point),
+                secrets=self._secrets,
+                advance=advance,
+            )
         backup = poured.backup
-        progress.update("volume", label, "done", done=backup.bytes, total=backup.bytes, unit="bytes")
+        outcomes.done(progress, label, backup.bytes)
         return {
             **self._waiting(cut),
             "consistency_point": poured.moment,
@@ -566,29 +503,15 @@ class _Export:
             "msg": "",
         }
 
-    def _tags(self) -> list[str]:
-        return ["muster", f"application={self._name}"] + ([f"point={self._point}"] if self._point else [])
-
-    def _move_one(self, cut: Cut) -> _Moved:
-        label = cut.volume.label
-        progress = self._request.progress
-        progress.update("volume", label, "running", msg="preparing")
-        watch = clock.Stopwatch()
-
-        def advance(done: int, total: int | None) -> None:
-            progress.update("volume", label, "running", done=done, total=total, unit="bytes")
-
-        try:
+    def _move_one(self, cut: Cut) -> backed_up.Moved[Cut]:
+        label, watch = cut.volume.label, clock.Stopwatch()
+        with outcomes.told(self._request.progress, label) as advance:
             read = {"snapshot": self._read_snapshot, "stopped": self._read_stopped}.get(cut.method, self._read_live)
             report = read(cut, advance)
             if cut.method == "stopped":
                 cut = replace(cut, consistency_point=self._stopped.moment)
-        except Exception as error:
-            progress.update("volume", label, "failed", msg=str(error))
-            raise
-        size = int(report.summary.get("total_bytes_processed", 0))
-        progress.update("volume", label, "done", done=size, total=size, unit="bytes")
-        return _Moved(cut, report.summary, watch.seconds)
+        outcomes.done(self._request.progress, label, int(report.summary.get("total_bytes_processed", 0)))
+        return backed_up.Moved(cut, report.summary, watch.seconds)
 
     def _read_snapshot(self, cut: Cut, advance: mover_run.Advance) -> mover_run.Report:
         ours = self._settings.namespace
@@ -630,14 +553,16 @@ class _Export:
     def _mover(self, cut: Cut, claim: str, where: str, name: str, capabilities: tuple[str, ...]) -> parts.Mover:
         last = self._last.get(self._host(cut.volume))
         files = last.files if last else None
-        detection = self._detection.get(cut.volume.driver or "", self._detection.get("*", "strict"))
         return parts.Mover(
             name=name,
             namespace=where,
             claim=claim,
             verb="backup",
             arguments=parts.backup_arguments(
-                self._host(cut.volume), tuple(self._tags()), device=cut.volume.device, detection=detection
+                self._host(cut.volume),
+                backed_up.tags(self._name, self._point),
+                device=cut.volume.device,
+                detection=self._detection(cut.volume.driver),
             ),
             labels=naming.labels(cut.run, self._name, marks.MOVING),
             capabilities=() if cut.volume.device else capabilities,
@@ -661,8 +586,8 @@ class _Export:
                 advance,
             )
 
-    def _entry(self, moved: _Moved, find: Callable[[str], Snapshot]) -> JSON:
-        cut = moved.cut
+    def _entry(self, moved: backed_up.Moved[Cut], find: Callable[[str], Snapshot]) -> JSON:
+        cut = moved.volume
         found = backed_up.entry(find, cut.volume.label, self._host(cut.volume), moved.summary)
         point = cut.consistency_point or found["consistency_point"]
         return {**self._waiting(cut), **found, "consistency_point": point, "seconds": moved.seconds}
@@ -671,11 +596,7 @@ class _Export:
 def _consistency(cuts: Sequence[Piece], cut_at: str, volumes: Sequence[JSON] = ()) -> JSON:
     """The earliest instant, the distance to the latest, and how it was reached."""
     points = [entry["consistency_point"] for entry in volumes] or [cut.consistency_point for cut in cuts]
-    moments = sorted(clock.parse(point) for point in points if point)
-    first = moments[0] if moments else clock.parse(cut_at)
-    skew = (moments[-1] - first).total_seconds() if moments else 0.0
-    mode = _mode((cut.method for cut in cuts), {cut.group for cut in cuts})
-    return {"point": clock.iso(first), "skew_seconds": round(skew, 3), "mode": mode}
+    return backed_up.consistency(points, cut_at, _mode((cut.method for cut in cuts), {cut.group for cut in cuts}))
 
 
 def _mode(methods: Iterable[str], groups: Collection[object]) -> str:

@@ -34,6 +34,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     mover_run,
     namespace,
     naming,
+    outcomes,
     recorded,
     settings,
     single_paths,
@@ -244,9 +245,9 @@ class _Import:
         return wished.namespace or self._mapping.get(space, space), wished.claim or str(volume.get("claim"))
 
     def _class(self, volume: Mapping[str, Any], classes: Mapping[str, JSON], label: str) -> str | None:
-        recorded = str(volume.get("class") or "")
+        former = str(volume.get("class") or "")
         wished = self._wishes.get(label, destination.Wish()).storage_class
-        wanted = wished or self._classes.get(recorded, self._classes.get("*", recorded))
+        wanted = wished or self._classes.get(former, self._classes.get("*", former))
         if wanted in classes:
             return wanted
         if not wanted and any(
@@ -257,7 +258,7 @@ class _Import:
             "restore",
             f"volume {label}",
             f"the cluster has no storage class {wanted or 'marked as default'}",
-            f"Name one in storage_classes, for example {{{recorded or '*'}: NAME}}, or in targets; there are: "
+            f"Name one in storage_classes, for example {{{former or '*'}: NAME}}, or in targets; there are: "
             f"{', '.join(sorted(classes)) or 'none'}.",
         )
 
@@ -350,18 +351,16 @@ class _Import:
         removed = snapshot.debris(self._cluster, self._name, spaces, self._settings.namespace, roles=("restore",))
         if removed:
             self._request.warn(f"Removed what an earlier run left behind: {', '.join(removed[:10])}.")
-        outcomes = pool.chosen(targets, self._restore_one, self._next, workers=self._workers)
-        broken = [outcome.error for outcome in outcomes if outcome.error is not None]
+        moved = pool.chosen(targets, self._restore_one, self._next, workers=self._workers)
         # What takes a stream lives on the volumes.
+        broken = any(outcome.error for outcome in moved)
         fed = pool.each([] if broken else returns, self._feed, workers=self._workers)
-        broken += [outcome.error for outcome in fed if outcome.error is not None]
         volumes = self._in_order(
-            [self._become(outcome, self._entry(outcome.item)) for outcome in outcomes],
-            [self._become(outcome, outcome.item.entry()) for outcome in fed]
+            [outcomes.entry(outcome, self._entry(outcome.item)) for outcome in moved],
+            [outcomes.entry(outcome, outcome.item.entry()) for outcome in fed]
             or [{**one.entry(), "skipped": True, "msg": "not tried, because a volume failed"} for one in returns],
         )
         restored = [entry for entry in volumes if entry["changed"]]
-        failed = [entry for entry in volumes if entry["failed"]]
         written = sum(entry["bytes"] or 0 for entry in restored)
         result: JSON = {
             "changed": bool(restored or created),
@@ -369,49 +368,22 @@ class _Import:
             "volumes": volumes,
             "namespaces_created": created,
         }
-        if failed:
-            first = broken[0]
-            if len(volumes) == 1 and isinstance(first, MusterError):
-                first.result = result
-                raise first
-            raise Incomplete(
-                "restore",
-                f"{len(failed)} of {len(volumes)} volumes of {self._name}",
-                str(first),
-                "Mend it and run it again; what is complete is not restored twice.",
-                result=result,
-            )
-        return result
-
-    def _become(self, outcome: pool.Outcome[Any, JSON], before: JSON) -> JSON:
-        """The entry of a volume that was restored, or could not be."""
-        if outcome.value is not None:
-            return outcome.value
-        if outcome.error is not None and not isinstance(outcome.error, MusterError):
-            raise outcome.error
-        entry = {**before, "failed": True, "msg": str(outcome.error)}
-        if isinstance(outcome.error, MusterError) and outcome.error.result.get("errors"):
-            entry["errors"] = outcome.error.result["errors"]
-        return entry
+        return outcomes.restored(self._name, [*moved, *fed], result)
 
     def _feed(self, to: streaming.Return) -> JSON:
         progress = self._request.progress
         if to.feed is None:
             progress.update("volume", to.label, "skipped", msg=to.msg)
             return to.entry()
-        watch = clock.Stopwatch()
-        progress.update("volume", to.label, "running", msg="preparing")
-
-        def advance(done: int) -> None:
-            progress.update("volume", to.label, "running", done=done, total=int(to.volume["bytes"]), unit="bytes")
-
-        try:
-            with settings.at_repository(self._repository, self._budgets.repository, progress, to.label):
-                size = streaming.give_back(self._cluster, self._repository, to, to.feed, self._secrets, advance)
-        except Exception as error:
-            progress.update("volume", to.label, "failed", msg=str(error))
-            raise
-        progress.update("volume", to.label, "done", done=size, total=size, unit="bytes")
+        watch, total = clock.Stopwatch(), int(to.volume["bytes"])
+        with (
+            outcomes.told(progress, to.label) as advance,
+            settings.at_repository(self._repository, self._budgets.repository, progress, to.label),
+        ):
+            size = streaming.give_back(
+                self._cluster, self._repository, to, to.feed, self._secrets, lambda done: advance(done, total)
+            )
+        outcomes.done(progress, to.label, size)
         done = {"files": 1, "bytes": size, "seconds": watch.seconds, "complete": True, "msg": ""}
         return {**to.entry(changed=True), **done}
 
@@ -433,22 +405,15 @@ class _Import:
             progress.update("volume", target.label, "skipped", msg=target.msg)
             return self._entry(target)
         watch = clock.Stopwatch()
-        progress.update("volume", target.label, "running", msg="preparing")
-
-        def advance(done: int, total: int | None) -> None:
-            progress.update("volume", target.label, "running", done=done, total=total, unit="bytes")
-
-        try:
+        with outcomes.told(progress, target.label) as advance:
             self._prepare(target)
             report = self._move(target, advance)
-            self._compare(target, report)
+            files, size = recorded.brought_back(
+                f"claim {target.label}", target.volume, report, target.selected, target.merge
+            )
             if not target.merge and not target.selected:
                 self._note(target, self._marks(target, "complete"))
-        except Exception as error:
-            progress.update("volume", target.label, "failed", msg=str(error))
-            raise
-        files, size = _amount(target, report)
-        progress.update("volume", target.label, "done", done=size, total=size, unit="bytes")
+        outcomes.done(progress, target.label, size)
         changed = report.changed is not False or target.action == "create"
         entry = self._entry(target, changed=changed)
         return {
@@ -526,7 +491,7 @@ class _Import:
             only_if_empty=target.only_if_empty and not device,
             device=device,
             verify=verify,
-            tree=self._tree(target),
+            tree=recorded.tree(self._verify, self._overwrite, others=target.merge or target.selected is not None),
             memory=sizing.request(files, self._blobs),
             files=files,
             spread=self._budgets.node is not None,
@@ -536,12 +501,6 @@ class _Import:
             # On a device nothing can say that it was empty and is ours to fill; the claim does.
             self._note(target, self._marks(target, "pending"))
         return self._run_mover(mover, target, advance)
-
-    def _tree(self, target: Target) -> str:
-        others = target.merge or target.selected
-        if others and self._overwrite == "never":
-            return "never"
-        return "no" if self._verify != "tree" else "part" if others else "whole"
 
     def _run_mover(
         self, mover: parts.Mover, target: Target, advance: mover_run.Advance | None = None
@@ -559,14 +518,6 @@ class _Import:
                 hint = "Give the claim a larger size in targets, or make room on it."
                 raise Incomplete(error.action, error.target, reason, hint, result=error.result) from None
             raise
-
-    def _compare(self, target: Target, report: mover_run.Report) -> None:
-        if target.merge or target.selected:
-            # Other files are on the claim too.
-            expected = target.selected.entries if target.selected else int(target.volume.get("files") or 0)
-            recorded.counted(f"claim {target.label}", expected, report)
-            return
-        recorded.compare(f"claim {target.label}", target.volume, report)
 
     def _entry(self, target: Target, *, changed: bool = False) -> JSON:
         volume = target.volume
@@ -601,12 +552,3 @@ def _mode(volume: Mapping[str, Any]) -> str:
 def _name(volume: Mapping[str, Any]) -> str:
     """How a volume is called: as the point names it, or by its place."""
     return str(volume.get("name") or f"{volume.get('namespace')}/{volume.get('claim')}")
-
-
-def _amount(target: Target, report: mover_run.Report) -> tuple[int | None, int | None]:
-    """Files and bytes of what was restored."""
-    if target.selected:
-        return target.selected.files, target.selected.bytes
-    if target.merge:
-        return target.volume.get("files"), target.volume.get("bytes")
-    return report.files, report.bytes

@@ -106,6 +106,31 @@ def counted(target: str, expected: int, report: mover_run.Report) -> None:
         raise Incomplete("restore", target, f"restic restored {done} files and folders, there were {expected}", _AGAIN)
 
 
+def brought_back(
+    target: str,
+    volume: Mapping[str, Any],
+    report: mover_run.Report,
+    selected: single_paths.Selected | None,
+    others: bool,
+) -> tuple[int | None, int | None]:
+    """Files and bytes that were restored; raises where it is not all of them. ``others``: more is there than these."""
+    if selected:
+        counted(target, selected.entries, report)
+        return selected.files, selected.bytes
+    if others:
+        counted(target, int(volume.get("files") or 0), report)
+        return volume.get("files"), volume.get("bytes")
+    compare(target, volume, report)
+    return report.files, report.bytes
+
+
+def tree(verify: str, overwrite: str, *, others: bool) -> str:
+    """How a mover compares what is there afterwards with the snapshot; see :class:`mover.Mover`."""
+    if others and overwrite == "never":
+        return "never"
+    return "no" if verify != "tree" else "part" if others else "whole"
+
+
 def consistent(params: Mapping[str, Any]) -> None:
     """:class:`InvalidInput` for options that contradict each other."""
     paths, delete, never = bool(params.get("paths")), params.get("delete"), params["overwrite"] == "never"

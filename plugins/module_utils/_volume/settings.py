@@ -11,7 +11,7 @@ import hashlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,8 +95,8 @@ def at_repository(repository: Repository, count: int | None, progress: Progress,
         yield
 
 
-def change_detection(values: Mapping[str, Any] | None) -> dict[str, str]:
-    """The ``change_detection`` option: how unchanged files are recognised, by CSI driver, ``*`` for all others."""
+def change_detection(values: Mapping[str, Any] | None) -> Callable[[str | None], str]:
+    """The ``change_detection`` option: a function from a volume's driver to how unchanged files are recognised."""
     found = {str(driver): str(value) for driver, value in (values or {}).items()}
     for driver, value in found.items():
         if value not in parts.CHANGE_DETECTION:
@@ -106,7 +106,7 @@ def change_detection(values: Mapping[str, Any] | None) -> dict[str, str]:
                 f"it is {value!r}",
                 f"It is one of {', '.join(parts.CHANGE_DETECTION)}.",
             )
-    return found
+    return lambda driver: found.get(driver or "", found.get("*", "strict"))
 
 
 def settings(values: Mapping[str, Any] | None) -> parts.Settings:

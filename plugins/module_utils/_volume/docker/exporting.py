@@ -10,7 +10,7 @@ while the data are moved.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     backed_up,
     mover_run,
     naming,
+    outcomes,
     settings,
     sizing,
 )
@@ -104,7 +105,8 @@ class _Export:
         if self._request.check_mode or self._phase == "cut":
             return {**result, **self._planned(found, still)}
         mover.ensure_image(self._engine, self._settings)
-        self._look_back()
+        snapshots = backed_up.look_back(self._repository, self._request.warn)
+        self._last = {one.host: one for one in snapshots}
         try:
             return {**result, **self._move(found.volumes, still)}
         except MusterError as error:
@@ -161,9 +163,7 @@ class _Export:
         waits = standstill.Standstill(self._engine, still, self._ledger, self._stop_timeout, self._request.progress)
         try:
             with self._ledger.open(one.debt() for one in still.writers), waits:
-                outcomes = pool.chosen(
-                    found, lambda one: self._move_one(one, still, waits), self._next, workers=self._workers
-                )
+                moved = pool.chosen(found, lambda one: self._move_one(one, waits), self._next, workers=self._workers)
         except MusterError as error:
             reports = waits.report()
             failure = {"changed": False, "failed": True, "msg": str(error)}
@@ -171,48 +171,30 @@ class _Export:
             changed = any(one["changed"] for one in reports)
             error.result = {"changed": changed, "volumes": entries, "stopped": reports, **error.result}
             raise
-        entries = []
-        for outcome in outcomes:
-            if outcome.value is not None:
-                entries.append(outcome.value)
-                continue
-            if outcome.error is not None and not isinstance(outcome.error, MusterError):
-                raise outcome.error
-            entry = {**self._entry(outcome.item, still, changed=False), "failed": True, "msg": str(outcome.error)}
-            if isinstance(outcome.error, MusterError) and outcome.error.result.get("errors"):
-                entry["errors"] = outcome.error.result["errors"]
-            entries.append(entry)
-        failed = [entry for entry in entries if entry["failed"]]
+        read = backed_up.read_back(
+            self._repository,
+            moved,
+            lambda one, find: self._become(one, find, still, waits.moment),
+            lambda volume: volume.name,
+            self._request.progress,
+        )
+        entries = [outcomes.entry(one, self._entry(one.item, still, changed=False)) for one in read]
+        failed = sum(entry["failed"] for entry in entries)
         added = sum(entry["bytes_added"] or 0 for entry in entries)
         result: JSON = {
             "changed": any(entry["changed"] for entry in entries) or any(one["changed"] for one in waits.report()),
-            "consistency": _consistency(found, began, entries),
+            "consistency": backed_up.consistency(
+                (entry["consistency_point"] for entry in entries), began, _mode(found)
+            ),
             "volumes": entries,
             "stopped": waits.report(),
-            "msg": f"{len(entries) - len(failed)} of {len(entries)} volumes exported, {added} bytes added.",
+            "msg": f"{len(entries) - failed} of {len(entries)} volumes exported, {added} bytes added.",
         }
         if waits.left:
             title, why = next(iter(waits.left.items()))
             hint = "The next run tries again; or start it by hand."
             raise Incomplete("start again", title, why, hint, result=result)
-        if failed:
-            first = next(outcome.error for outcome in outcomes if outcome.error is not None)
-            raise Incomplete(
-                "export",
-                f"{len(failed)} of {len(entries)} volumes of {self._name}",
-                str(first),
-                "Nothing of it counts as a backup; mend it and run it again.",
-                result={**result, "failed_volumes": [entry["name"] for entry in failed]},
-            )
-        return result
-
-    def _look_back(self) -> None:
-        """Learn from the snapshots that are there how much there will be to do."""
-        try:
-            self._last = {found.host: found for found in self._repository.snapshots()}
-        except MusterError as error:
-            # It decides about the order only; what is wrong with the repository, the movers will say.
-            self._request.warn(f"How large the volumes were at their last backup is not known: {error}")
+        return outcomes.exported(self._name, read, result)
 
     def _next(self, waiting: Sequence[Volume], running: Sequence[Volume]) -> int | None:
         def load(volume: Volume) -> scheduling.Load:
@@ -223,30 +205,32 @@ class _Export:
 
         return scheduling.next_to_start([load(one) for one in waiting], [load(one) for one in running], {})
 
-    def _move_one(self, volume: Volume, still: standstill.Plan, waits: standstill.Standstill) -> JSON:
-        progress, watch = self._request.progress, clock.Stopwatch()
-        progress.update("volume", volume.name, "running", msg="preparing")
-
-        def advance(done: int, total: int | None) -> None:
-            progress.update("volume", volume.name, "running", done=done, total=total, unit="bytes")
-
-        try:
+    def _move_one(self, volume: Volume, waits: standstill.Standstill) -> backed_up.Moved[Volume]:
+        watch = clock.Stopwatch()
+        with outcomes.told(self._request.progress, volume.name) as advance:
             try:
                 report = self._read(volume, advance)
                 if volume.method != "live":
                     waits.check(volume, self._engine.containers())
             finally:
                 waits.release(volume)
-            found = backed_up.entry(self._repository.snapshot, volume.name, self._host(volume), report.summary)
-            if not volume.volume:
-                found["type"] = self._type(volume, str(found["snapshot"]))
-        except Exception as error:
-            progress.update("volume", volume.name, "failed", msg=str(error))
-            raise
+        outcomes.done(self._request.progress, volume.name, int(report.summary.get("total_bytes_processed", 0)))
+        return backed_up.Moved(volume, report.summary, watch.seconds)
+
+    def _become(
+        self,
+        moved: backed_up.Moved[Volume],
+        find: Callable[[str], Snapshot],
+        still: standstill.Plan,
+        moment: str | None,
+    ) -> JSON:
+        volume = moved.volume
+        found = backed_up.entry(find, volume.name, self._host(volume), moved.summary)
+        if not volume.volume:
+            found["type"] = self._type(volume, str(found["snapshot"]))
         if volume.method != "live":
-            found["consistency_point"] = waits.moment
-        progress.update("volume", volume.name, "done", done=found["bytes"], total=found["bytes"], unit="bytes")
-        return {**self._entry(volume, still, changed=True), **found, "seconds": watch.seconds}
+            found["consistency_point"] = moment
+        return {**self._entry(volume, still, changed=True), **found, "seconds": moved.seconds}
 
     def _type(self, volume: Volume, snapshot: str) -> str:
         """Whether a bind mount is a folder or a single file; :class:`Refused` for what holds no data."""
@@ -260,14 +244,13 @@ class _Export:
 
     def _read(self, volume: Volume, advance: mover_run.Advance) -> mover_run.Report:
         host = self._host(volume)
-        detection = self._detection.get(volume.driver or "", self._detection.get("*", "strict"))
-        tags = ("muster", f"application={self._name}", *((f"point={self._point}",) if self._point else ()))
+        tags = backed_up.tags(self._name, self._point)
         worker = parts.Mover(
             name=naming.object_name(self._run_id, self._site, volume.name),
             namespace="",
             claim=volume.name,
             verb="backup",
-            arguments=parts.backup_arguments(host, tags, detection=detection),
+            arguments=parts.backup_arguments(host, tags, detection=self._detection(volume.driver)),
             labels=naming.labels(self._run_id, self._name, marks.MOVING),
             capabilities=parts.READ_OURS,
             read_only=True,
@@ -314,14 +297,6 @@ def _take(found: Survey, cuts: Iterable[Mapping[str, Any]]) -> None:
         reason = "no container of the application has it any more"
         raise NotFound("read", f"volume {gone[0]}", reason, "Begin again with phase cut.")
     found.volumes = [replace(one, method=methods[one.name]) for one in found.volumes if one.name in methods]
-
-
-def _consistency(found: Sequence[Volume], began: str, entries: Sequence[JSON]) -> JSON:
-    """The earliest instant, the distance to the latest, and how it was reached."""
-    moments = sorted(clock.parse(entry["consistency_point"]) for entry in entries if entry["consistency_point"])
-    first = moments[0] if moments else clock.parse(began)
-    skew = (moments[-1] - first).total_seconds() if moments else 0.0
-    return {"point": clock.iso(first), "skew_seconds": round(skew, 3), "mode": _mode(found)}
 
 
 def _mode(found: Iterable[Volume]) -> str:

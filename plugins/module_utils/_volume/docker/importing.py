@@ -13,7 +13,6 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
-    Incomplete,
     InvalidInput,
     MusterError,
     NotFound,
@@ -28,6 +27,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     destination,
     mover_run,
     naming,
+    outcomes,
     recorded,
     settings,
     single_paths,
@@ -249,20 +249,9 @@ class _Import:
     def _restore(self, targets: list[Target]) -> JSON:
         if any(target.action != "keep" for target in targets):
             mover.ensure_image(self._engine, self._settings)
-        outcomes = pool.chosen(targets, self._restore_one, self._next, workers=self._workers)
-        entries: list[JSON] = []
-        for outcome in outcomes:
-            if outcome.value is not None:
-                entries.append(outcome.value)
-                continue
-            if outcome.error is not None and not isinstance(outcome.error, MusterError):
-                raise outcome.error
-            entry = {**self._entry(outcome.item), "failed": True, "msg": str(outcome.error)}
-            if isinstance(outcome.error, MusterError) and outcome.error.result.get("errors"):
-                entry["errors"] = outcome.error.result["errors"]
-            entries.append(entry)
+        ended = pool.chosen(targets, self._restore_one, self._next, workers=self._workers)
+        entries = [outcomes.entry(outcome, self._entry(outcome.item)) for outcome in ended]
         restored = [entry for entry in entries if entry["changed"]]
-        failed = [entry for entry in entries if entry["failed"]]
         written = sum(entry["bytes"] or 0 for entry in restored)
         result: JSON = {
             "changed": bool(restored),
@@ -270,19 +259,7 @@ class _Import:
             "volumes": entries,
             "namespaces_created": [],
         }
-        if failed:
-            first = next(outcome.error for outcome in outcomes if outcome.error is not None)
-            if len(entries) == 1 and isinstance(first, MusterError):
-                first.result = result
-                raise first
-            raise Incomplete(
-                "restore",
-                f"{len(failed)} of {len(entries)} volumes of {self._name}",
-                str(first),
-                "Mend it and run it again; what is complete is not restored twice.",
-                result=result,
-            )
-        return result
+        return outcomes.restored(self._name, ended, result)
 
     def _next(self, waiting: Sequence[Target], running: Sequence[Target]) -> int | None:
         def load(target: Target) -> scheduling.Load:
@@ -297,27 +274,15 @@ class _Import:
         if target.action == "keep":
             progress.update("volume", target.label, "skipped", msg=target.msg)
             return self._entry(target)
-        progress.update("volume", target.label, "running", msg="preparing")
-
-        def advance(done: int, total: int | None) -> None:
-            progress.update("volume", target.label, "running", done=done, total=total, unit="bytes")
-
-        try:
+        with outcomes.told(progress, target.label) as advance:
             report = self._move(target, advance)
-        except MusterError as error:
-            progress.update("volume", target.label, "failed", msg=str(error))
-            raise
+            if report is not None:
+                files, size = recorded.brought_back(target.title, target.volume, report, target.selected, target.merge)
         if report is None:
             progress.update("volume", target.label, "skipped", msg="it was restored from this point already")
             done = {"complete": True, "skipped": True, "msg": "it was restored from this point already"}
             return {**self._entry(target), **done}
-        if target.selected:
-            files, size = target.selected.files, target.selected.bytes
-        elif target.merge:
-            files, size = target.volume.get("files") or 0, target.volume.get("bytes") or 0
-        else:
-            files, size = report.files or 0, report.bytes or 0
-        progress.update("volume", target.label, "done", done=size, total=size, unit="bytes")
+        outcomes.done(progress, target.label, size)
         changed = report.changed is not False or target.action == "create"
         return {
             **self._entry(target, changed=changed),
@@ -355,7 +320,7 @@ class _Import:
             read_only=False,
             only_if_empty=target.only_if_empty,
             verify=verify,
-            tree=self._tree(target),
+            tree=recorded.tree(self._verify, self._overwrite, others=target.merge),
         )
         place = settings.at_repository(self._repository, self._budgets.repository, self._request.progress, target.label)
         try:
@@ -374,11 +339,6 @@ class _Import:
             if target.ours:
                 return None
             raise
-        if target.merge:
-            expected = target.selected.entries if target.selected else int(target.volume.get("files") or 0)
-            recorded.counted(target.title, expected, report)
-        else:
-            recorded.compare(target.title, target.volume, report)
         return report
 
     def _create(self, target: Target, name: str) -> None:
@@ -390,11 +350,6 @@ class _Import:
         made = self._engine.volume(name)
         if made is None:
             raise NotFound("make", target.title, "Docker does not have it afterwards", "Look at its driver.")
-
-    def _tree(self, target: Target) -> str:
-        if target.merge and self._overwrite == "never":
-            return "never"
-        return "no" if self._verify != "tree" else "part" if target.merge else "whole"
 
     def _entry(self, target: Target, *, changed: bool = False) -> JSON:
         volume = target.volume

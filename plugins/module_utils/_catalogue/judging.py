@@ -14,7 +14,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import c
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing, Verdict
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
-from ansible_collections.muster.container_dr.plugins.module_utils._plan import recovery_point, selection, timeline
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import forgetting, recovery_point, selection, timeline
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import EXPIRED, Catalogue, PointFiles
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
@@ -114,10 +114,6 @@ def _absent(document: Mapping[str, Any], snapshots: set[str]) -> list[str]:
     return [
         f"the snapshot of {what} ({snapshot[:8]}) is not in the repository of this site"
         for what, snapshot in wanted
-        if isinstance(snapshot, str) and snapshot and not _held(snapshot, snapshots)
+        if isinstance(snapshot, str) and snapshot and not forgetting.is_held(snapshot, snapshots)
     ]
 
-
-def _held(snapshot: str, snapshots: set[str]) -> bool:
-    """Whether it is one of them, by its id or by the beginning of it."""
-    return snapshot in snapshots or any(held.startswith(snapshot) for held in snapshots)

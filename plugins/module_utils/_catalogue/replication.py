@@ -284,7 +284,7 @@ def _backed(
     partial: list[MusterError] = []
     for document in documents:
         needs = forgetting.needs(recovery_point.decode(document.data, document.id, source.application))
-        gone = [one.snapshot for one in needs if not any(name.startswith(one.snapshot) for name in held)]
+        gone = [one.snapshot for one in needs if not forgetting.is_held(one.snapshot, held)]
         if gone and document.id not in expired:
             partial.append(
                 Incomplete(

@@ -142,7 +142,8 @@ class _Exchange:
         self._target = target
         self._timeout, self._stall = timeout, stall
         self._check, self._take, self._source = check, take, source
-        self._mark = source.mark if source else b""
+        # With the ends of its line: what is taken out as soon as it is there has to be all of it.
+        self._mark = b"\n" + source.mark + b"\n" if source and source.mark else b""
         self._parts = {_STDOUT: bytearray(), _STDERR: bytearray(), _STATUS: bytearray()}
         self._outgoing = b""
         # Whether there is more in it than words between the two ends of the connection.
@@ -215,7 +216,7 @@ class _Exchange:
             # It has ended; what it has not read it will not read any more.
             self._source, self._outgoing = None, b""
         if number == _STDERR and self._mark and self._mark in self._parts[_STDERR]:
-            self._parts[_STDERR][:] = self._parts[_STDERR].replace(b"\n" + self._mark + b"\n", b"")
+            self._parts[_STDERR][:] = self._parts[_STDERR].replace(self._mark, b"")
             self._mark = b""
             if self._source is not None:
                 self._source = None

@@ -86,6 +86,12 @@ def is_running(pod: JSON) -> bool:
     return (pod.get("status") or {}).get("phase") == "Running" and not pod["metadata"].get("deletionTimestamp")
 
 
+def is_ready(pod: JSON) -> bool:
+    """Whether it is in service: its readiness probes and gates say so."""
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+
+
 def run(
     cluster: Cluster, command: Command, where: Place, name: str, phase: str, secrets: Collection[str]
 ) -> tuple[JSON, MusterError | None]:

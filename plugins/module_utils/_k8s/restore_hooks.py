@@ -295,10 +295,9 @@ def _is_up(pod: JSON, container: str, ready: bool) -> bool:
     """Whether the command can run in the pod: its container runs, or the whole pod is ready."""
     if not hook.is_running(pod):
         return False
-    status = pod["status"]
     if ready:
-        conditions = status.get("conditions") or []
-        return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+        return hook.is_ready(pod)
+    status = pod["status"]
     states = [*(status.get("containerStatuses") or []), *(status.get("initContainerStatuses") or [])]
     return any(one.get("name") == container and objects.lookup(one, ("state", "running")) is not None for one in states)
 

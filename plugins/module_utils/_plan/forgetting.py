@@ -73,6 +73,11 @@ class Decision:
         }
 
 
+def is_held(snapshot: str, ids: Collection[str]) -> bool:
+    """Whether it is one of them, by its id or by the beginning of it."""
+    return snapshot in ids or any(one.startswith(snapshot) for one in ids)
+
+
 def needs(document: Mapping[str, Any]) -> tuple[Need, ...]:
     """The snapshots that a point's document names; :class:`Corrupt` where that cannot be told."""
     found = []

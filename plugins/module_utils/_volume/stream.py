@@ -131,7 +131,7 @@ def place(cluster: Cluster, namespace: str, feed: Feed, *, ready: bool = False) 
     """
     query = {"labelSelector": feed.selector}
     pods = [pod for pod in cluster.list(object_path("v1", "pods", namespace), query) if hook.is_running(pod)]
-    ranked = sorted((not _ready(pod), str(pod["metadata"]["name"]), number) for number, pod in enumerate(pods))
+    ranked = sorted((not hook.is_ready(pod), str(pod["metadata"]["name"]), number) for number, pod in enumerate(pods))
     if not ranked or (ready and ranked[0][0]):
         return None
     return hook.place(pods[ranked[0][2]], hook.Command(feed.command, container=feed.container))
@@ -140,11 +140,6 @@ def place(cluster: Cluster, namespace: str, feed: Feed, *, ready: bool = False) 
 def no_pod(target: str, namespace: str, feed: Feed, waited: str = "") -> NotFound:
     reason = f"no running pod in {namespace} matches {feed.selector}{waited}"
     return NotFound("run", f"the command of {target}", reason, "Correct the selector, or start the pod.")
-
-
-def _ready(pod: JSON) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or []
-    return any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
 
 
 def _await(cluster: Cluster, target: str, namespace: str, feed: Feed, *, ready: bool) -> hook.Place:

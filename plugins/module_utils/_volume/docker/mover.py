@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Incomplete,
     Interrupted,
@@ -186,7 +186,7 @@ def _follow(
             reason = f"the mover did not end within {settings.timeout:g} seconds"
             raise Unavailable(action, target, reason, "Give it longer by mover.timeout, and run it again.")
         log.read(engine.log(identity, 20), current, "containers of that host (mover.network)")
-        time.sleep(_INTERVAL)
+        time.sleep(clock.pause(current - began, _INTERVAL))
 
 
 def _ended(

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
@@ -192,6 +193,20 @@ def test_a_silent_connection_is_kept_and_that_is_no_data(server: ApiServer, monk
     with pytest.raises(Unavailable, match=r"no data moved for 1 seconds"):
         carry(server.url, stall=1.0)
     over.set()
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_the_line_that_wants_no_more_is_not_among_the_errors_however_it_comes(server: ApiServer, cut: int) -> None:
+    words = b"\nENOUGH\n"
+    server.feed = lambda *_asked: [(2, b"why" + words[:cut]), (2, words[cut:] + b"\nand how"), ended(4)]
+    reading, writing = os.pipe()
+    try:
+        source = command_stream.Source(reading, lambda: pytest.fail("its input has no end"), b"ENOUGH")
+        result, _data = carry(server.url, source=source, timeout=5.0)
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert (result.code, result.stderr) == (4, "why\nand how")
 
 
 def test_what_the_caller_says_goes_before_all(server: ApiServer) -> None:

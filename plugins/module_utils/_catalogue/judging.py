@@ -14,7 +14,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import c
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing, Verdict
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
-from ansible_collections.muster.container_dr.plugins.module_utils._plan import forgetting, recovery_point, selection, timeline
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import (
+    forgetting,
+    recovery_point,
+    selection,
+    timeline,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import EXPIRED, Catalogue, PointFiles
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
@@ -116,4 +121,3 @@ def _absent(document: Mapping[str, Any], snapshots: set[str]) -> list[str]:
         for what, snapshot in wanted
         if isinstance(snapshot, str) and snapshot and not forgetting.is_held(snapshot, snapshots)
     ]
-

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
@@ -65,6 +66,16 @@ def each(
         except BaseException:
             stop.set()
             raise
+
+
+@contextlib.contextmanager
+def beside(workers: int) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Gives what has something done on another thread; the end of the block waits for it and raises its errors."""
+    begun: list[Future[None]] = []
+    with ThreadPoolExecutor(max_workers=workers) as threads:
+        yield lambda work: begun.append(threads.submit(work))
+    for future in begun:
+        future.result()
 
 
 def chosen(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -79,17 +79,30 @@ def run(
     action: str,
     target: str,
     advance: Advance | None = None,
+    later: Callable[[Callable[[], None]], object] | None = None,
 ) -> Report:
-    """Run one mover to its end and remove it, whatever happened. Returns only where restic ended with 0."""
+    """Run one mover to its end and remove it, whatever happened. Returns only where restic ended with 0.
+
+    ``later`` is given the removal where nothing waits for it; without, its pods are gone at the return.
+    """
+
+    def put_away() -> None:
+        with contextlib.suppress(MusterError):
+            remove(cluster, mover.namespace, mover.name)
 
     def once(mover: parts.Mover) -> Report:
         owner = cluster.create(object_path("batch/v1", "jobs", mover.namespace), parts.job(mover, settings, repository))
         try:
             _equip(cluster, mover, settings, repository, owner)
-            return _Follower(cluster, mover, settings, action, target, advance).follow()
-        finally:
-            with contextlib.suppress(MusterError):
-                remove(cluster, mover.namespace, mover.name)
+            report = _Follower(cluster, mover, settings, action, target, advance).follow()
+        except BaseException:
+            put_away()
+            raise
+        if later is None:
+            put_away()
+        else:
+            later(put_away)
+        return report
 
     try:
         return once(mover)
@@ -170,18 +183,19 @@ class _Follower:
             time.sleep(clock.pause(time.monotonic() - self._began, _INTERVAL))
 
     def _ended(self, job: JSON, pods: list[JSON]) -> Report | None:
+        for pod in pods:
+            # The Job is told some time after its pod.
+            terminated = _terminated(pod)
+            if terminated and terminated.get("exitCode") == 0:
+                report = read_report(0, str(terminated.get("message") or ""))
+                if report.summary:
+                    return report
         conditions = {
             condition["type"]: condition
             for condition in (job.get("status") or {}).get("conditions") or []
             if condition.get("status") == "True"
         }
         if "Complete" in conditions:
-            for pod in pods:
-                terminated = _terminated(pod)
-                if terminated and terminated.get("exitCode") == 0:
-                    report = read_report(0, str(terminated.get("message") or ""))
-                    if report.summary:
-                        return report
             raise ReportLost(
                 self._action, self._target, "the mover ended and its report is lost with its pod", "Run it again."
             )

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..sites import JSON, Site, good, kill, result_of, thing, wait_until
+from ..sites import JSON, Site, bed, good, kill, result_of, thing, wait_until
 from .conftest import bring, claim, export, held, let_go, mover, restic, shell
 from .faulty import FaultyStore
 from .test_movers import left
@@ -173,6 +173,36 @@ def test_a_mover_that_is_killed_outright_leaves_one_snapshot_and_a_lock_that_har
     volumes = good(result_of(started))["volumes"]
     assert snapshots(east, volumes[0]["host"]) == [volumes[0]["snapshot"]] and not left(east, namespace)
     comes_back(west, namespace, volumes, digest)
+
+
+def test_a_node_that_dies_under_a_backup(east: Site, west: Site, namespace: str, digest: str) -> None:
+    application = {"name": namespace, "namespaces": [namespace]}
+    started = east.start("volume_export", site=east.name, application=application, mover=mover(east))
+    wait_until(lambda: bool(east.in_node("sh", "-c", "pgrep -x restic || true")), 120)
+    bed("power-cut", east.name, "node")
+    first = result_of(started)
+    # It may have survived as one that saw its server go and come; else it said so, and nothing counts as a backup.
+    assert not first["failed"] or first["msg"], first
+    east.kubectl("wait", "-n", namespace, "pod/writer", "--for=condition=Ready", "--timeout=180s")
+    volumes = good(export(east, namespace))["volumes"]
+    assert volumes[0]["complete"] and not left(east, namespace)
+    assert len(snapshots(east, volumes[0]["host"])) <= 2
+    comes_back(west, namespace, volumes, digest)
+
+
+def test_a_node_that_dies_under_a_restore(east: Site, west: Site, namespace: str, digest: str) -> None:
+    volumes = good(export(east, namespace))["volumes"]
+    west.kubectl("create", "namespace", namespace)
+    started = west.start("volume_import", application=namespace, volumes=volumes, mover=mover(west))
+    restoring(west, namespace)
+    bed("power-cut", west.name, "node")
+    first = result_of(started)
+    assert not first["failed"] or first["msg"], first
+    done = good(bring(west, namespace, volumes))
+    assert done["volumes"][0]["complete"] or not first["failed"]
+    assert not left(west, namespace)
+    held(west, namespace, "reader", "data")
+    assert held_by(west, namespace, "reader") == digest
 
 
 def test_two_backups_of_one_volume_at_once_are_two_whole_ones(

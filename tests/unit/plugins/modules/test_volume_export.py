@@ -40,6 +40,7 @@ from fakes.storage import (
 )
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, places
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ExecResult
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import exporting, settings
 from ansible_collections.muster.container_dr.plugins.modules import volume_export
@@ -133,6 +134,53 @@ def test_the_mover_reads_a_clone_in_our_namespace(run: Runner, server: Storage) 
     assert spec["containers"][0]["volumeMounts"][0]["readOnly"] is True
     assert "point=p1" in spec["containers"][0]["command"] and CANARY not in json.dumps(job)
     assert not any(name.startswith("pv-muster-") for _key, _space, name in server.objects), "a clone's volume is left"
+
+
+def test_a_mover_that_ended_is_enough_its_job_may_hear_of_it_later(run: Runner, server: Storage) -> None:
+    def mover(job: dict[str, Any]) -> None:
+        server.finish(job, good_end(job))
+        job["status"] = {"active": 1}
+
+    server.mover = mover
+    result = run()
+    assert not result.get("failed"), result["msg"]
+    assert all(entry["complete"] for entry in result["volumes"]) and not server.left()
+
+
+def test_the_next_volume_does_not_wait_for_storage_that_lets_go_of_a_clone(
+    run: Runner, server: Storage, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Event()
+    waited: list[bool] = []
+    wait = cluster.wait
+
+    def slow(path: str, *words: Any, **options: Any) -> Any:
+        if "/persistentvolumes/" in path:
+            waited.append(both.wait(20))
+        return wait(path, *words, **options)
+
+    def mover(job: dict[str, Any]) -> Any:
+        if len(server.created["jobs"]) == 2:
+            both.set()
+        return good_end(job)
+
+    monkeypatch.setattr(cluster, "wait", slow)
+    server.mover = mover
+    result = run(workers=1)
+    assert not result.get("failed"), result["msg"]
+    assert waited == [True, True] and not server.left()
+
+
+def test_a_clone_that_cannot_be_removed_is_told_and_is_no_failure(
+    run: Runner, server: Storage, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stuck(*_words: Any, **_options: Any) -> None:
+        raise Unavailable("delete", "claim", "the server is gone", "")
+
+    monkeypatch.setattr(exporting.snapshot, "release", stuck)
+    result = run()
+    assert not result.get("failed"), result["msg"]
+    assert "A clone was left behind" in json.dumps(result["warnings"])
 
 
 def test_the_data_are_kept_while_they_are_read_and_go_with_the_snapshot(run: Runner, server: Storage) -> None:

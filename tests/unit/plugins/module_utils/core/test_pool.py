@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import threading
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core.pool import chosen, each
+import pytest
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.pool import beside, chosen, each
 
 
 def test_outcomes_keep_the_order_of_the_input_and_every_error():
@@ -107,3 +109,18 @@ def test_chosen_never_runs_more_than_there_are_workers():
     outcomes = chosen(range(6), lambda _number: full.wait(), count, workers=3)
     assert not [outcome for outcome in outcomes if outcome.error]
     assert max(most) == 2
+
+
+def test_what_is_done_beside_is_waited_for_and_its_errors_are_raised():
+    go, seen = threading.Event(), []
+    with beside(1) as do:
+        do(lambda: seen.append(go.wait(20)))
+        do(lambda: seen.append(True))
+        assert not seen
+        go.set()
+    assert seen == [True, True]
+    with pytest.raises(ZeroDivisionError), beside(2) as do:
+        do(lambda: seen.append(1 // 0))
+    with pytest.raises(KeyError), beside(2) as do:
+        do(lambda: seen.append(1 // 0))
+        raise KeyError

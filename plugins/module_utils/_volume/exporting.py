@@ -155,7 +155,10 @@ class _Export:
         self._arrange(survey, stop)
         if self._request.check_mode:
             return self._plan(survey, hooks, stop)
-        cuts, cut_at = self._cut(survey, hooks, run)
+        with pool.beside(1) as beside:
+            if survey.sources and self._phase != "cut":
+                beside(self._look_back)
+            cuts, cut_at = self._cut(survey, hooks, run)
         streams = [streaming.Cut(run, streaming.Volume(stream)) for stream in self._streams]
         both: list[Piece] = [*cuts, *streams]
         result: JSON = {"run": run, "hooks": hooks.done, "excluded": survey.excluded}
@@ -383,6 +386,8 @@ class _Export:
             if stopped:
                 result["thawed"] = ledger.pay(self._secrets, self._request.warn, self._request.progress)
                 result["restarted"] = ledger.woken
+            if cuts:
+                self._look_back()
             return {**result, **self._move(cuts, streams, clock.iso(clock.now()), ledger)}
 
     def _move(self, cuts: Sequence[Cut], streams: Sequence[streaming.Cut], cut_at: str, ledger: thaw.Ledger) -> JSON:
@@ -395,34 +400,28 @@ class _Export:
             self._request.warn,
             self._request.progress,
         )
-        try:
-            if any(cut.method == "snapshot" for cut in cuts):
-                namespace.ensure_ours(self._cluster, self._settings.namespace, self._name)
-            grouping.hold(self._cluster, cuts)
-            if cuts:
-                self._look_back()
-            # Their pods have to run, and may be among those that are stopped.
-            poured = pool.each(streams, self._pour, workers=self._workers)
-            with pool.beside(self._workers) as self._beside, stopped:
-                moved = pool.chosen(cuts, self._move_one, self._next, workers=self._workers)
-        except MusterError as error:
-            failure = {"changed": False, "failed": True, "msg": str(error)}
-            entries = [{**self._waiting(cut), **failure} for cut in both]
-            reports = stopped.report()
-            changed = any(one["changed"] for one in reports)
-            error.result = {"changed": changed, "volumes": entries, "stopped": reports, **error.result}
-            raise
-        finally:
-            left = self._drop(cuts)
-            if left:
-                self._request.warn(
-                    f"These snapshots could not be removed, the next run tries again: {', '.join(left)}."
-                )
-            if any(cut.method == "snapshot" for cut in cuts):
-                self._remove_namespace()
-        read = backed_up.read_back(
-            self._repository, moved, self._entry, lambda cut: cut.volume.label, self._request.progress
-        )
+        with pool.beside(1) as beside:
+            try:
+                if any(cut.method == "snapshot" for cut in cuts):
+                    namespace.ensure_ours(self._cluster, self._settings.namespace, self._name)
+                grouping.hold(self._cluster, cuts)
+                # Their pods have to run, and may be among those that are stopped.
+                poured = pool.each(streams, self._pour, workers=self._workers)
+                with pool.beside(self._workers) as self._beside, stopped:
+                    moved = pool.chosen(cuts, self._move_one, self._next, workers=self._workers)
+            except MusterError as error:
+                failure = {"changed": False, "failed": True, "msg": str(error)}
+                entries = [{**self._waiting(cut), **failure} for cut in both]
+                reports = stopped.report()
+                changed = any(one["changed"] for one in reports)
+                error.result = {"changed": changed, "volumes": entries, "stopped": reports, **error.result}
+                raise
+            finally:
+                # Beside what the repository is asked then.
+                beside(lambda: self._put_away(cuts))
+            read = backed_up.read_back(
+                self._repository, moved, self._entry, lambda cut: cut.volume.label, self._request.progress
+            )
         ended: list[pool.Outcome[Any, JSON]] = [*read, *poured]
         volumes = [outcomes.entry(outcome, self._waiting(outcome.item)) for outcome in ended]
         failed = sum(entry["failed"] for entry in volumes)
@@ -444,6 +443,13 @@ class _Export:
                 result=result,
             )
         return outcomes.exported(self._name, ended, result)
+
+    def _put_away(self, cuts: Sequence[Cut]) -> None:
+        left = self._drop(cuts)
+        if left:
+            self._request.warn(f"These snapshots could not be removed, the next run tries again: {', '.join(left)}.")
+        if any(cut.method == "snapshot" for cut in cuts):
+            self._remove_namespace()
 
     def _look_back(self) -> None:
         snapshots = backed_up.look_back(self._repository, self._request.warn)

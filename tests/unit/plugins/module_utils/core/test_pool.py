@@ -33,7 +33,7 @@ def test_fail_fast_leaves_out_what_has_not_begun():
 
 def test_never_more_than_the_budget_at_once():
     lock, running, most = threading.Lock(), 0, 0
-    full = threading.Barrier(3, timeout=5)
+    full = threading.Barrier(3, timeout=30)
 
     def work(_number: int) -> None:
         nonlocal running, most

@@ -415,7 +415,7 @@ def test_bytes_per_second(source: FakeRegistry, target: FakeRegistry, slow: str)
     copier.close()
     registries.close()
     same(source, target)
-    assert 0.35 < took < 5
+    assert 0.35 < took < 30
 
 
 @pytest.mark.parametrize("budget", ["connections", "requests_per_second", "bytes_per_second"])

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
+
 ROOT = Path(__file__).resolve().parents[2]
 COLLECTIONS = ROOT / ".work" / "ansible"
 
@@ -21,3 +23,6 @@ if str(COLLECTIONS) not in sys.path:
     sys.path.insert(0, str(COLLECTIONS))
 # Shared fakes are imported as fakes.NAME.
 sys.path.insert(0, str(Path(__file__).parent))
+# Property tests judge values, not the speed of the machine they run on. Decorators look for it as files are imported.
+settings.register_profile("values", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("values")

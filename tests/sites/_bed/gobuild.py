@@ -61,9 +61,10 @@ GROUPS = {
     "regclient": Group({"github.com/regclient/regclient/cmd/regctl": "regctl",
                         "github.com/regclient/regclient/cmd/regsync": "regsync"}),
     "cosign": Group({"github.com/sigstore/cosign/v3/cmd/cosign": "cosign"}),
+    "velero": Group({"github.com/vmware-tanzu/velero/cmd/velero": "velero", "muster/sites/velero/store": "store"}),
 }  # fmt: skip
-# Not needed by a running bed: built when asked for, by csi/sanity-check, the tests of images and their bench.
-ON_DEMAND = {"csi-sanity", "regclient", "cosign"}
+# Not needed by a running bed: built when asked for, by csi/sanity-check, the tests of images and the benches.
+ON_DEMAND = {"csi-sanity", "regclient", "cosign", "velero"}
 # Nobody debugs what the bed runs: without the tables for it, compiling takes a tenth less.
 BUILD = ("build", "-trimpath", "-buildvcs=false", "-gcflags", "all=-dwarf=false")
 

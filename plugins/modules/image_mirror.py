@@ -54,6 +54,10 @@ options:
         C(compose_projects) (names and globs of Compose projects) or both. Containers count whether they run or not. A
         service without any container, such as one that is scaled to 0, is only known to its Compose file and is not
         seen. C(docker compose create) makes one without starting it.
+      - Images that match a C(pattern) of its C(images.exclude), a glob of V(HOST/REPOSITORY) as in
+        O(signatures[].pattern), are neither resolved nor copied, nor are their signatures looked at. They are in
+        RV(excluded) with the C(reason) of the first entry that matches. This is about what the application runs, not
+        about O(images).
       - A pattern that matches nothing is an error, unless C(allow_no_match) of the application is true.
       - With O(images) only the pull secrets of the namespaces are used.
     type: dict
@@ -556,6 +560,12 @@ node_mirrors:
     content:
       description: What belongs into it.
       type: str
+excluded:
+  description: Images that C(images.exclude) of O(application) leaves out, each with C(what) and C(why).
+  type: list
+  elements: dict
+  returned: always
+  sample: [{what: "image:dev.example.com/shop/tools:latest", why: is built on every node}]
 bytes_copied:
   description: Bytes that were sent in all.
   type: int

@@ -149,7 +149,8 @@ options:
   ignore:
     description:
       - What need not be healthy, as globs of C(KIND/NAME) such as V(jobs.batch/import-*), or of C(KIND) alone such as
-        V(ingresses.networking.k8s.io). A kind without a dot means that of every API group.
+        V(ingresses.networking.k8s.io). A kind without a dot means that of every API group. C(health_ignore) of
+        O(application) adds to it.
       - What an ignored object owns is ignored too, so V(deployments.apps/batch) means its pods as well.
       - Ignored objects count for A02, and the details of A01 name them.
     type: list

@@ -14,8 +14,11 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from fakes.registry import FakeRegistry
 from fakes.signer import Signatures, Signer
+
+from ansible_collections.muster.container_dr.plugins.modules import k8s_restore, volume_import
 
 ROOT = Path(__file__).resolve().parents[2]
 ATTESTED = {"failover_attested_by": "Kim", "failover_attested_reason": "a test"}
@@ -62,12 +65,12 @@ def play(tmp_path: Path):
         "PWD": str(tmp_path),
     }
 
-    def run(playbook: str | Path, **variables: Any) -> tuple[int, str]:
+    def run(playbook: str | Path, collections: Path | None = None, **variables: Any) -> tuple[int, str]:
         program = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "inventory.yml")]
         done = subprocess.run(
             [*program, str(playbook), "-e", json.dumps(variables)],
             cwd=tmp_path,
-            env=environment,
+            env={**environment, "ANSIBLE_COLLECTIONS_PATH": str(collections)} if collections else environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -174,3 +177,174 @@ def test_a_backup_verifies_signatures_before_it_freezes_anything() -> None:
     (judged,) = [place for place, options in enumerate(images) if "backup_application.image_signatures" in str(options)]
     (frozen,) = [place for place, task in enumerate(tasks) if "muster.container_dr.volume_export" in str(task)]
     assert judged < frozen
+
+
+# A restore takes what these say and asks nothing else of them.
+ACTOR = """#!/usr/bin/python
+# WANT_JSON
+import json, sys
+with open(sys.argv[1]) as file:
+    given = json.load(file)
+with open({log!r}, "a") as file:
+    file.write(json.dumps([{name!r}, given]) + "\\n")
+print(json.dumps({answer!r}))
+"""
+ANSWERS: dict[str, dict[str, Any]] = {
+    "k8s_suspend": {"changed": True, "objects": []},
+    "k8s_restore": {"changed": True, "objects": [], "unchanged": []},
+    "volume_import": {"changed": True, "msg": "1 of 1 volumes restored, 9 bytes.", "volumes": []},
+    "image_mirror": {"images": [], "excluded": [{"what": "image:tools", "why": "every node builds it"}]},
+    "volume_export": {"consistency": {"point": "x"}, "cuts": [], "excluded": [], "hooks": [], "volumes": []},
+    "k8s_snapshot": {"epoch": 1, "excluded": [{"what": "secrets/x", "why": "is left out"}], "snapshot": None},
+    "recovery_point": {"id": "p", "started": "x"},
+    "transition": {"failed": True, "msg": "the lock was asked for"},
+}
+
+
+@pytest.fixture
+def rehearse(play, tmp_path: Path):
+    """Runs a playbook whose modules only write down how they were called; gives code, output and these calls."""
+    collection = tmp_path / "collections" / "ansible_collections" / "muster" / "container_dr"
+    (collection / "plugins" / "modules").mkdir(parents=True)
+    for part in ("meta", "playbooks", "roles", "plugins/module_utils", "plugins/doc_fragments"):
+        (collection / part).symlink_to(ROOT / part)
+    volumes = [
+        {"name": "shop/data", "kind": "pvc", "namespace": "shop", "claim": "data"},
+        {"name": "shop/cache", "kind": "pvc", "namespace": "shop", "claim": "cache"},
+        {"name": "shop/streams/orders", "kind": "stream", "namespace": "shop", "stream": "orders"},
+    ]
+    document = {
+        "id": "20260131T040506Z-shop-1a2b3c4d",
+        "epoch": 1,
+        "images": [],
+        "objects": {"namespaces": ["shop"], "snapshot": {"tree": "t"}},
+        "volumes": volumes,
+    }
+    point = {"id": document["id"], "epoch": 1, "document": document}
+    log = tmp_path / "calls"
+    for module in (ROOT / "plugins" / "modules").glob("*.py"):
+        answer = {"recovery_point_info": {"point": point}, **ANSWERS}.get(module.stem, {"changed": False})
+        text = ACTOR.format(log=str(log), name=module.stem, answer=answer)
+        (collection / "plugins" / "modules" / module.name).write_text(text, encoding="utf-8")
+
+    def run(playbook: str, **variables: Any) -> tuple[int, str, list[tuple[str, dict[str, Any]]]]:
+        log.write_text("", encoding="utf-8")
+        code, said = play(f"muster.container_dr.{playbook}", tmp_path / "collections", muster_only="shop", **variables)
+        return code, said, [tuple(json.loads(line)) for line in log.read_text(encoding="utf-8").splitlines()]
+
+    return run
+
+
+def taken(module: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that a module was given, which the real one would take."""
+    given = {key: value for key, value in options.items() if not key.startswith("_ansible")}
+    assert ArgumentSpecValidator(module.OPTIONS.arguments).validate(given).error_messages == []
+    return given
+
+
+def test_one_line_brings_back_one_folder_of_one_volume(rehearse) -> None:
+    code, said, calls = rehearse(
+        "restore",
+        restore_data_only=True,
+        restore_volume_paths={"shop/data": ["uploads/2026"]},
+        restore_volume_targets={"shop/data": {"claim": "found", "namespace": "desk"}},
+        restore_volume_overwrite="never",
+    )
+    assert code == 0, said
+    names = [name for name, _options in calls]
+    assert names == ["recovery_point_info", "volume_import", "k8s_suspend", "volume_import", "k8s_suspend"]
+    planned, done = (options for name, options in calls if name == "volume_import")
+    assert (planned["_ansible_check_mode"], done["_ansible_check_mode"]) == (True, False)
+    given = taken(volume_import, done)
+    assert given == taken(volume_import, planned)
+    assert (given["paths"], given["overwrite"]) == ({"shop/data": ["uploads/2026"]}, "never")
+    assert (given["targets"], "delete" in given) == ({"shop/data": {"claim": "found", "namespace": "desk"}}, False)
+    assert calls[2][1]["namespaces"] == ["desk", "shop"]
+    assert "Left out, because only restore_volume_names brings streams back alone: shop/streams/orders." in said
+
+
+def test_volumes_and_streams_come_back_alone_by_their_names(rehearse) -> None:
+    names = ["shop/cache", "shop/streams/orders"]
+    code, said, calls = rehearse(
+        "restore",
+        restore_data_only="true",
+        restore_volume_names=names,
+        restore_existing_volumes="replace",
+        restore_volume_delete=False,
+    )
+    assert code == 0 and "Left out" not in said, said
+    done = [options for name, options in calls if name == "volume_import"]
+    assert [options["kinds"] for options in done] == [["volumes"], ["streams"]] * 2
+    assert all([one["name"] for one in options["volumes"]] == names for options in done)
+    given = taken(volume_import, done[0])
+    assert (given["existing"], given["delete"]) == ("replace", False)
+    assert not {"k8s_restore", "image_mirror", "restore_validate"} & {name for name, _options in calls}
+
+
+def test_a_whole_application_takes_other_sizes_and_leaves_the_registry_alone_on_request(rehearse) -> None:
+    sizes = {"shop/data": {"size": "20Gi"}, "office/mail": {"size": "9Gi"}}
+    code, said, calls = rehearse("restore", restore_volume_targets=sizes, restore_check_images=False)
+    assert code == 0, said
+    assert "image_mirror" not in {name for name, _options in calls}
+    asked = [options for name, options in calls if name == "k8s_restore"]
+    assert [taken(k8s_restore, options)["check_images"] for options in asked] == [False] * 3
+    (moved,) = {json.dumps(options["targets"]) for name, options in calls if options.get("kinds") == ["volumes"]}
+    assert json.loads(moved) == {"shop/data": {"size": "20Gi"}}
+    assert "restore_validate" in {name for name, _options in calls}
+
+
+def test_a_point_says_what_was_left_out_and_why(rehearse) -> None:
+    code, said, calls = rehearse("backup")
+    assert code == 0, said
+    (sealed,) = [options for name, options in calls if name == "recovery_point" and options["state"] == "sealed"]
+    assert [one["what"] for one in sealed["excluded"]] == ["secrets/x", "image:tools"]
+
+
+def test_a_restore_asks_the_registry_before_it_changes_anything(rehearse) -> None:
+    _code, said, calls = rehearse("restore")
+    names = [name for name, _options in calls]
+    assert names.index("image_mirror") < names.index("k8s_suspend"), said
+    assert all(options["check_images"] for name, options in calls if name == "k8s_restore")
+
+
+DATA = {"restore_data_only": True}
+
+
+def test_a_restore_that_contradicts_itself_touches_nothing_and_says_all_reasons(rehearse) -> None:
+    rules = [{"pattern": "*", "policy": "require", "keys": ["k"]}]
+    whole = {
+        "restore_volume_paths": {"shop/data": ["a"]},
+        "restore_volume_names": ["shop/data"],
+        "restore_volume_targets": {"shop/data": {"claim": "x"}, "shop/date": {"size": "1Gi"}, "office/mail": {}},
+        "restore_check_images": False,
+        "muster_applications": [{"name": "shop", "namespaces": ["shop"], "image_signatures": rules}],
+    }
+    data = {
+        **DATA,
+        "restore_volume_paths": {"shop/dat": ["a"]},
+        "restore_volume_names": ["shop/cache"],
+        "restore_volume_targets": {"office/mail": {"claim": "x"}},
+    }
+    for variables, reasons in (
+        (
+            whole,
+            [
+                "its objects would start on it. Set restore_data_only",
+                "gives another claim or namespace to shop/data, and",
+                "Give one of the two",
+                "restore_volume_targets name shop/date, and 20260131T040506Z",
+                "its image_signatures require signatures",
+            ],
+        ),
+        (data, ["name office/mail, shop/dat, and", "has shop/cache, shop/data, shop/streams/orders", "Give one of"]),
+    ):
+        code, said, calls = rehearse("restore", **variables)
+        assert code == 2 and not [reason for reason in reasons if reason not in said], said
+        assert [name for name, _options in calls] == ["recovery_point_info"]
+
+
+def test_a_failover_and_a_drill_bring_back_more_than_data(rehearse) -> None:
+    for playbook in ("failover", "drill"):
+        code, said, calls = rehearse(playbook, **DATA, **ATTESTED)
+        assert code == 2 and "Leave it to the playbook restore" in said, said
+        assert not {"transition", "volume_import", "k8s_suspend"} & {name for name, _options in calls}

@@ -42,6 +42,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference
     Reference,
     is_digest,
     is_registry,
+    matches,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.resolve import Ladder, Resolved
@@ -72,6 +73,8 @@ def mirror(request: Request) -> dict[str, Any]:
         )
     if params["state"] == "absent" and params.get("verify"):
         raise InvalidInput("remove", "images", "verify is set, which only looks", "Set state or verify, not both.")
+    rules = plan.excluded_images(application)
+    excluded: list[dict[str, str]] = []
     trust = Trust(params.get("signatures") or [])
     keyring = Keyring()
     engine = Engine(without_empty(params.get("docker")))
@@ -79,12 +82,15 @@ def mirror(request: Request) -> dict[str, Any]:
     try:
         originals = back or (not params.get("from") and not params.get("verify"))
         if params.get("images") is None and docker:
-            entries = _resolve(request, registries, containers.uses(engine, application, request.warn))
+            found = containers.uses(engine, application, request.warn)
+            found, excluded = _without(found, rules)
+            entries = _resolve(request, registries, found)
         elif params.get("images") is None:
             cluster = _cluster(params)
             namespaces = _namespaces(cluster, application)
             fields = image_fields.of_option(application.get("image_fields"))
             found = workloads.uses(cluster, namespaces, fields, request.warn, keyring)
+            found, excluded = _without(found, rules)
             entries = _resolve(request, registries, found)
         else:
             ladder = Ladder(registries)
@@ -93,10 +99,10 @@ def mirror(request: Request) -> dict[str, Any]:
                 cluster = _cluster(params)
                 workloads.pull_logins(cluster, _namespaces(cluster, application), keyring, request.warn)
         told = _work(request, registries, entries, trust)
-        return {**told, "logins": registries.logins()}
+        return {**told, "excluded": excluded, "logins": registries.logins()}
     except MusterError as error:
         if error.result:
-            error.result["logins"] = registries.logins()
+            error.result.update(excluded=excluded, logins=registries.logins())
         raise
     finally:
         registries.close()
@@ -140,6 +146,31 @@ def _registries(params: Mapping[str, Any], keyring: Keyring, engine: Engine) -> 
 # -- resolve --------------------------------------------------------------------------------------------------
 
 
+def _without(
+    found: Sequence[workloads.Use], rules: Sequence[plan.ExcludedImage]
+) -> tuple[list[workloads.Use], list[dict[str, str]]]:
+    """The uses of images that no rule excludes, and the images that one does: ``what`` and ``why``, once each."""
+    kept: list[workloads.Use] = []
+    excluded: dict[str, str] = {}
+    for use in found:
+        try:
+            written = _written(use.image)
+            rule = next((rule for rule in rules if matches(rule.pattern, written)), None)
+        except InvalidInput:
+            # What is no name is told of where it is resolved.
+            rule = None
+        if rule is None:
+            kept.append(use)
+        else:
+            excluded[f"image:{use.image}"] = rule.reason
+    return kept, [{"what": what, "why": why} for what, why in sorted(excluded.items())]
+
+
+def _written(image: str) -> Reference:
+    """A workload's name for an image; only a Docker host has images by their ids."""
+    return Reference.anywhere(image) if is_digest(image) else Reference.parse(image)
+
+
 def _resolve(request: Request, registries: Registries, found: Sequence[workloads.Use]) -> list[Entry]:
     """One entry per name and digest, ordered by name; what could not be resolved is marked as failed."""
     users: dict[workloads.Use, list[workloads.Use]] = {}
@@ -162,8 +193,7 @@ def _resolve(request: Request, registries: Registries, found: Sequence[workloads
         if outcome.value is not None:
             resolved = asdict(outcome.value)
             lost = resolved.pop("lost")
-            written = Reference.anywhere(image) if is_digest(image) else Reference.parse(image)
-            path = placing.path(written, resolved["repository"], mirrors)
+            path = placing.path(_written(image), resolved["repository"], mirrors)
             entry = {**FRESH, **OUTCOME, **resolved, "name": image, "path": path}
             if resolved["tag_digest"] or lost:
                 request.warn(f"Image {image}: {resolved['msg']}.")

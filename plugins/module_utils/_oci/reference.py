@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
@@ -234,3 +235,15 @@ def _join(host: str, path: str) -> str:
     if not path or host.endswith(":"):
         return host + path
     return f"{host}{'/' if is_registry(host) else ':'}{path}"
+
+
+def matches(pattern: str, reference: Reference) -> bool:
+    """Whether a user's glob of ``HOST/REPOSITORY`` fits an image as it is written; ``*`` stands for slashes too."""
+    spelt = reference.name if is_registry(reference.host) else path_for(reference)
+    return fnmatchcase(_plain(spelt), _plain(pattern))
+
+
+def _plain(name: str) -> str:
+    """One spelling of a repository or a pattern: hosts are the same in any case, and with their usual port."""
+    host, slash, path = name.lower().partition("/")
+    return host.removesuffix(":443") + slash + path

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, MusterError
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import signature_keys
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference, is_registry, path_for
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference, matches
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.signature_formats import Signed
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.signature_keys import Key
 
@@ -79,15 +78,8 @@ class Trust:
     def verdict(self, name: str, signed: Signed) -> Verdict:
         """The verdict on what is called ``name`` in the workload."""
         written = Reference.anywhere(name)
-        spelt = _plain(written.name if is_registry(written.host) else path_for(written))
-        rule = next((rule for rule in self._rules if fnmatchcase(spelt, _plain(rule.pattern))), None)
+        rule = next((rule for rule in self._rules if matches(rule.pattern, written)), None)
         return judge(signed, rule) if rule and rule.policy != "off" else Verdict("off", "off")
-
-
-def _plain(name: str) -> str:
-    """One spelling of a repository or a pattern: hosts are the same in any case, and with their usual port."""
-    host, slash, path = name.lower().partition("/")
-    return host.removesuffix(":443") + slash + path
 
 
 def judge(signed: Signed, rule: Rule) -> Verdict:

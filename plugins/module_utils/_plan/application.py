@@ -50,8 +50,10 @@ _KEYS = (
     "streams",
     "volumes",
     "checks",
+    "health_ignore",
     "image_fields",
     "image_signatures",
+    "images",
     *SELECTION_KEYS,
 )
 _HOOK_KEYS = ("name", "namespace", "selector", "container", "pre", "post", "timeout", "on_error", "output")
@@ -129,6 +131,14 @@ class ExcludedVolume:
 
 
 @dataclass(frozen=True)
+class ExcludedImage:
+    """Images that need not be kept; ``pattern`` is a glob of ``HOST/REPOSITORY``."""
+
+    pattern: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Application:
     name: str
     namespaces: tuple[str, ...]
@@ -137,6 +147,7 @@ class Application:
     excluded_volumes: tuple[ExcludedVolume, ...] = ()
     checks: tuple[Mapping[str, Any], ...] = field(default=())
     streams: tuple[Stream, ...] = ()
+    health_ignore: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,6 +190,19 @@ def name_of(value: Mapping[str, Any]) -> str:
     if not isinstance(name, str) or not _NAME.match(name):
         raise _wrong("application", f"name is {name!r}", "Use at most 63 lower-case letters, digits, '-' and '.'.")
     return name
+
+
+def excluded_images(value: Mapping[str, Any]) -> tuple[ExcludedImage, ...]:
+    """The key ``images.exclude`` of an application on a cluster or a Docker host, in its order."""
+    where = f"application {value.get('name') or ''}".strip()
+    images = _dict(f"{where}, images", value.get("images"))
+    _known(f"{where}, images", images, ("exclude",))
+    found = []
+    for index, item in enumerate(_dicts(f"{where}, images.exclude", images.get("exclude"))):
+        entry = f"{where}, images.exclude[{index}]"
+        _known(entry, item, ("pattern", "reason"))
+        found.append(ExcludedImage(_text(entry, item, "pattern"), _text(entry, item, "reason")))
+    return tuple(found)
 
 
 def check_keys(value: Mapping[str, Any]) -> None:
@@ -224,6 +248,7 @@ def parse(value: Mapping[str, Any]) -> Application:
         retention.Policy.parse(_dict(f"{where}, retention", value.get("retention")))
     # image_mirror checks what is in them.
     _dicts(f"{where}, image_signatures", value.get("image_signatures"))
+    excluded_images(value)
     volumes = _dict(f"{where}, volumes", value.get("volumes"))
     _known(f"{where}, volumes", volumes, ("exclude",))
     return Application(
@@ -237,6 +262,7 @@ def parse(value: Mapping[str, Any]) -> Application:
         ),
         checks=tuple(checks),
         streams=given,
+        health_ignore=_texts(f"{where}, health_ignore", value.get("health_ignore")),
     )
 
 

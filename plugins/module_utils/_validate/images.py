@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
@@ -16,17 +16,26 @@ from ansible_collections.muster.container_dr.plugins.module_utils._validate.chec
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def digests(cluster: Cluster, namespaces: Sequence[str], recorded: Sequence[dict[str, Any]]) -> Finding:
-    """Every container that runs, against the digests of the point (the image's own and its platforms')."""
+def digests(
+    cluster: Cluster,
+    namespaces: Sequence[str],
+    recorded: Sequence[dict[str, Any]],
+    excluded: Sequence[Mapping[str, Any]] = (),
+) -> Finding:
+    """Every container that runs, against the digests of the point (the image's own and its platforms').
+
+    Images that the point says it ``excluded`` (``what`` is ``image:NAME``) stay as they are written.
+    """
     known = set(_DIGEST.findall(repr(list(recorded))))
-    if not known:
+    left_out = {str(entry.get("what")) for entry in excluded}
+    if not known and not any(what.startswith("image:") for what in left_out):
         return Finding(
             Result.FAIL,
             "the point records no image",
             "Back the application up again with a registry configured, so that its images are kept.",
         )
     strangers: dict[str, str] = {}
-    seen = 0
+    seen = spared = 0
     for namespace in namespaces:
         for pod in cluster.list(object_path("v1", "pods", namespace)):
             spec, status = pod["spec"], pod.get("status", {})
@@ -37,6 +46,9 @@ def digests(cluster: Cluster, namespaces: Sequence[str], recorded: Sequence[dict
             }
             for container in [*(spec.get("initContainers") or []), *spec["containers"]]:
                 seen += 1
+                if f"image:{container['image']}" in left_out:
+                    spared += 1
+                    continue
                 # The runtime checks the digest of what it pulls by digest; imageID may name the config instead.
                 asked = _DIGEST.findall(container["image"]) or _DIGEST.findall(running.get(container["name"], ""))
                 if not asked or asked[-1] not in known:
@@ -51,4 +63,5 @@ def digests(cluster: Cluster, namespaces: Sequence[str], recorded: Sequence[dict
         )
     if not seen:
         return Finding(Result.FAIL, "no container to look at", "See A01.")
-    return Finding(Result.PASS, f"{seen} containers run recorded digests")
+    more = f", {spared} run images that the point leaves out by rule" if spared else ""
+    return Finding(Result.PASS, f"{seen - spared} containers run recorded digests{more}")

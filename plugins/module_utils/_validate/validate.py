@@ -42,7 +42,8 @@ def validate(request: Request) -> dict[str, Any]:
     # A check that names no namespace means the application's first one.
     first = [name for name in application["namespaces"] if name in namespaces]
     namespaces = {name: namespaces[name] for name in dict.fromkeys([*first, *namespaces])}
-    own = _own_checks(parse(application))
+    known = parse(application)
+    own = _own_checks(known)
     cluster = Cluster.connect(params)
     cluster.version()
     timeout = clock.duration(params["timeout"])
@@ -52,7 +53,7 @@ def validate(request: Request) -> dict[str, Any]:
         list(namespaces.values()),
         timeout=timeout,
         counts=counts,
-        ignore=params["ignore"],
+        ignore=[*params["ignore"], *known.health_ignore],
         progress=request.progress,
     )
     checks = [
@@ -66,7 +67,13 @@ def validate(request: Request) -> dict[str, Any]:
         Check(
             "G01",
             "images are those of the point",
-            partial(images.digests, cluster, list(namespaces.values()), point.get("images") or []),
+            partial(
+                images.digests,
+                cluster,
+                list(namespaces.values()),
+                point.get("images") or [],
+                point.get("excluded") or [],
+            ),
         ),
         *_application_checks(cluster, own, namespaces),
     ]

@@ -394,6 +394,38 @@ def test_copies_of_ours_keep_their_path(cluster: FakeCluster, west: FakeRegistry
     assert result["bytes_copied"] == 0
 
 
+def test_images_that_the_application_leaves_out_are_named_and_not_asked_for(
+    cluster: FakeCluster, east: FakeRegistry, west: FakeRegistry, run: Run
+) -> None:
+    image = east.image("shop/web", "1")
+    pod(cluster, "web-1", f"{east.host}/shop/web:1", f"{east.host}/shop/web@{image['digest']}")
+    for name in ("a", "b"):
+        pod(cluster, f"tools-{name}", "127.0.0.1:1/shop/tools:1", "")
+    pod(cluster, "proxy-1", "nginx", "")
+    rules = [
+        {"pattern": "127.0.0.1:1/shop/*", "reason": "every node builds it"},
+        {"pattern": "*/library/nginx", "reason": "is public"},
+        {"pattern": "*tools*", "reason": "too late"},
+    ]
+    application = {**APPLICATION, "images": {"exclude": rules}}
+    resolved = run(application=application)
+    assert [entry["name"] for entry in resolved["images"]] == [f"{east.host}/shop/web:1"]
+    assert resolved["excluded"] == [
+        {"what": "image:127.0.0.1:1/shop/tools:1", "why": "every node builds it"},
+        {"what": "image:nginx", "why": "is public"},
+    ]
+    # What is named by itself is copied; a rule that says no reason ends it.
+    target = {"name": west.host, "plain_http": True}
+    everything = {**APPLICATION, "images": {"exclude": [{"pattern": "*", "reason": "none is needed"}]}}
+    copied = run(application=everything, images=resolved["images"], target=target)
+    assert (copied["copied"], copied["excluded"]) == (1, [])
+    assert run(application=everything)["images"] == []
+    assert "'reason' is None" in run(application={**APPLICATION, "images": {"exclude": [{"pattern": "*"}]}})["msg"]
+    # On failure too.
+    failed = run(application={**APPLICATION, "images": {"exclude": rules[1:2]}})
+    assert failed["failed"] and failed["excluded"] == resolved["excluded"][1:]
+
+
 def test_input_that_cannot_be_used(cluster: FakeCluster, run: Run) -> None:
     assert "no digest" in run(images=[{"name": "a", "digest": "latest"}], target={"name": "x.example.com"})["msg"]
     assert "namespaces nope of application x" in run(application={"name": "x", "namespaces": ["nope"]})["msg"]

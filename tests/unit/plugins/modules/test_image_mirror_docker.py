@@ -138,6 +138,15 @@ def test_containers_are_chosen_by_names_and_globs(engine: FakeEngine, run: Run) 
     assert users(containers=["web", "nobody"], allow_no_match=True) == ["containers/web"]
 
 
+def test_images_that_an_application_leaves_out(engine: FakeEngine, run: Run) -> None:
+    for name in ("web", "db"):
+        engine.run(name, f"{name}:1", engine.built(f"{name}:1"))
+    rules = [{"pattern": "docker.io/library/d*", "reason": "is public"}]
+    result = run(engine, application={"name": "shop", "containers": ["*"], "images": {"exclude": rules}})
+    assert [entry["name"] for entry in result["images"]] == ["web:1"]
+    assert result["excluded"] == [{"what": "image:db:1", "why": "is public"}]
+
+
 @pytest.mark.parametrize(
     ("application", "words"),
     [

@@ -120,6 +120,8 @@ def test_what_is_ignored_is_named_and_still_counted(server: ApiServer, validate:
     assert validate()["verdict"] == "fail"
     result = validate(ignore=["jobs.batch/imp*"])
     assert (result["verdict"], check(result, "A01")["details"]["ignored"]) == ("pass", ["Job drill/import"])
+    ledger = {"name": "ledger", "namespaces": ["ledger"], "health_ignore": ["jobs.batch/imp*"]}
+    assert validate(application=ledger)["verdict"] == "pass"
     result = validate(ignore=["jobs.batch", "deployments.apps"])
     assert (result["verdict"], check(result, "A02")["result"]) == ("pass", "pass")
 

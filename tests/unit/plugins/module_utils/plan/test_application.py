@@ -28,6 +28,8 @@ GOOD: dict[str, Any] = {
     "volumes": {"exclude": [{"namespace": "ledger", "name": "cache", "reason": "can be made again"}]},
     "checks": [{"name": "api", "kind": "http"}],
     "image_signatures": [{"pattern": "*", "policy": "report"}],
+    "images": {"exclude": [{"pattern": "dev.example.com/*", "reason": "every node builds them"}]},
+    "health_ignore": ["jobs.batch/import-*"],
 }
 
 
@@ -107,6 +109,12 @@ def test_what_takes_a_stream_back_is_where_it_came_from_unless_it_says_otherwise
         ({"streams": [STREAM, STREAM]}, "'ledger/x' is there twice"),
         ({"volumes": {"exclude": [{"namespace": "a", "name": "b"}]}}, "'reason' is None"),
         ({"checks": [{"name": "a"}]}, "'kind' is None"),
+        ({"health_ignore": "jobs.batch"}, "health_ignore: it is not a list of texts"),
+        ({"images": {"exclude": [{"pattern": "*"}]}}, r"images.exclude\[0\]: 'reason' is None"),
+        ({"images": {"exclude": [{"pattern": "", "reason": "x"}]}}, "'pattern' is ''"),
+        ({"images": {"exclude": [{"name": "x", "reason": "x"}]}}, "unknown key 'name'"),
+        ({"images": ["*"]}, "Write a dictionary"),
+        ({"images": {"ignore": []}}, "Known are exclude"),
         ({"image_signatures": {"pattern": "*"}}, "image_signatures: it is not a list of dictionaries"),
     ],
 )

@@ -140,6 +140,20 @@ def test_an_image_that_the_point_does_not_record_fails():
     assert images.digests(FakeCluster({PODS: [pod()]}), ["drill"], []).result is Result.FAIL
 
 
+def test_an_image_that_the_point_leaves_out_is_counted_apart():
+    recorded = [{"name": "api:1", "digest": DIGEST}]
+    excluded = [{"what": "image:dev.example.com/tools:1", "why": "every node builds it"}, {"what": "shop/data"}]
+    tools = pod("tools-1", image="dev.example.com/tools:1", containerStatuses=[])
+    finding = images.digests(FakeCluster({PODS: [pod(), tools]}), ["drill"], recorded, excluded)
+    assert (finding.result, finding.msg) == (
+        Result.PASS,
+        "1 containers run recorded digests, 1 run images that the point leaves out by rule",
+    )
+    assert images.digests(FakeCluster({PODS: [tools]}), ["drill"], [], excluded).result is Result.PASS
+    assert images.digests(FakeCluster({PODS: [pod(), tools]}), ["drill"], [], excluded).result is Result.FAIL
+    assert images.digests(FakeCluster({PODS: [tools]}), ["drill"], recorded, excluded[1:]).result is Result.FAIL
+
+
 def test_a_tag_counts_by_what_the_kubelet_pulled_for_it():
     tagged = pod(image="r/api:1", containerStatuses=[{"name": "api", "imageID": f"r/api@{DIGEST}"}])
     recorded = [{"name": "api:1", "digest": DIGEST}]

@@ -23,6 +23,7 @@ description:
     command ended with exit code 0 after it had printed something. Streams are read at the beginning of O(phase=move),
     before anything is stopped; a stream for which no pod runs ends the task before anything is frozen.
     C(docs/rbac/hooks.yml) is a role with what this needs.
+  - A shell in the container (C(sh)) runs the command, without which nobody could tell whether its output is whole.
   - Every claim of the application ends as exported, excluded by a rule with its reason, or failed. Nothing is left out
     in silence. Volumes of pods and of templates for pods that no claim stands for (C(hostPath), C(emptyDir), C(nfs) and
     others) are named in RV(excluded) as C(NAMESPACE/WORKLOAD/VOLUME). Where data of them would be missed, a warning
@@ -36,6 +37,9 @@ description:
     C(CONTAINER:/PATH), bind mounts by their folder on the host. What holds no data or ends with the container
     (C(tmpfs), folders of the running system such as C(/run)) is named in RV(excluded). A bind mount of a folder with
     Docker's own data is refused unless an entry of C(volumes.exclude) (V(name) with globs, and V(reason)) names it.
+  - Its streams run in containers of the application, which C(container) names, or C(service) as V(SERVICE) or
+    V(PROJECT/SERVICE) of Compose, as C(user) where that is given. They are read at the beginning of O(phase=move),
+    before anything is stopped or paused. A container that does not run ends the task before anything is touched.
   - Hooks are those of the application and those that annotations of its running pods ask for, ours and Velero's; see
     O(hook_annotations). All commands before the cut run first, the application's own in their order, then those of
     annotations by namespace and pod. The commands after it run in reverse order, for all hooks that began, whatever
@@ -71,8 +75,8 @@ options:
   application:
     description:
       - The application as the inventory describes it, with C(namespaces), C(hooks), C(streams) and C(volumes.exclude).
-      - On a Docker host it has C(containers), C(compose_projects) or both instead of C(namespaces), and C(hooks) and
-        C(streams) are refused.
+      - On a Docker host it has C(containers), C(compose_projects) or both instead of C(namespaces), and C(hooks) are
+        refused.
     type: dict
     required: true
   site:
@@ -257,6 +261,28 @@ EXAMPLES = r"""
     repository:
       url: s3:https://s3.east.example.com/muster/repository
       password_file: repository.password
+
+- name: Export the dump of a Compose project's database instead of its files
+  muster.container_dr.volume_export:
+    docker:
+      docker_host: ssh://ops@dock1.example.com
+    site: dock1
+    application:
+      name: shop
+      compose_projects: [shop]
+      streams:
+        - name: ledger
+          service: db
+          user: postgres
+          command: [pg_dump, --format=custom, --compress=0, ledger]
+          restore:
+            command: [pg_restore, -d, ledger, --clean, --if-exists, --no-owner]
+      volumes:
+        exclude:
+          - {name: volumes/shop_db, reason: its data are in the stream}
+    repository:
+      url: s3:https://s3.east.example.com/muster/repository
+      password_file: repository.password
 """
 
 RETURN = r"""
@@ -277,12 +303,13 @@ consistency:
       description:
         - V(group) where one group snapshot cut all volumes, V(stopped) where all were read while nothing used them,
           V(live) where one was read in use, else V(per_volume), which is also the best with a stream.
-        - On a Docker host that of the weakest volume, V(live), V(paused) or V(stopped).
+        - On a Docker host that of the weakest volume, V(live), V(paused) or V(stopped); with a stream V(live) or
+          V(per_volume).
       type: str
       sample: per_volume
 volumes:
   description:
-    - One entry per claim, ordered by name, and then one per stream; or one per volume of a Docker host. Of the latter
+    - One entry per claim or volume of a Docker host, ordered by name, and then one per stream. Of a Docker host
       it also has what is needed to make it again (C(volume), C(path), C(driver), C(options) without what looks like a
       secret, C(labels)).
   type: list
@@ -291,8 +318,8 @@ volumes:
   contains:
     name:
       description:
-        - Namespace and claim, or C(NAMESPACE/streams/NAME). On a Docker host C(volumes/NAME), C(CONTAINER:/PATH) or a
-          folder of the host.
+        - Namespace and claim, or C(NAMESPACE/streams/NAME). On a Docker host C(volumes/NAME), C(CONTAINER:/PATH), a
+          folder of the host, or C(streams/NAME).
       type: str
       sample: shop/data
     kind:
@@ -347,6 +374,18 @@ volumes:
       description: Of a stream, what takes it back; none where nothing does.
       type: dict
       sample: {command: [pg_restore, -d, ledger], selector: app=db}
+    pod:
+      description: Of a stream, the pod that its command ran in.
+      type: str
+      sample: db-0
+    container:
+      description: Of a stream on a Docker host, the container that its command ran in.
+      type: str
+      sample: shop-db-1
+    project:
+      description: Of a stream on a Docker host, the container's project of Compose, to which it is restored.
+      type: str
+      sample: shop
     msg:
       description: What became of it.
       type: str

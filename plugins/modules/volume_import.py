@@ -25,6 +25,8 @@ description:
   - Volumes of a Docker host go to one. A volume that is not there is made with the driver, options and labels that it
     had; an anonymous one gets its old name. A volume or folder that a container uses, which is not stopped, is refused.
     Bind mounts are only restored where O(targets) says so, and single files that were mounted not at all.
+  - A stream of a Docker host goes to a container that runs there. Where its command names a service of Compose without
+    a project, it is that of the project that the stream came from, and never of another one.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster
@@ -52,7 +54,8 @@ options:
   kinds:
     description:
       - Which of O(volumes) are restored. Streams need pods, and so the objects of the application, which need the
-        volumes; a play that restores all of it therefore calls the module twice. The others are not in the result.
+        volumes; a play that restores all of it therefore calls the module twice. So it is on a Docker host, where
+        volumes need containers that are stopped. The others are not in the result.
     type: list
     elements: str
     choices: [volumes, streams]
@@ -60,7 +63,8 @@ options:
   streams:
     description:
       - C(streams) of the application as it is now. Where one of them has the name and the namespace of a stream of the
-        point and a C(restore), that is used instead of the one that the point recorded.
+        point and a C(restore), that is used instead of the one that the point recorded. On a Docker host they have no
+        namespace, and C(service) may name another project, as V(PROJECT/SERVICE).
     type: list
     elements: dict
   application:
@@ -249,6 +253,24 @@ EXAMPLES = r"""
     repository:
       url: s3:https://s3.west.example.com/muster/repository
       password_file: repository.password
+
+- name: Give the dump of a Docker host back to the database of another project
+  muster.container_dr.volume_import:
+    docker:
+      docker_host: ssh://ops@dock2.example.com
+    application: shop
+    volumes: "{{ exported.volumes }}"
+    kinds: [streams]
+    streams:
+      - name: ledger
+        service: copy/db
+        user: postgres
+        command: [pg_dump, --format=custom, --compress=0, ledger]
+        restore:
+          command: [pg_restore, -d, ledger, --clean, --if-exists, --no-owner]
+    repository:
+      url: s3:https://s3.west.example.com/muster/repository
+      password_file: repository.password
 """
 
 RETURN = r"""
@@ -261,7 +283,7 @@ volumes:
     name:
       description:
         - Namespace and claim, or volume or folder of a Docker host, that it was restored to; of a stream
-          C(NAMESPACE/streams/NAME).
+          C(NAMESPACE/streams/NAME), on a Docker host C(streams/NAME).
       type: str
       sample: shop-copy/data
     kind:

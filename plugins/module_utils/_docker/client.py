@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 import threading
-from collections.abc import Callable, Generator, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import exchange
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
     Denied,
@@ -22,13 +25,19 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Package, Requirement
+from ansible_collections.muster.container_dr.plugins.module_utils._docker import command_stream, connection
 
 if TYPE_CHECKING:
     import docker
     import docker.errors
     import docker.tls
+    import docker.utils
+    import requests
+    import urllib3
 else:
-    docker = Package("docker", "errors", "tls")
+    docker = Package("docker", "errors", "tls", "utils")
+    # The SDK needs both.
+    requests, urllib3 = Package("requests"), Package("urllib3")
 
 REQUIREMENT = Requirement("docker", ("docker",))
 
@@ -40,6 +49,8 @@ _CONNECT = 10
 _ANSWER = 60
 _EXPORT = 3600
 _CHUNK = 1024 * 1024
+# How long an engine may take to note that a command has ended, after its outputs have.
+_SETTLE = 10.0
 _HINT = "Check that Docker runs there, docker.docker_host and DOCKER_HOST."
 
 
@@ -163,6 +174,65 @@ class Engine:
         said: bytes = self._ask("read", target, lambda client: client.logs(identity, tail=lines))
         return said.decode(errors="replace")
 
+    def run(
+        self,
+        identity: str,
+        command: Sequence[str],
+        *,
+        user: str | None = None,
+        timeout: float,
+        stall: float,
+        check: Callable[[], None],
+        take: Callable[[bytes], None] | None = None,
+        source: exchange.Source | None = None,
+    ) -> exchange.Result:
+        """Run a command in a container that runs; see :class:`exchange.Exchange`.
+
+        Raises :class:`Unavailable` where it cannot be heard how it ended. That its output is whole the exit code does
+        not say: engines drop what is not taken within two seconds after a command has ended.
+        """
+        target = f"{command[0]!r} in {self._titled(identity)}"
+        attached = {"AttachStdin": source is not None, "AttachStdout": True, "AttachStderr": True, "Tty": False}
+        body = {**attached, "Cmd": list(command), **({"User": user} if user else {})}
+        made = self._call("POST", f"/containers/{identity}/exec", "run", target, body=body)
+        path, failure = f"/exec/{made['Id']}", ""
+        try:
+            line = connection.connect(self._url(), self._trust, _CONNECT)
+        except OSError as error:
+            raise _failed("run", target, error) from None
+        try:
+            channel = command_stream.begin(line, f"/v{self._client().api_version}{path}", _ANSWER)
+            done = exchange.Exchange(
+                channel, target, timeout=timeout, stall=stall, check=check, take=take, source=source
+            )
+            try:
+                done.run()
+            except OSError as error:
+                failure = f" ({error.strerror or error})"
+        except command_stream.Refused as error:
+            raise Unavailable("run", target, str(error), "Look at the container.") from None
+        except OSError as error:
+            raise _failed("run", target, error) from None
+        finally:
+            line.close()
+        code = self._exit_code(path, target, failure)
+        output = (done.parts[number].decode(errors="replace") for number in (exchange.STDOUT, exchange.STDERR))
+        return exchange.Result(code, *output)
+
+    def _exit_code(self, path: str, target: str, failure: str) -> int:
+        end = time.monotonic() + _SETTLE
+        while True:
+            try:
+                told = self._call("GET", f"{path}/json", "run", target)
+            except MusterError as error:
+                # An engine that was started again knows nothing of it.
+                raise _broken(target, failure or f" ({error.reason})") from None
+            if not told.get("Running") and told.get("ExitCode") is not None:
+                return int(told["ExitCode"])
+            if time.monotonic() >= end:
+                raise _broken(target, failure)
+            time.sleep(0.1)
+
     def pull(self, image: str, login: Mapping[str, str] | None = None) -> None:
         """Have the engine pull an image, with ``username`` and ``password`` where the registry wants them."""
         target = f"image {image} to {self.place}"
@@ -281,6 +351,26 @@ class Engine:
             reach["tls"] = self._tls(verify)
         return reach
 
+    def _url(self) -> str:
+        """The host as the SDK reads it."""
+        reach = self._reach()
+        try:
+            return str(docker.utils.parse_host(reach.get("base_url"), tls="tls" in reach))
+        except docker.errors.DockerException as error:
+            raise _failed("reach", self.place, error) from None
+
+    def _trust(self) -> ssl.SSLContext:
+        """For a TLS connection of our own, the same trust as that of all other requests."""
+        client = self._client()
+        verify = client.verify
+        context = urllib3.util.create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED if verify else ssl.CERT_NONE)
+        context.check_hostname = bool(verify)
+        if verify:
+            context.load_verify_locations(requests.utils.DEFAULT_CA_BUNDLE_PATH if verify is True else verify)
+        if client.cert:
+            context.load_cert_chain(*client.cert)
+        return context
+
     def _tls(self, verify: bool) -> docker.tls.TLSConfig:
         class Trust(docker.tls.TLSConfig):
             """These certificates, whatever REQUESTS_CA_BUNDLE names, which goes before a session's own otherwise."""
@@ -303,6 +393,11 @@ def _chunks(target: str, response: Any) -> Generator[bytes, None, None]:
             yield from response.iter_content(_CHUNK)
     except OSError as error:
         raise _failed("export", target, error) from None
+
+
+def _broken(target: str, why: str) -> Unavailable:
+    reason = f"the connection broke before the command ended{why}"
+    return Unavailable("run", target, reason, "Look at the container and try again.")
 
 
 def _message(response: Any) -> str:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, exchange
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
     InvalidInput,
@@ -167,13 +167,7 @@ class Page:
     version: str
 
 
-@dataclass(frozen=True)
-class ExecResult:
-    """A command that ran in a container: exit code and what it printed (text, decoded with replacement)."""
-
-    code: int
-    stdout: str
-    stderr: str
+ExecResult = exchange.Result
 
 
 class Watch:
@@ -642,11 +636,11 @@ class Cluster:
         stall: float,
         check: Callable[[], None],
         take: Callable[[bytes], None] | None = None,
-        source: command_stream.Source | None = None,
+        source: exchange.Source | None = None,
     ) -> ExecResult:
         """As :meth:`exec`, for a command with much output (``take``) or with an input (``source``).
 
-        See :func:`command_stream.carry`; of what is not taken only the end is in the result.
+        See :class:`exchange.Exchange`; of what is not taken only the end is in the result.
         """
         streams = ["stdout", "stderr", *(["stdin"] if source else [])]
         target, url, headers = self._command(namespace, pod, container, command, streams)

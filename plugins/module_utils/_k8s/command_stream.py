@@ -12,8 +12,6 @@ package that it comes with.
 from __future__ import annotations
 
 import json
-import os
-import select
 import ssl
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import exchange
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Package
 
@@ -33,19 +32,12 @@ else:
 _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 # The only one that can say that a standard input has ended.
 _HALF_CLOSING = _PROTOCOLS[:1]
-_STDIN, _STDOUT, _STDERR, _STATUS, _CLOSE = 0, 1, 2, 3, 255
+_CLOSE = 255
 # A container's node has to be asked before the server agrees; to wait longer than this helps nobody.
 _HANDSHAKE = 60.0
-# How often a caller is asked whether to go on, and after how long a silence something is sent, so that what stands in
-# between does not take the connection for a dead one.
-_TICK, _SILENCE = 0.5, 15.0
-# How long a server may take to close the connection after the command has ended.
-_LINGER = 10.0
+# After how long a silence something is sent, so that nobody in between takes the connection for a dead one.
+_SILENCE = 15.0
 _PIECE = 1 << 16
-# Of what a command prints besides its data only the end is kept.
-TAIL = 1 << 16
-# A socket that has nothing to give, or takes nothing, at the moment.
-_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 @dataclass(frozen=True)
@@ -57,20 +49,6 @@ class Ended:
     status: bytes
 
 
-@dataclass
-class Source:
-    """Where the standard input of a command comes from: a file descriptor that is read to its end.
-
-    ``finish`` is called there, and raises where what was read is not whole; the command is not told of an end then.
-    ``mark`` on a line of the errors says that nobody wants more of it. ``bytes`` is how many were read.
-    """
-
-    number: int
-    finish: Callable[[], None]
-    mark: bytes = b""
-    bytes: int = 0
-
-
 def run(configuration: Any, url: str, headers: Iterable[tuple[str, str]], target: str, timeout: float) -> Ended:
     """Open ``url`` (of an ``exec`` of a pod) and read until the command has ended.
 
@@ -80,7 +58,7 @@ def run(configuration: Any, url: str, headers: Iterable[tuple[str, str]], target
     """
     end = time.monotonic() + timeout
     channel = _open(configuration, url, [_line(*one) for one in headers], target, timeout)
-    parts = {_STDOUT: bytearray(), _STDERR: bytearray(), _STATUS: bytearray()}
+    parts = {exchange.STDOUT: bytearray(), exchange.STDERR: bytearray(), exchange.STATUS: bytearray()}
     failure: Unavailable | None = None
     try:
         _receive(channel, end, parts)
@@ -92,9 +70,9 @@ def run(configuration: Any, url: str, headers: Iterable[tuple[str, str]], target
         failure = _broken(target, f" ({_words(error)})")
     finally:
         channel.shutdown()
-    if not parts[_STATUS]:
+    if not parts[exchange.STATUS]:
         raise failure or _broken(target)
-    return Ended(bytes(parts[_STDOUT]), bytes(parts[_STDERR]), bytes(parts[_STATUS]))
+    return Ended(bytes(parts[exchange.STDOUT]), bytes(parts[exchange.STDERR]), bytes(parts[exchange.STATUS]))
 
 
 def carry(
@@ -107,164 +85,94 @@ def carry(
     stall: float,
     check: Callable[[], None],
     take: Callable[[bytes], None] | None = None,
-    source: Source | None = None,
+    source: exchange.Source | None = None,
 ) -> Ended:
-    """As :func:`run`, for any amount of data: ``take`` is given the output as it comes, ``source`` is the input.
+    """As :func:`run`, for any amount of data; see :class:`exchange.Exchange`.
 
-    While ``take`` does not return nothing more is read, so that the command has to wait. ``check`` is called about
-    twice a second. What these raise goes on after the connection was cut, and so does
-    :class:`Unavailable` where nothing moved for ``stall`` seconds (after the end of the input, where there is one, only
-    ``timeout`` counts). Of the errors, and of the output without a ``take``, only the last :data:`TAIL` bytes are kept.
     A server that cannot tell the command of its input's end is refused before the command runs.
     """
     protocols = _PROTOCOLS if source is None else _HALF_CLOSING
-    channel = _open(configuration, url, [_line(*one) for one in headers], target, timeout, protocols)
+    connection = _open(configuration, url, [_line(*one) for one in headers], target, timeout, protocols)
+    connection.settimeout(0)
+    done = exchange.Exchange(
+        _Channel(connection), target, timeout=timeout, stall=stall, check=check, take=take, source=source
+    )
+    failure = ""
     try:
-        return _Exchange(channel, target, timeout, stall, check, take, source).run()
+        done.run()
+    except OSError as error:
+        failure = f" ({_words(error)})"
     finally:
-        channel.shutdown()
+        connection.shutdown()
+    parts = done.parts
+    if not parts[exchange.STATUS]:
+        raise _broken(target, failure)
+    return Ended(parts[exchange.STDOUT], parts[exchange.STDERR], parts[exchange.STATUS])
 
 
-class _Exchange:
-    """Reads and writes by turns and never waits for one of the two: a command may stop reading until it is read."""
+class _Channel:
+    """The frames of a websocket, whose first byte says what they belong to."""
 
-    def __init__(
-        self,
-        channel: Any,
-        target: str,
-        timeout: float,
-        stall: float,
-        check: Callable[[], None],
-        take: Callable[[bytes], None] | None,
-        source: Source | None,
-    ) -> None:
-        self._channel = channel
-        self._target = target
-        self._timeout, self._stall = timeout, stall
-        self._check, self._take, self._source = check, take, source
-        # With the ends of its line: what is taken out as soon as it is there has to be all of it.
-        self._mark = b"\n" + source.mark + b"\n" if source and source.mark else b""
-        self._parts = {_STDOUT: bytearray(), _STDERR: bytearray(), _STATUS: bytearray()}
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
         self._outgoing = b""
         # Whether there is more in it than words between the two ends of the connection.
         self._carries = False
-        self._last = _STDOUT
-        self._began = self._moved = self._pinged = time.monotonic()
-        self._asked = 0.0
+        self._last = exchange.STDOUT
+        self._heard = time.monotonic()
 
-    def run(self) -> Ended:
-        self._channel.settimeout(0)
-        try:
-            while self._read():
-                self._write()
-                self._wait()
-        except (OSError, websocket.WebSocketException) as error:
-            if not self._parts[_STATUS]:
-                raise _broken(self._target, f" ({_words(error)})") from None
-        if not self._parts[_STATUS]:
-            raise _broken(self._target)
-        return Ended(bytes(self._parts[_STDOUT]), bytes(self._parts[_STDERR]), bytes(self._parts[_STATUS]))
+    @property
+    def ends(self) -> tuple[int, int]:
+        number = self._connection.sock.fileno()
+        return number, number
 
-    def _ask(self) -> bool:
-        """Whether to go on; raises where that is because of us."""
-        now = time.monotonic()
-        if self._parts[_STATUS]:
-            return now - self._moved < _LINGER
-        if now - self._asked < _TICK:
-            return True
-        self._asked = now
-        self._check()
-        reason = hint = ""
-        # A command that has all its input may now work on it for long.
-        working = self._take is None and self._source is None and not self._outgoing
-        if now - self._began >= self._timeout:
-            reason, hint = f"it did not end within {self._timeout:g} seconds", "Raise the time limit or mend it."
-        elif now - self._moved >= self._stall and not working:
-            reason = f"no data moved for {self._stall:g} seconds"
-            hint = "Look what it waits for, or raise stall_timeout."
-        if reason:
-            raise Unavailable("run", self._target, reason, hint)
-        return True
+    @property
+    def queued(self) -> bool:
+        return bool(self._outgoing)
 
-    def _read(self) -> bool:
-        """Take all that has come; whether more may come."""
-        while self._ask():
+    def receive(self) -> tuple[int, bytes] | None:
+        while True:
             try:
-                frame = self._channel.recv_frame()
-            except _NOT_NOW:
-                return True
+                frame = self._connection.recv_frame()
+            except websocket.WebSocketException as error:
+                raise ConnectionError(_words(error)) from None
+            self._heard = time.monotonic()
             if frame.opcode == websocket.ABNF.OPCODE_CLOSE:
-                return False
+                return None
             if frame.opcode == websocket.ABNF.OPCODE_CONT:
-                self._accept(self._last, frame.data)
-            elif frame.opcode in (websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_TEXT) and frame.data[:1]:
+                return self._last, frame.data
+            if frame.opcode in (websocket.ABNF.OPCODE_BINARY, websocket.ABNF.OPCODE_TEXT) and frame.data[:1]:
                 self._last = frame.data[0]
-                self._accept(self._last, frame.data[1:])
-            elif frame.opcode == websocket.ABNF.OPCODE_PING:
+                return self._last, frame.data[1:]
+            if frame.opcode == websocket.ABNF.OPCODE_PING:
                 self._queue(frame.data, websocket.ABNF.OPCODE_PONG)
-        return False
 
-    def _accept(self, number: int, data: bytes) -> None:
-        if not data:
-            return
-        if number == _STDOUT and self._take is not None:
-            self._take(data)
-        elif number in self._parts:
-            self._parts[number] += data
-            del self._parts[number][:-TAIL]
-        if number == _STATUS:
-            # It has ended; what it has not read it will not read any more.
-            self._source, self._outgoing = None, b""
-        if number == _STDERR and self._mark and self._mark in self._parts[_STDERR]:
-            self._parts[_STDERR][:] = self._parts[_STDERR].replace(self._mark, b"")
-            self._mark = b""
-            if self._source is not None:
-                self._source = None
-                self._queue(bytes([_CLOSE, _STDIN]), websocket.ABNF.OPCODE_BINARY)
-        self._moved = time.monotonic()
+    def put(self, data: bytes) -> None:
+        self._carries = True
+        frame = bytes([exchange.STDIN]) + data if data else bytes([_CLOSE, exchange.STDIN])
+        self._queue(frame, websocket.ABNF.OPCODE_BINARY)
 
-    def _write(self) -> None:
-        """Send what is due, as far as the connection takes it now."""
-        now = time.monotonic()
-        if not self._outgoing and now - self._moved >= _SILENCE and now - self._pinged >= _SILENCE:
-            self._pinged = now
+    def send(self) -> bool:
+        now, moved = time.monotonic(), False
+        if not self._outgoing and now - self._heard >= _SILENCE:
+            self._heard = now
             self._queue(b"", websocket.ABNF.OPCODE_PING)
         while self._outgoing:
             try:
-                sent = self._channel.sock.send(self._outgoing[:_PIECE])
-            except _NOT_NOW:
-                return
-            except OSError:
-                # A command that did not want all of it may have ended; that can still be read.
-                self._source, self._outgoing = None, b""
-                return
+                sent = self._connection.sock.send(self._outgoing[:_PIECE])
+            except exchange.NOT_NOW:
+                return moved
             self._outgoing = self._outgoing[sent:]
-            if self._carries:
-                self._moved = time.monotonic()
+            self._heard = now
+            moved = moved or self._carries
         self._carries = False
+        return moved
+
+    def drop(self) -> None:
+        self._outgoing = b""
 
     def _queue(self, data: bytes, opcode: int) -> None:
-        if self._parts[_STATUS]:
-            return
-        self._carries = self._carries or opcode == websocket.ABNF.OPCODE_BINARY
         self._outgoing += websocket.ABNF.create_frame(data, opcode).format()
-
-    def _wait(self) -> None:
-        """Until there is something to do, or it is time to ask; puts what came of the input into a frame."""
-        poll = select.poll()
-        poll.register(self._channel.sock.fileno(), select.POLLIN | (select.POLLOUT if self._outgoing else 0))
-        if self._source is not None and not self._outgoing:
-            poll.register(self._source.number, select.POLLIN)
-        ready = {number for number, _event in poll.poll(_TICK * 1000)}
-        if self._source is None or self._source.number not in ready:
-            return
-        data = os.read(self._source.number, _PIECE)
-        self._source.bytes += len(data)
-        if not data:
-            self._source.finish()
-            self._source = None
-        frame = bytes([_STDIN]) + data if data else bytes([_CLOSE, _STDIN])
-        self._queue(frame, websocket.ABNF.OPCODE_BINARY)
 
 
 def _broken(target: str, why: str = "") -> Unavailable:

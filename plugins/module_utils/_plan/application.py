@@ -58,19 +58,10 @@ _KEYS = (
 )
 _HOOK_KEYS = ("name", "namespace", "selector", "container", "pre", "post", "timeout", "on_error", "output")
 _COMMAND_KEYS = ("container", "command", "timeout", "wait_timeout", "wait_for_ready", "on_error", "output")
-_STREAM_KEYS = (
-    "name",
-    "namespace",
-    "selector",
-    "container",
-    "command",
-    "filename",
-    "timeout",
-    "stall_timeout",
-    "wait_timeout",
-    "restore",
-)
-_FEED_KEYS = ("selector", "container", "command", "timeout", "stall_timeout", "wait_timeout")
+_FEED_KEYS = ("command", "timeout", "stall_timeout", "wait_timeout")
+_POD_KEYS = ("selector", "container")
+_CONTAINER_KEYS = ("container", "service", "user")
+_STREAM_KEYS = ("name", "filename", "restore", *_FEED_KEYS)
 _INIT_KEYS = ("name", "namespace", "selector", "init_containers")
 
 
@@ -101,7 +92,9 @@ class Hook:
 class Feed:
     """A command in a container that takes a stream, or gives it; times in seconds.
 
-    ``stall_timeout`` is how long no data may move, ``wait_timeout`` how long to wait until a pod runs.
+    In a cluster ``selector`` says in which pod and ``container`` in which of its containers. On a Docker host
+    ``container`` is its name, or ``service``, as ``SERVICE`` or ``PROJECT/SERVICE``, that of Compose. ``stall_timeout``
+    is how long no data may move, ``wait_timeout`` how long to wait until it runs.
     """
 
     selector: str
@@ -110,11 +103,16 @@ class Feed:
     timeout: float = 4 * 3600.0
     stall_timeout: float = 600.0
     wait_timeout: float = 300.0
+    service: str | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True)
 class Stream:
-    """What a command prints, as data of an application; without ``restore`` nothing takes it at a restore."""
+    """What a command prints, as data of an application; without ``restore`` nothing takes it at a restore.
+
+    On a Docker host ``namespace`` is empty.
+    """
 
     name: str
     namespace: str
@@ -276,11 +274,21 @@ def streams(where: str, value: Any, namespaces: Sequence[str]) -> tuple[Stream, 
     return found
 
 
-def feed(where: str, value: Any, default: Feed | None = None) -> Feed:
+def docker_streams(where: str, value: Any) -> tuple[Stream, ...]:
+    """The key ``streams`` of an application on a Docker host."""
+    found = tuple(
+        _docker_stream(f"{where}, streams[{index}]", item)
+        for index, item in enumerate(_dicts(f"{where}, streams", value))
+    )
+    _unique(f"{where}, streams", [stream.name for stream in found])
+    return found
+
+
+def feed(where: str, value: Any, default: Feed | None = None, *, docker: bool = False) -> Feed:
     """A command that takes a stream, from the key ``restore``; what it does not say is that of the one that gave it."""
     given = _dict(where, value)
-    _known(where, given, _FEED_KEYS)
-    return _feed(where, given, default)
+    _known(where, given, (*_FEED_KEYS, *(_CONTAINER_KEYS if docker else _POD_KEYS)))
+    return _docker_feed(where, given, default) if docker else _pod_feed(where, given, default)
 
 
 def targets(where: str, value: Any) -> Targets:
@@ -314,7 +322,27 @@ def _hook(where: str, value: Mapping[str, Any], namespaces: Sequence[str]) -> Ho
 
 
 def _stream(where: str, value: Mapping[str, Any], namespaces: Sequence[str]) -> Stream:
-    _known(where, value, _STREAM_KEYS)
+    _known(where, value, (*_STREAM_KEYS, "namespace", *_POD_KEYS))
+    where, name, filename = _stream_names(where, value)
+    _check_common(where, value, namespaces)
+    namespace = str(value.get("namespace") or next(iter(namespaces), ""))
+    if not namespace or _GLOB.search(namespace):
+        raise _wrong(where, f"its namespace is {namespace!r}, a pattern", "Give it a 'namespace'.")
+    dump = _pod_feed(where, value)
+    back = feed(f"{where}, restore", value["restore"], dump) if value.get("restore") else None
+    return Stream(name, namespace, filename, dump, back)
+
+
+def _docker_stream(where: str, value: Mapping[str, Any]) -> Stream:
+    _known(where, value, (*_STREAM_KEYS, *_CONTAINER_KEYS))
+    where, name, filename = _stream_names(where, value)
+    dump = _docker_feed(where, value)
+    back = feed(f"{where}, restore", value["restore"], dump, docker=True) if value.get("restore") else None
+    return Stream(name, "", filename, dump, back)
+
+
+def _stream_names(where: str, value: Mapping[str, Any]) -> tuple[str, str, str]:
+    """How errors call the stream, its name and that of its file."""
     name = _text(where, value, "name")
     where = f"{where} ({name})"
     filename = str(value.get("filename") or name)
@@ -323,30 +351,46 @@ def _stream(where: str, value: Mapping[str, Any], namespaces: Sequence[str]) -> 
             raise _wrong(
                 where, f"{key} is {text!r}", "Use letters, digits, '.', '_' and '-', with a letter or digit in front."
             )
-    _check_common(where, value, namespaces)
-    namespace = str(value.get("namespace") or next(iter(namespaces), ""))
-    if not namespace or _GLOB.search(namespace):
-        raise _wrong(where, f"its namespace is {namespace!r}, a pattern", "Give it a 'namespace'.")
-    dump = _feed(where, value)
-    back = feed(f"{where}, restore", value["restore"], dump) if value.get("restore") else None
-    return Stream(name, namespace, filename, dump, back)
+    return where, name, filename
 
 
-def _feed(where: str, value: Mapping[str, Any], default: Feed | None = None) -> Feed:
+def _pod_feed(where: str, value: Mapping[str, Any], default: Feed | None = None) -> Feed:
+    container = _optional(where, value, "container", default.container if default else None)
+    selector = _text(where, {"selector": default.selector, **value} if default else value, "selector")
+    return replace(_feed(where, value, default), selector=selector, container=container)
+
+
+def _docker_feed(where: str, value: Mapping[str, Any], default: Feed | None = None) -> Feed:
+    container, service = (_optional(where, value, key) for key in ("container", "service"))
+    if default and not container and not service:
+        container, service = default.container, default.service
+    if bool(container) == bool(service):
+        raise _wrong(
+            where,
+            "it needs either 'container' or 'service'",
+            "Name the container, or the service of Compose as SERVICE or PROJECT/SERVICE.",
+        )
+    if service and not all(service.split("/", 1)):
+        raise _wrong(where, f"service is {service!r}", "Write SERVICE or PROJECT/SERVICE.")
+    user = _optional(where, value, "user", default.user if default else None)
+    return replace(_feed(where, value, default), container=container, service=service, user=user)
+
+
+def _feed(where: str, value: Mapping[str, Any], default: Feed | None) -> Feed:
     command = _texts(f"{where}, command", value.get("command"))
     if not command:
         raise _wrong(where, "it has no 'command'", "Give it as a list of words; no shell reads them.")
-    container = value.get("container", default.container if default else None)
-    if container is not None:
-        _text(where, {"container": container}, "container")
-    given = {
-        key: _seconds(f"{where}, {key}", value[key])
+    base = default or Feed("", None, command)
+    timeout, stall, wait = (
+        getattr(base, key) if value.get(key) is None else _seconds(f"{where}, {key}", value[key])
         for key in ("timeout", "stall_timeout", "wait_timeout")
-        if value.get(key) is not None
-    }
-    selector = _text(where, {"selector": default.selector, **value} if default else value, "selector")
-    base = default or Feed(selector, container, command)
-    return replace(base, selector=selector, container=container, command=command, **given)
+    )
+    return replace(base, command=command, timeout=timeout, stall_timeout=stall, wait_timeout=wait)
+
+
+def _optional(where: str, value: Mapping[str, Any], key: str, default: str | None = None) -> str | None:
+    """A text that may be missing."""
+    return default if value.get(key) is None else _text(where, value, key)
 
 
 def _check_common(where: str, value: Mapping[str, Any], namespaces: Sequence[str]) -> None:

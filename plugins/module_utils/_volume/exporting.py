@@ -39,6 +39,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     sizing,
     snapshot,
     stopping,
+    stream_tasks,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
     claim as claims,
@@ -47,6 +48,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import stream as streaming
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import exporting as hosted
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.pods import Pods
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.snapshot import Cut
 
 JSON = dict[str, Any]
@@ -91,7 +93,18 @@ class _Export:
         self._cluster = Cluster.connect(params)
         self._repository = Repository.open(params["repository"])
         where, patterns = f"application {self._name}", self._application.get("namespaces") or ()
-        self._streams = application.streams(where, self._application.get("streams"), patterns)
+        self._streams = [
+            streaming.Volume(one) for one in application.streams(where, self._application.get("streams"), patterns)
+        ]
+        self._pods = stream_tasks.Export(
+            Pods(self._cluster),
+            self._repository,
+            self._budgets.repository,
+            request,
+            self._host,
+            backed_up.tags(self._name, self._point),
+            self._secrets,
+        )
         # What was cut says itself where it is.
         self._namespaces = [] if self._phase == "move" else list(scope.of(self._cluster, chosen).namespaces)
         self._application["namespaces"] = self._namespaces
@@ -159,7 +172,7 @@ class _Export:
             if survey.sources and self._phase != "cut":
                 beside(self._look_back)
             cuts, cut_at = self._cut(survey, hooks, run)
-        streams = [streaming.Cut(run, streaming.Volume(stream)) for stream in self._streams]
+        streams = [streaming.Cut(run, volume) for volume in self._streams]
         both: list[Piece] = [*cuts, *streams]
         result: JSON = {"run": run, "hooks": hooks.done, "excluded": survey.excluded}
         result["cuts"] = [cut.document() for cut in both]
@@ -207,11 +220,7 @@ class _Export:
     def _refuse(self, survey: claims.Survey, stop: stopping.Plan) -> None:
         """End before anything is touched where a volume can neither be exported nor is excluded."""
         found = {source.claim.label: source.problem for source in survey.sources if source.problem}
-        self._unheard = {
-            volume.label: streaming.no_pod(f"stream {volume.label}", volume.namespace, volume.stream.dump)
-            for volume in map(streaming.Volume, self._streams)
-            if streaming.place(self._cluster, volume.namespace, volume.stream.dump) is None
-        }
+        self._unheard = self._pods.unheard(self._streams)
         found |= self._unheard
         problems = list(found.values())
         if not problems:
@@ -249,21 +258,8 @@ class _Export:
 
     def _all_planned(self, survey: claims.Survey, stop: stopping.Plan) -> list[JSON]:
         return [self._planned(source, stop) for source in survey.sources] + [
-            self._planned_stream(streaming.Volume(stream)) for stream in self._streams
+            self._pods.planned(volume, self._unheard.get(volume.label)) for volume in self._streams
         ]
-
-    def _planned_stream(self, volume: streaming.Volume) -> JSON:
-        problem = self._unheard.get(volume.label)
-        msg = f"is what {volume.stream.dump.command[0]} prints in a pod that matches {volume.stream.dump.selector}"
-        return {
-            **volume.entry(),
-            **backed_up.UNKNOWN,
-            "method": streaming.METHOD,
-            "host": self._host(volume),
-            "changed": problem is None,
-            "failed": problem is not None,
-            "msg": str(problem) if problem else msg,
-        }
 
     def _planned(self, source: claims.Source, stop: stopping.Plan) -> JSON:
         if source.problem:
@@ -406,7 +402,7 @@ class _Export:
                     namespace.ensure_ours(self._cluster, self._settings.namespace, self._name)
                 grouping.hold(self._cluster, cuts)
                 # Their pods have to run, and may be among those that are stopped.
-                poured = pool.each(streams, self._pour, workers=self._workers)
+                poured = pool.each(streams, self._pods.pour, workers=self._workers)
                 with pool.beside(self._workers) as self._beside, stopped:
                     moved = pool.chosen(cuts, self._move_one, self._next, workers=self._workers)
             except MusterError as error:
@@ -475,39 +471,6 @@ class _Export:
             namespace.remove_ours(self._cluster, self._settings.namespace, self._name)
         except MusterError as error:
             self._request.warn(str(error))
-
-    def _pour(self, cut: streaming.Cut) -> JSON:
-        label, progress = cut.volume.label, self._request.progress
-        watch = clock.Stopwatch()
-        with (
-            outcomes.told(progress, label) as advance,
-            settings.at_repository(self._repository, self._budgets.repository, progress, label),
-        ):
-            poured = streaming.pour(
-                self._cluster,
-                self._repository,
-                cut.volume,
-                host=self._host(cut.volume),
-                tags=backed_up.tags(self._name, self._point),
-                secrets=self._secrets,
-                advance=advance,
-            )
-        backup = poured.backup
-        outcomes.done(progress, label, backup.bytes)
-        return {
-            **self._waiting(cut),
-            "consistency_point": poured.moment,
-            "pod": poured.pod,
-            "snapshot": backup.snapshot,
-            "tree": backup.tree,
-            "files": backup.files,
-            "bytes": backup.bytes,
-            "bytes_added": backup.bytes_added,
-            "seconds": watch.seconds,
-            "complete": True,
-            "changed": True,
-            "msg": "",
-        }
 
     def _move_one(self, cut: Cut) -> backed_up.Moved[Cut]:
         label, watch = cut.volume.label, clock.Stopwatch()

@@ -40,10 +40,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     single_paths,
     sizing,
     snapshot,
+    stream_tasks,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import stream as streaming
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import importing as hosted
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.pods import Pods
 
 JSON = dict[str, Any]
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
@@ -91,11 +93,8 @@ class _Import:
     def __init__(self, request: Request) -> None:
         params = request.params
         self._request = request
-        kinds = {True: "streams" in params["kinds"], False: "volumes" in params["kinds"]}
-        self._given = [volume for volume in params["volumes"] if kinds[streaming.is_one(volume)]]
+        self._given = stream_tasks.chosen(params)
         self._volumes: list[Mapping[str, Any]] = [one for one in self._given if not streaming.is_one(one)]
-        self._streams: list[Mapping[str, Any]] = list(params.get("streams") or [])
-        self._secrets = hook_output.secrets_in(params)
         self._name = str(params["application"])
         self._mapping = {str(key): str(value) for key, value in (params.get("namespace_mapping") or {}).items()}
         self._classes = {str(key): str(value) for key, value in (params.get("storage_classes") or {}).items()}
@@ -120,6 +119,14 @@ class _Import:
         self._settings = settings.settings(params.get("mover"))
         self._cluster = Cluster.connect(params)
         self._repository = Repository.open(params["repository"])
+        self._pods = stream_tasks.Import(
+            Pods(self._cluster),
+            self._repository,
+            self._budgets.repository,
+            request,
+            list(params.get("streams") or []),
+            hook_output.secrets_in(params),
+        )
         if self._volumes:
             parts.require_reachable(self._repository)
         self._run = naming.new_run()
@@ -138,43 +145,22 @@ class _Import:
             return {
                 "changed": bool(work or fed),
                 "msg": f"{len(work) + len(fed)} of {len(self._given)} volumes would be restored.",
-                "volumes": self._in_order(volumes, [one.entry(changed=one in fed) for one in returns]),
+                "volumes": stream_tasks.in_order(
+                    self._given, volumes, [one.entry(changed=one in fed) for one in returns]
+                ),
             }
         with settings.interruptible(f"the restore of {self._name}'s volumes"):
             return self._restore(targets, returns)
 
-    def _in_order(self, volumes: Sequence[JSON], streams: Sequence[JSON]) -> list[JSON]:
-        """One entry for each volume that was given, in that order."""
-        both = {True: iter(streams), False: iter(volumes)}
-        return [next(both[streaming.is_one(one)]) for one in self._given]
-
     # -- plan -------------------------------------------------------------------------------------------------
 
     def _plan_streams(self, known: recorded.Snapshots) -> list[streaming.Return]:
-        return [self._return(volume, known) for volume in self._given if streaming.is_one(volume)]
-
-    def _return(self, volume: Mapping[str, Any], known: recorded.Snapshots) -> streaming.Return:
-        space = str(volume.get("namespace"))
-        to = streaming.Return(volume, self._mapping.get(space, space))
-        if self._paths:
-            return replace(to, msg="none of the paths is of this stream")
-        try:
-            recorded.require(volume, ("namespace", "stream", "filename", "snapshot", "tree", "host", "bytes"))
-            found = known.of(_name(volume), volume)
-            to = replace(to, snapshot=found.id)
-            feed = streaming.feed_of(volume, self._streams)
-        except MusterError as error:
-            return replace(to, problem=error)
-        if feed is None:
-            self._request.warn(
-                f"Stream {_name(volume)} is not restored, because nothing says which command takes it."
-                f" Its bytes come from: {to.by_hand}"
-            )
-            return replace(to, msg=f"it has no restore command; by hand: {to.by_hand}")
-        if self._existing == "keep":
-            return replace(to, msg="what is there is kept")
-        where = f"a pod of {to.namespace} that matches {feed.selector}"
-        return replace(to, feed=feed, msg=f"is given to {feed.command[0]} in {where}")
+        volumes = [volume for volume in self._given if streaming.is_one(volume)]
+        spaces = [str(volume.get("namespace")) for volume in volumes]
+        return [
+            self._pods.planned(volume, self._mapping.get(space, space), known)
+            for volume, space in zip(volumes, spaces, strict=True)
+        ]
 
     def _plan(self, known: recorded.Snapshots) -> list[Target]:
         classes = {
@@ -329,7 +315,10 @@ class _Import:
         if problems:
             error = problems[0]
             entries = [self._entry(target) for target in targets]
-            error.result = {"changed": False, "volumes": self._in_order(entries, [one.entry() for one in returns])}
+            error.result = {
+                "changed": False,
+                "volumes": stream_tasks.in_order(self._given, entries, [one.entry() for one in returns]),
+            }
             raise error
 
     def _level(self, name: str) -> str:
@@ -352,13 +341,12 @@ class _Import:
         if removed:
             self._request.warn(f"Removed what an earlier run left behind: {', '.join(removed[:10])}.")
         moved = pool.chosen(targets, self._restore_one, self._next, workers=self._workers)
-        # What takes a stream lives on the volumes.
         broken = any(outcome.error for outcome in moved)
-        fed = pool.each([] if broken else returns, self._feed, workers=self._workers)
-        volumes = self._in_order(
+        fed = pool.each([] if broken else returns, self._pods.bring, workers=self._workers)
+        volumes = stream_tasks.in_order(
+            self._given,
             [outcomes.entry(outcome, self._entry(outcome.item)) for outcome in moved],
-            [outcomes.entry(outcome, outcome.item.entry()) for outcome in fed]
-            or [{**one.entry(), "skipped": True, "msg": "not tried, because a volume failed"} for one in returns],
+            [outcomes.entry(outcome, outcome.item.entry()) for outcome in fed] or stream_tasks.not_tried(returns),
         )
         restored = [entry for entry in volumes if entry["changed"]]
         written = sum(entry["bytes"] or 0 for entry in restored)
@@ -369,23 +357,6 @@ class _Import:
             "namespaces_created": created,
         }
         return outcomes.restored(self._name, [*moved, *fed], result)
-
-    def _feed(self, to: streaming.Return) -> JSON:
-        progress = self._request.progress
-        if to.feed is None:
-            progress.update("volume", to.label, "skipped", msg=to.msg)
-            return to.entry()
-        watch, total = clock.Stopwatch(), int(to.volume["bytes"])
-        with (
-            outcomes.told(progress, to.label) as advance,
-            settings.at_repository(self._repository, self._budgets.repository, progress, to.label),
-        ):
-            size = streaming.give_back(
-                self._cluster, self._repository, to, to.feed, self._secrets, lambda done: advance(done, total)
-            )
-        outcomes.done(progress, to.label, size)
-        done = {"files": 1, "bytes": size, "seconds": watch.seconds, "complete": True, "msg": ""}
-        return {**to.entry(changed=True), **done}
 
     def _next(self, waiting: Sequence[Target], running: Sequence[Target]) -> int | None:
         def load(target: Target) -> scheduling.Load:

@@ -2,15 +2,17 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Streams: what a command in a pod prints goes straight into the repository, and comes back as a command's input."""
+"""Streams: what a command in a container prints goes straight into the repository, and comes back as its input."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from secrets import token_hex
-from typing import Any
+from typing import Any, Protocol
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
@@ -21,14 +23,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     NotFound,
     Unavailable,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s import hook, hook_output
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import (
-    ApiError,
-    Cluster,
-    ExecResult,
-    object_path,
-)
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.command_stream import Source
+from ansible_collections.muster.container_dr.plugins.module_utils._core.exchange import Result, Source
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import hook_output
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.application import Feed, Stream
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.command import Beside, Gone
@@ -59,14 +55,14 @@ class Volume:
 
     @property
     def label(self) -> str:
-        return f"{self.namespace}/{self.name}"
+        return _label(self.namespace, self.stream.name)
 
     def entry(self) -> JSON:
         """The stream's part of a result, with what a restore needs to know."""
         return {
             "name": self.label,
             "kind": KIND,
-            "namespace": self.namespace,
+            "namespace": self.namespace or None,
             "claim": None,
             "class": None,
             "driver": None,
@@ -107,9 +103,14 @@ class Cut:
     def read(cls, document: JSON) -> Cut:
         try:
             given = document["stream"]
-            dump = application.feed("dump", given["dump"])
-            back = application.feed("restore", given["restore"]) if given["restore"] else None
-            stream = Stream(str(given["name"]), str(given["namespace"]), str(given["filename"]), dump, back)
+            space = str(given["namespace"])
+            dump, back = (
+                application.feed(key, given[key], docker=not space) if given[key] else None
+                for key in ("dump", "restore")
+            )
+            if dump is None:
+                raise KeyError("dump")
+            stream = Stream(str(given["name"]), space, str(given["filename"]), dump, back)
             return cls(str(document["run"]), Volume(stream))
         except (KeyError, TypeError, InvalidInput):
             raise InvalidInput(
@@ -118,40 +119,78 @@ class Cut:
 
 
 def _plain(feed: Feed) -> JSON:
-    return {**asdict(feed), "command": list(feed.command)}
+    """What it says, under the names that the application has for it."""
+    said = {key: value for key, value in asdict(feed).items() if value not in (None, "")}
+    return {**said, "command": list(feed.command)}
+
+
+def _label(namespace: str, name: object) -> str:
+    """How a stream is called; on a Docker host there are no namespaces."""
+    return f"{namespace}/streams/{name}" if namespace else f"streams/{name}"
 
 
 # -- where it runs ----------------------------------------------------------------------------------------------------
 
 
-def place(cluster: Cluster, namespace: str, feed: Feed, *, ready: bool = False) -> hook.Place | None:
-    """The container that the command runs in: of the running pods a ready one, and of several the first by name.
+class Container(Protocol):
+    """Where one command runs."""
 
-    With ``ready`` no other will do.
-    """
-    query = {"labelSelector": feed.selector}
-    pods = [pod for pod in cluster.list(object_path("v1", "pods", namespace), query) if hook.is_running(pod)]
-    ranked = sorted((not hook.is_ready(pod), str(pod["metadata"]["name"]), number) for number, pod in enumerate(pods))
-    if not ranked or (ready and ranked[0][0]):
-        return None
-    return hook.place(pods[ranked[0][2]], hook.Command(feed.command, container=feed.container))
+    @property
+    def title(self) -> str:
+        """How errors call it."""
+
+    @property
+    def told(self) -> JSON:
+        """What the entry of a stream says of it."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether a command is given an input there too, only to hold it until all of its output has come."""
+
+    def without_shell(self) -> str:
+        """Why no shell can be run in it; empty where one can."""
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        timeout: float,
+        stall: float,
+        check: Callable[[], None],
+        take: Callable[[bytes], None] | None = None,
+        source: Source | None = None,
+    ) -> Result:
+        """Run a command; see :class:`exchange.Exchange`."""
 
 
-def no_pod(target: str, namespace: str, feed: Feed, waited: str = "") -> NotFound:
-    reason = f"no running pod in {namespace} matches {feed.selector}{waited}"
-    return NotFound("run", f"the command of {target}", reason, "Correct the selector, or start the pod.")
+class Place(Protocol):
+    """A cluster or a Docker host, as one that runs commands."""
+
+    def find(self, namespace: str, feed: Feed, *, ready: bool = False) -> Container | None:
+        """Where a command runs now; with ``ready`` only what is ready for it will do."""
+
+    def absent(self, namespace: str, feed: Feed) -> tuple[str, str]:
+        """Why there is nothing that it could run in, and what to do about it."""
+
+    def words(self, namespace: str, feed: Feed) -> str:
+        """What it runs in."""
 
 
-def _await(cluster: Cluster, target: str, namespace: str, feed: Feed, *, ready: bool) -> hook.Place:
-    """:func:`place`, as soon as there is one; where none got ready in time, one that runs."""
+def nowhere(place: Place, target: str, namespace: str, feed: Feed, waited: str = "") -> NotFound:
+    reason, hint = place.absent(namespace, feed)
+    return NotFound("run", f"the command of {target}", reason + waited, hint)
+
+
+def _await(place: Place, target: str, namespace: str, feed: Feed, *, ready: bool) -> Container:
+    """Where it runs, as soon as there is such a thing; where none got ready in time, one that runs."""
     began = time.monotonic()
     while True:
         late = time.monotonic() - began >= feed.wait_timeout
-        found = place(cluster, namespace, feed, ready=ready and not late)
+        found = place.find(namespace, feed, ready=ready and not late)
         if found is not None:
             return found
         if late:
-            raise no_pod(target, namespace, feed, f" after {feed.wait_timeout:g} seconds")
+            raise nowhere(place, target, namespace, feed, f" after {feed.wait_timeout:g} seconds")
         _go_on(target)
         time.sleep(_PAUSE)
 
@@ -170,11 +209,11 @@ class Poured:
 
     backup: Backup
     moment: str
-    pod: str
+    where: Container
 
 
 def pour(
-    cluster: Cluster,
+    place: Place,
     repository: Repository,
     volume: Volume,
     *,
@@ -188,48 +227,47 @@ def pour(
     There is a snapshot only if it ended with 0 after it had printed something.
     """
     target, feed = f"stream {volume.label}", volume.stream.dump
-    where = _await(cluster, target, volume.namespace, feed, ready=False)
-    if not _has_shell(cluster, where):
+    where = _await(place, target, volume.namespace, feed, ready=False)
+    shellless = where.without_shell()
+    if shellless:
         raise Incomplete(
             "export",
             target,
-            f"container {where.container} of pod {where.pod} has no shell (sh), and without one nobody can tell"
-            " whether all that the command prints comes through",
-            "Run the command in another container of the pod, or write to a volume instead.",
+            f"{shellless}, and without one nobody can tell whether all that the command prints comes through",
+            "Run the command in another container, or write to a volume instead.",
         )
     moment = clock.iso(clock.now())
     got = 0
 
     def write(sink: Sink) -> None:
         nonlocal got
-        whole = _Whole(sink.write)
 
         def check() -> None:
             _go_on(target)
             sink.check()
 
-        ended = _carried(
-            "export",
-            target,
-            lambda: cluster.carry(
-                where.namespace,
-                where.pod,
-                where.container,
-                ("sh", "-c", _TOLD_END, whole.mark.decode(), *feed.command),
-                timeout=feed.timeout,
-                stall=feed.stall_timeout,
-                check=check,
-                take=whole.take,
-            ),
-        )
+        with _held(where.waits) as (source, release):
+            whole = _Whole(sink.write, release)
+            ended = _carried(
+                "export",
+                target,
+                lambda: where.run(
+                    ("sh", "-c", _TOLD_END, whole.mark.decode(), *feed.command),
+                    timeout=feed.timeout,
+                    stall=feed.stall_timeout,
+                    check=check,
+                    take=whole.take,
+                    source=source,
+                ),
+            )
         _succeeded("export", target, where, ended, secrets)
         if not whole.ended:
-            reason = f"the output of its command in pod {where.pod} was cut off on the way, after {sink.bytes} bytes"
+            reason = f"the output of its command in {where.title} was cut off on the way, after {sink.bytes} bytes"
             raise Unavailable("export", target, reason, "A known flaw of exec on busy servers; run it again.")
         got = sink.bytes
         if not got:
             raise Incomplete(
-                "export", target, f"its command in pod {where.pod} printed nothing", "Run the command by hand."
+                "export", target, f"its command in {where.title} printed nothing", "Run the command by hand."
             )
 
     backup = repository.backup_stream(
@@ -242,14 +280,17 @@ def pour(
     if backup.bytes != got:
         reason = f"its command printed {got} bytes, its snapshot has {backup.bytes}"
         raise Incomplete("export", target, reason, "Look at the repository and run it again.")
-    return Poured(backup, moment, where.pod)
+    return Poured(backup, moment, where)
 
 
-# Servers can lose the end of what a command prints and give its exit code all the same (kubernetes issue 124571).
+# Servers can lose the end of what a command prints and give its exit code all the same: those of Kubernetes now and
+# then (issue 124571), Docker's whatever is not taken within two seconds after the end. So there is a mark, and where it
+# can be told, by the end of its input, the shell does not end before all of that was taken.
 _TOLD_END = r"""
-"$@"
+"$@" < /dev/null
 code=$?
 printf %s "$0"
+read -r released
 exit $code
 """
 
@@ -257,9 +298,10 @@ exit $code
 class _Whole:
     """Passes on what comes before a mark, which the shell prints when the command has ended."""
 
-    def __init__(self, take: Callable[[bytes], None]) -> None:
+    def __init__(self, take: Callable[[bytes], None], release: Callable[[], None]) -> None:
         self.mark = f"muster-{token_hex(16)}".encode()
         self._take = take
+        self._release = release
         self._held = b""
 
     def take(self, data: bytes) -> None:
@@ -267,10 +309,23 @@ class _Whole:
         self._held = held[-len(self.mark) :]
         if len(held) > len(self.mark):
             self._take(held[: -len(self.mark)])
+        if self.ended:
+            self._release()
 
     @property
     def ended(self) -> bool:
         return self._held == self.mark
+
+
+@contextlib.contextmanager
+def _held(wanted: bool) -> Iterator[tuple[Source | None, Callable[[], None]]]:
+    """An input that holds nothing, and what ends it."""
+    if not wanted:
+        yield None, lambda: None
+        return
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "w") as end:
+        yield Source(reading, lambda: None), end.close
 
 
 # -- and back ---------------------------------------------------------------------------------------------------------
@@ -289,7 +344,7 @@ class Return:
 
     @property
     def label(self) -> str:
-        return f"{self.namespace}/streams/{self.volume.get('stream')}"
+        return _label(self.namespace, self.volume.get("stream"))
 
     @property
     def by_hand(self) -> str:
@@ -302,7 +357,7 @@ class Return:
             "name": self.label,
             "kind": KIND,
             "source": str(volume.get("name") or ""),
-            "namespace": self.namespace,
+            "namespace": self.namespace or None,
             "claim": None,
             "class": None,
             "size": None,
@@ -328,19 +383,24 @@ def is_one(volume: Mapping[str, Any]) -> bool:
 
 def feed_of(volume: Mapping[str, Any], given: Sequence[Mapping[str, Any]]) -> Feed | None:
     """What takes a stream back: as the application (its key ``streams``) has it now, else as the point recorded it."""
-    name, namespace = volume.get("stream"), str(volume.get("namespace"))
-    for space in (namespace, None):
+    name, namespace = volume.get("stream"), str(volume.get("namespace") or "")
+    for space in (namespace, None) if namespace else (None,):
         for index, one in enumerate(given):
             if one.get("name") == name and one.get("namespace") == space:
-                (stream,) = application.streams(f"streams[{index}]", [one], [namespace])
+                where = f"streams[{index}]"
+                (stream,) = (
+                    application.streams(where, [one], [namespace])
+                    if namespace
+                    else application.docker_streams(where, [one])
+                )
                 if stream.restore:
                     return stream.restore
-    recorded = volume.get("restore")
-    return application.feed(f"stream {volume.get('name')}, restore", recorded) if recorded else None
+    recorded, where = volume.get("restore"), f"stream {volume.get('name')}, restore"
+    return application.feed(where, recorded, docker=not namespace) if recorded else None
 
 
 def give_back(
-    cluster: Cluster,
+    place: Place,
     repository: Repository,
     to: Return,
     feed: Feed,
@@ -349,9 +409,9 @@ def give_back(
 ) -> int:
     """Feed the command with what the snapshot holds; the number of bytes. The command has to end with 0."""
     target, recorded = f"stream {to.label}", int(to.volume["bytes"])
-    where = _await(cluster, target, to.namespace, feed, ready=True)
+    where = _await(place, target, to.namespace, feed, ready=True)
     mark, command = f"muster-{token_hex(8)}", feed.command
-    if _has_shell(cluster, where):
+    if not where.without_shell():
         command = ("sh", "-c", _HEARD_OUT, mark, *feed.command)
     sent: list[Source] = []
 
@@ -372,10 +432,7 @@ def give_back(
         ended = _carried(
             "restore",
             target,
-            lambda: cluster.carry(
-                where.namespace,
-                where.pod,
-                where.container,
+            lambda: where.run(
                 command,
                 timeout=feed.timeout,
                 stall=feed.stall_timeout,
@@ -406,13 +463,6 @@ exit $code
 """
 
 
-def _has_shell(cluster: Cluster, where: hook.Place) -> bool:
-    try:
-        return cluster.exec(where.namespace, where.pod, where.container, ["sh", "-c", "cat < /dev/null"]).code == 0
-    except ApiError:
-        return False
-
-
 def _compare(target: str, sent: int, recorded: int) -> None:
     if sent != recorded:
         reason = f"its command was given {sent} bytes, recorded were {recorded}"
@@ -422,7 +472,7 @@ def _compare(target: str, sent: int, recorded: int) -> None:
 # -- how commands end -------------------------------------------------------------------------------------------------
 
 
-def _carried(action: str, target: str, carry: Callable[[], ExecResult]) -> ExecResult:
+def _carried(action: str, target: str, carry: Callable[[], Result]) -> Result:
     try:
         return carry()
     except Interrupted:
@@ -433,10 +483,10 @@ def _carried(action: str, target: str, carry: Callable[[], ExecResult]) -> ExecR
         raise family(action, target, error.reason, error.hint) from None
 
 
-def _succeeded(action: str, target: str, where: hook.Place, ended: ExecResult, secrets: Iterable[str]) -> None:
+def _succeeded(action: str, target: str, where: Container, ended: Result, secrets: Iterable[str]) -> None:
     if ended.code == 0:
         return
     said = hook_output.kept(ended.stderr, secrets) or hook_output.kept(ended.stdout, secrets)
     words = " ".join(said.split())[-_SAID:]
-    reason = f"its command in pod {where.pod} ended with exit code {ended.code}"
+    reason = f"its command in {where.title} ended with exit code {ended.code}"
     raise Incomplete(action, target, reason + (f" and said: {words}" if words else ""), "Mend its command.")

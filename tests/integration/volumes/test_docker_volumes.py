@@ -1,10 +1,11 @@
 # Copyright (c) 2026, Muster contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Volumes of a real Docker engine, the bed's own, out and back; what writes to them stands still as it was asked."""
+"""Volumes and streams of a real Docker engine, the bed's own, out and back; writers stand still as it was asked."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from ..images.conftest import Crane
 from ..sites import JSON, Site, ad_hoc, good, kill, result_of, wait_until
+from .conftest import environment, restic
 
 Run = Callable[..., JSON]
 # Root's and others' files with all that a file can have, a hard link, a hole, names that are no text and of 255 bytes.
@@ -262,3 +264,89 @@ def test_a_stranger_that_writes_is_named_before_anything_is_touched(docker: Dock
     assert docker("inspect", "-f", "{{.State.StartedAt}}", app) == since
     assert good(export())["volumes"][0]["complete"]
     assert docker.of_ours() == []
+
+
+# -- streams ----------------------------------------------------------------------------------------------------------
+
+SIZE = 200 << 20
+ENDLESS = "touch /tmp/begun; while :; do head -c 1000000 /dev/urandom; sleep 0.1; done"
+
+
+def stream(docker: Docker, command: str, back: str = "", **more: Any) -> JSON:
+    found = {"name": "dump", "container": f"{docker.name}-app", "command": ["sh", "-c", command], **more}
+    return {**found, "restore": {"command": ["sh", "-c", back]}} if back else found
+
+
+def stored(docker: Docker, repository: JSON) -> list[JSON]:
+    """The snapshots of the test's streams."""
+    tag = f"application={docker.name}"
+    found: list[JSON] = json.loads(restic(repository, "snapshots", "--json", "--tag", tag))
+    return found
+
+
+def test_what_a_command_prints_comes_back_as_the_input_of_another(
+    docker: Docker, export: Run, bring: Run, repository: JSON
+) -> None:
+    app = docker.start("app", "--label", "com.docker.compose.project=p", "--label", "com.docker.compose.service=db")
+    digest = docker("exec", app, "sh", "-c", f"head -c {SIZE} /dev/urandom > /tmp/dump; sha256sum < /tmp/dump")
+    dump = stream(docker, "cat /tmp/dump; echo done >&2", "sha256sum > /tmp/digest", user="0")
+    result = good(export(application={"streams": [dump]}, point="p1"))
+    (entry,) = result["volumes"]
+    assert (entry["name"], entry["bytes"], entry["complete"]) == ("streams/dump", SIZE, True)
+    # Without us.
+    command = [repository["restic"], "--no-cache", "dump", entry["snapshot"], "/dump"]
+    printed = subprocess.run(command, env=environment(repository), capture_output=True, check=True).stdout
+    assert f"{hashlib.sha256(printed).hexdigest()}  -" == digest
+    by_service = {**dump, "service": "db"}
+    del by_service["container"]
+    again = good(export(application={"streams": [by_service]}))["volumes"][0]
+    assert again["bytes_added"] < 10_000 and again["project"] == "p"
+    (done,) = good(bring([entry]))["volumes"]
+    assert (done["complete"], done["bytes"]) == (True, SIZE)
+    assert docker("exec", app, "cat", "/tmp/digest") == digest
+    docker("exec", app, "rm", "/tmp/digest")
+    (done,) = good(bring([again]))["volumes"]
+    assert done["complete"] and docker("exec", app, "cat", "/tmp/digest") == digest
+    # One that fails is a failure, is heard of at once, and so is one that is not there.
+    for end, code in (("head -c 1000 > /dev/null; exit 4", 4), ("exit 5", 5), ("exec /bin/nonsense", 127)):
+        refused = bring([entry], streams=[stream(docker, "true", end)])
+        assert refused["failed"] and f"exit code {code}" in refused["msg"], refused["msg"]
+    assert docker.of_ours() == []
+
+
+def test_a_command_that_does_not_end_well_leaves_no_snapshot(docker: Docker, export: Run, repository: JSON) -> None:
+    docker.start("app")
+    for command, more, words in (
+        ("head -c 20000000 /dev/urandom; echo 'no such table' >&2; exit 3", {}, "exit code 3 and said: no such table"),
+        ("exit 0", {}, "printed nothing"),
+        ("echo half; sleep 600", {"stall_timeout": "3s"}, "no data moved for 3 seconds"),
+        ("echo rows", {"user": "nobody-knows"}, "nobody-knows"),
+    ):
+        result = export(application={"streams": [stream(docker, command, **more)]})
+        assert result["failed"] and words in result["msg"], result["msg"]
+    assert stored(docker, repository) == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("victim", ["container", "task"])
+def test_what_is_killed_halfway_leaves_no_snapshot(
+    docker: Docker, options: JSON, repository: JSON, victim: str
+) -> None:
+    app = docker.start("app")
+    run = ad_hoc("volume_export", exported(docker, options, application={"streams": [stream(docker, ENDLESS)]}))
+    wait_until(lambda: "begun" in docker("exec", app, "ls", "/tmp"))
+    if victim == "task":
+        kill(run)
+        time.sleep(5)
+    else:
+        docker("kill", app)
+        result = result_of(run)
+        assert result["failed"] and "streams/dump" in result["msg"], result["msg"]
+    assert stored(docker, repository) == []
+
+
+def test_a_container_that_does_not_run_is_named(docker: Docker, export: Run) -> None:
+    app = docker.start("app", script="true")
+    wait_until(lambda: docker.state(app) == "exited")
+    result = export(application={"streams": [stream(docker, "echo rows")]})
+    assert result["failed"] and f"container {app} does not run ({app} is exited)" in result["msg"], result["msg"]

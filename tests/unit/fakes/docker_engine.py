@@ -11,14 +11,20 @@ or index, every tag has a digest, and what is saved has the manifests and layers
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import io
 import itertools
 import json
+import os
+import select
 import shutil
+import signal
+import socket
 import socketserver
 import ssl
+import subprocess
 import tarfile
 import tempfile
 import threading
@@ -55,6 +61,11 @@ class FakeEngine(Serving):
 
     ``refuses`` maps a part of a path to the status with which it is answered, ``cut`` ends exports in the middle,
     ``stuck`` stops in the middle of exports and before the lists of containers.
+
+    A command in a container (``docker exec``) is a real one of this machine. ``execs`` is what was asked for,
+    ``processes`` are those that run. ``loses`` is how much of their outputs comes through before the rest is dropped,
+    ``breaks`` before the connection is cut, ``lacks`` the programs that
+    no container has.
     """
 
     def __init__(self, *, containerd: bool = False, tls: ssl.SSLContext | None = None) -> None:
@@ -78,6 +89,13 @@ class FakeEngine(Serving):
         # Called before a request that changes something: its verb and name.
         self.before: Callable[[str, str], None] = lambda _verb, _name: None
         self.logins: list[str] = []
+        self.execs: list[JSON] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.loses = self.breaks = 1 << 40
+        self.lacks: set[str] = set()
+        self._threads: list[threading.Thread] = []
+        # Whether commands still ran when the client told them that their input has ended.
+        self.held: list[bool] = []
         self._files: dict[str, dict[str, bytes]] = {}
         self._logs: dict[str, str] = {}
         self._clock = itertools.count(1)
@@ -101,6 +119,10 @@ class FakeEngine(Serving):
 
     def __exit__(self, *_args: object) -> None:
         self.over.set()
+        for process in self.processes:
+            self._kill(process)
+        for thread in self._threads:
+            thread.join()
         super().__exit__()
         shutil.rmtree(self._directory)
 
@@ -211,6 +233,79 @@ class FakeEngine(Serving):
         self._happens(action, name)
         return getattr(self, f"_{action}")(found, query, data)
 
+    def _exec(self, container: JSON, _query: dict[str, str], data: bytes) -> tuple[int, Any]:
+        if container["State"] != "running":
+            return 409, {"message": f"container {container['Id']} is not running"}
+        made = {"Id": f"exec{len(self.execs)}", "Running": False, "ExitCode": None, "container": container}
+        self.execs.append({**json.loads(data), **made})
+        return 201, {"Id": made["Id"]}
+
+    def hijacked(self, asked: JSON, connection: socket.socket) -> None:
+        """Run a command with the connection as its input and outputs."""
+        asked["Running"] = True
+        pipes = [subprocess.PIPE if asked[f"Attach{name}"] else subprocess.DEVNULL for name in ("Stdin", "Stdout")]
+        try:
+            if asked["Cmd"][0] in self.lacks:
+                raise FileNotFoundError
+            process = subprocess.Popen(
+                asked["Cmd"], stdin=pipes[0], stdout=pipes[1], stderr=subprocess.PIPE, bufsize=0, start_new_session=True
+            )
+        except OSError:
+            words = b"OCI runtime exec failed: executable file not found\r\n"
+            connection.sendall(_piece(1, words))
+            asked.update(Running=False, ExitCode=127)
+            return
+        self.processes.append(process)
+        self._threads.append(threading.current_thread())
+        with process:
+            if not self._carry(process, connection):
+                return
+        asked.update(
+            Running=False, ExitCode=process.returncode if process.returncode >= 0 else 128 - process.returncode
+        )
+
+    def _kill(self, process: subprocess.Popen[bytes]) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def _carry(self, process: subprocess.Popen[bytes], connection: socket.socket) -> bool:
+        """Until the outputs end; whether the connection lasted."""
+        outputs = {file: number for number, file in ((1, process.stdout), (2, process.stderr)) if file}
+        waiting, sent, taking = b"", 0, process.stdin is not None
+        while outputs:
+            if not taking and not waiting and process.stdin and not process.stdin.closed:
+                self.held.append(process.poll() is None)
+                process.stdin.close()
+            writing = [process.stdin] if waiting else []
+            reading = [*outputs, *([connection] if taking and not waiting else [])]
+            ready, writable, _none = select.select(reading, writing, [], 5)
+            try:
+                if connection in ready:
+                    waiting = connection.recv(1 << 16)
+                    taking = bool(waiting)
+                for file in [one for one in ready if one in outputs]:
+                    data = os.read(file.fileno(), 1 << 15)
+                    if not data:
+                        del outputs[file]
+                    elif sent < self.loses:
+                        connection.sendall(_piece(outputs[file], data))
+                    sent += len(data)
+                    if sent >= self.loses:
+                        # It takes the command for one that has ended.
+                        waiting, taking = b"", False
+                    if sent > self.breaks:
+                        self._kill(process)
+                        return False
+            except OSError:
+                self._kill(process)
+                return False
+            if writable and process.stdin:
+                try:
+                    waiting = waiting[os.write(process.stdin.fileno(), waiting[:4096]) :]
+                except BrokenPipeError:
+                    waiting, taking = b"", False
+        return True
+
     def _happens(self, verb: str, name: str) -> None:
         self.before(verb, name)
         self.events.append(f"{verb} {name}")
@@ -278,7 +373,7 @@ class FakeEngine(Serving):
     def log(self, identity: str) -> bytes:
         """As without a terminal: each part with its stream and length."""
         data = self._logs.get(identity, "").encode()
-        return b"\x01\x00\x00\x00" + len(data).to_bytes(4, "big") + data if data else b""
+        return _piece(1, data) if data else b""
 
     def _save(self, repository: Repository, kept: list[str], first: str, names: list[str]) -> dict[str, bytes]:
         """The members of what ``docker save`` writes."""
@@ -321,7 +416,15 @@ class _Handler(BaseHTTPRequestHandler):
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if "X-Registry-Auth" in self.headers:
             self.served.logins.append(self.headers["X-Registry-Auth"])
-        if path:
+        if path.startswith("/exec/"):
+            asked = next(one for one in self.served.execs if one["Id"] == path.split("/")[2])
+            self.close_connection = True
+            upgrade = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+            # A piece of nothing, which begins together with the headers.
+            self.connection.sendall(upgrade + bytes([2, 0, 0]))
+            self.connection.sendall(bytes(5))
+            self.served.hijacked(asked, self.connection)
+        elif path:
             query = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
             status, document = self.served.change(self.command, path, query, data)
             self._answer(status, document)
@@ -361,6 +464,9 @@ class _Handler(BaseHTTPRequestHandler):
                 engine.over.wait()
             every = "all=1" in self.path
             self._answer(200, [one for one in engine.containers if every or one["State"] in ("running", "paused")])
+        elif path.startswith("/exec/"):
+            found = next((one for one in engine.execs if one["Id"] == path.split("/")[2]), None)
+            self._told("exec instance", path, found and {key: found[key] for key in ("Id", "Running", "ExitCode")})
         elif path.startswith("/containers/"):
             identity = path.split("/")[2]
             self._told(
@@ -446,9 +552,15 @@ def _inspected(container: JSON) -> JSON:
             "Running": container["State"] in ("running", "paused"),
             "Paused": container["State"] == "paused",
             **{key: container.get(key) for key in ("ExitCode", "StartedAt", "FinishedAt")},
+            **({"Health": {"Status": container["Health"]}} if "Health" in container else {}),
         },
         **more,
     }
+
+
+def _piece(number: int, data: bytes) -> bytes:
+    """Of an output, with its number and length."""
+    return bytes([number, 0, 0, 0]) + len(data).to_bytes(4, "big") + data
 
 
 def _of(repository: str, tags: list[str]) -> list[str]:

@@ -2,10 +2,10 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Export: the volumes of an application on a Docker host into the repository.
+"""Export: the volumes and streams of an application on a Docker host into the repository.
 
 There are no snapshots: a cut is a check that all could be read, and reads nothing. What has to stand still does so
-while the data are moved.
+while the data of volumes are moved, after the streams, whose containers have to run.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Refused,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import JSON, Engine
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import hook_output
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application as plan
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import scheduling
@@ -34,9 +35,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     outcomes,
     settings,
     sizing,
+    stream_tasks,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import stream as streaming
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import mover, standstill, volumes
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker.containers import Containers
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker.ledger import Ledger
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker.volumes import Survey, Volume
 
@@ -62,14 +66,30 @@ class _Export:
         self._workers = int(params["workers"])
         self._budgets = settings.budgets(params.get("budgets"))
         self._detection = settings.change_detection(params.get("change_detection"))
+        self._streams = [
+            streaming.Volume(one)
+            for one in plan.docker_streams(f"application {self._name}", self._application.get("streams"))
+        ]
+        if self._phase == "move":
+            cuts = [one for one in params.get("cuts") or [] if one.get("method") == streaming.METHOD]
+            self._streams = [streaming.Cut.read(one).volume for one in cuts]
+        self._unheard: dict[str, MusterError] = {}
         self._stop_timeout = clock.duration(params["stop_timeout"])
         self._settings = settings.settings(params.get("mover"))
         self._repository = Repository.open(params["repository"])
-        mover.require_usable(params.get("mover"), self._repository)
         self._last: dict[str, Snapshot] = {}
         self._run_id = naming.new_run()
         self._engine = Engine(params.get("docker"))
         self._ledger = Ledger(self._engine, self._name, self._run_id)
+        self._containers = stream_tasks.Export(
+            Containers(self._engine, self._application),
+            self._repository,
+            self._budgets.repository,
+            request,
+            self._host,
+            backed_up.tags(self._name, self._point),
+            hook_output.secrets_in(params),
+        )
 
     def run(self) -> JSON:
         try:
@@ -97,16 +117,21 @@ class _Export:
         found = volumes.survey(self._engine, self._application, self._request.params.get("methods"), self._request.warn)
         if self._phase == "move":
             _take(found, self._request.params.get("cuts") or [])
+        if found.volumes:
+            mover.require_usable(self._request.params.get("mover"), self._repository)
         still = standstill.plan(found, self._engine.containers())
         standstill.check_fit(still, self._engine)
         found.volumes = [replace(one, problem=one.problem or still.problems.get(one.name)) for one in found.volumes]
+        if self._phase != "move":
+            self._unheard = self._containers.unheard(self._streams)
         self._refuse(found, still)
         result: JSON = {"run": self._run_id, "hooks": [], "excluded": found.excluded, "cuts": []}
         if self._request.check_mode or self._phase == "cut":
             return {**result, **self._planned(found, still)}
-        mover.ensure_image(self._engine, self._settings)
-        snapshots = backed_up.look_back(self._repository, self._request.warn)
-        self._last = {one.host: one for one in snapshots}
+        if found.volumes:
+            mover.ensure_image(self._engine, self._settings)
+            snapshots = backed_up.look_back(self._repository, self._request.warn)
+            self._last = {one.host: one for one in snapshots}
         try:
             return {**result, **self._move(found.volumes, still)}
         except MusterError as error:
@@ -117,11 +142,11 @@ class _Export:
 
     def _refuse(self, found: Survey, still: standstill.Plan) -> None:
         """End before anything is touched where a volume can neither be exported nor is excluded."""
-        problems = [one.problem for one in found.volumes if one.problem]
+        problems = [one.problem for one in found.volumes if one.problem] + list(self._unheard.values())
         if not problems:
             return
         error = problems[0]
-        entries = [self._entry(one, still, changed=False) for one in found.volumes]
+        entries = self._all_planned(found, still, changed=False)
         error.result = {"changed": False, "volumes": entries, "excluded": found.excluded, "hooks": [], "stopped": []}
         if len(problems) > 1:
             error.result["msg_all"] = [str(problem) for problem in problems]
@@ -131,15 +156,22 @@ class _Export:
         """Nothing is read: in check mode what would be, with phase cut what is going to be."""
         check = self._request.check_mode
         would = "would be exported" if check else "can be read, and are when they are moved"
-        consistency = {"point": None, "skew_seconds": None, "mode": _mode(found.volumes)}
+        entries = self._all_planned(found, still, changed=check and self._phase != "cut")
+        cuts: list[JSON] = [{"kind": "docker", "name": one.name, "method": one.method} for one in found.volumes]
         return {
-            "changed": bool(found.volumes) and check and self._phase != "cut",
-            "msg": f"{len(found.volumes)} volumes {would}, {len(found.excluded)} are excluded.",
-            "consistency": consistency,
-            "volumes": [self._entry(one, still, changed=check and self._phase != "cut") for one in found.volumes],
+            "changed": any(entry["changed"] for entry in entries),
+            "msg": f"{len(entries)} volumes {would}, {len(found.excluded)} are excluded.",
+            "consistency": {"point": None, "skew_seconds": None, "mode": self._mode(found.volumes)},
+            "volumes": entries,
             "stopped": [one.report() for one in still.writers] if check else [],
-            "cuts": [{"kind": "docker", "name": one.name, "method": one.method} for one in found.volumes],
+            "cuts": cuts + [streaming.Cut(self._run_id, one).document() for one in self._streams],
         }
+
+    def _all_planned(self, found: Survey, still: standstill.Plan, *, changed: bool) -> list[JSON]:
+        streams = [self._containers.planned(one, self._unheard.get(one.label)) for one in self._streams]
+        return [self._entry(one, still, changed=changed) for one in found.volumes] + [
+            {**entry, "changed": changed and entry["changed"]} for entry in streams
+        ]
 
     def _entry(self, volume: Volume, still: standstill.Plan, *, changed: bool) -> JSON:
         msg = "is read while it may be in use" if volume.method == "live" else still.words(volume)
@@ -153,7 +185,14 @@ class _Export:
             "msg": str(volume.problem or msg),
         }
 
-    def _host(self, volume: Volume) -> str:
+    def _mode(self, found: Iterable[Volume]) -> str:
+        """That of the weakest volume; a stream is of no instant of theirs."""
+        used = {one.method for one in found}
+        if self._streams and "live" not in used:
+            return "per_volume"
+        return next((method for method in volumes.METHODS if method in used), "live")
+
+    def _host(self, volume: Volume | streaming.Volume) -> str:
         return f"docker:{self._site}/{volume.name}"
 
     # -- move -------------------------------------------------------------------------------------------------
@@ -162,12 +201,17 @@ class _Export:
         began = clock.iso(clock.now())
         waits = standstill.Standstill(self._engine, still, self._ledger, self._stop_timeout, self._request.progress)
         try:
+            # Their containers have to run, and may be among those that stand still then.
+            streams = [streaming.Cut(self._run_id, one) for one in self._streams]
+            poured = pool.each(streams, self._containers.pour, workers=self._workers)
             with self._ledger.open(one.debt() for one in still.writers), waits:
                 moved = pool.chosen(found, lambda one: self._move_one(one, waits), self._next, workers=self._workers)
         except MusterError as error:
             reports = waits.report()
             failure = {"changed": False, "failed": True, "msg": str(error)}
-            entries = [{**self._entry(one, still, changed=False), **failure} for one in found]
+            entries = [self._entry(one, still, changed=False) for one in found]
+            entries += [self._containers.waiting(one) for one in self._streams]
+            entries = [{**entry, **failure} for entry in entries]
             changed = any(one["changed"] for one in reports)
             error.result = {"changed": changed, "volumes": entries, "stopped": reports, **error.result}
             raise
@@ -179,12 +223,13 @@ class _Export:
             self._request.progress,
         )
         entries = [outcomes.entry(one, self._entry(one.item, still, changed=False)) for one in read]
+        entries += [outcomes.entry(one, self._containers.waiting(one.item.volume)) for one in poured]
         failed = sum(entry["failed"] for entry in entries)
         added = sum(entry["bytes_added"] or 0 for entry in entries)
         result: JSON = {
             "changed": any(entry["changed"] for entry in entries) or any(one["changed"] for one in waits.report()),
             "consistency": backed_up.consistency(
-                (entry["consistency_point"] for entry in entries), began, _mode(found)
+                (entry["consistency_point"] for entry in entries), began, self._mode(found)
             ),
             "volumes": entries,
             "stopped": waits.report(),
@@ -194,7 +239,7 @@ class _Export:
             title, why = next(iter(waits.left.items()))
             hint = "The next run tries again; or start it by hand."
             raise Incomplete("start again", title, why, hint, result=result)
-        return outcomes.exported(self._name, read, result)
+        return outcomes.exported(self._name, [*read, *poured], result)
 
     def _next(self, waiting: Sequence[Volume], running: Sequence[Volume]) -> int | None:
         def load(volume: Volume) -> scheduling.Load:
@@ -274,7 +319,6 @@ def _refuse_meaningless(params: Mapping[str, Any]) -> None:
     application, budgets = params["application"], params.get("budgets") or {}
     given: dict[str, Any] = {
         "application.hooks": application.get("hooks"),
-        "application.streams": application.get("streams"),
         "application.group_snapshots": application.get("group_snapshots") == "required",
         "group_snapshots": params.get("group_snapshots") == "required",
         "group_snapshot_classes": params.get("group_snapshot_classes"),
@@ -297,9 +341,3 @@ def _take(found: Survey, cuts: Iterable[Mapping[str, Any]]) -> None:
         reason = "no container of the application has it any more"
         raise NotFound("read", f"volume {gone[0]}", reason, "Begin again with phase cut.")
     found.volumes = [replace(one, method=methods[one.name]) for one in found.volumes if one.name in methods]
-
-
-def _mode(found: Iterable[Volume]) -> str:
-    """That of the weakest volume."""
-    used = {one.method for one in found}
-    return next((method for method in volumes.METHODS if method in used), "live")

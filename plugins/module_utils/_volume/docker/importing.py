@@ -2,13 +2,14 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Import: volumes of a Docker host, as a recovery point has them, to the volumes and folders of one."""
+"""Import: volumes of a Docker host, as a recovery point has them, to the volumes and folders of one; then streams."""
 
 from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, marks, pool
@@ -20,6 +21,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._docker import selection as containers
 from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import JSON, Engine
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s import hook_output
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import scheduling
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
@@ -32,10 +34,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
     settings,
     single_paths,
     sizing,
+    stream_tasks,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import stream as streaming
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import mover
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import volumes as sources
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker.containers import Containers, within
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker.ledger import Ledger
 
 _KINDS = (sources.VOLUME, sources.BIND)
@@ -75,12 +80,16 @@ class Target:
 
 def of_docker(volumes: Sequence[Mapping[str, Any]]) -> bool:
     """Whether the volumes are of a Docker host; :class:`InvalidInput` where some are of a cluster."""
-    kinds = [volume.get("kind") in _KINDS for volume in volumes]
+    kinds = [_of_docker(volume) for volume in volumes]
     if any(kinds) and not all(kinds):
         other = str(volumes[kinds.index(False)].get("name"))
         reason = f"{other} is of a cluster, others are of a Docker host"
         raise InvalidInput("restore", "the volumes", reason, "Restore them by two tasks.")
     return any(kinds)
+
+
+def _of_docker(volume: Mapping[str, Any]) -> bool:
+    return volume.get("kind") in _KINDS or (streaming.is_one(volume) and not volume.get("namespace"))
 
 
 def restore(request: Request) -> JSON:
@@ -92,14 +101,15 @@ class _Import:
     def __init__(self, request: Request) -> None:
         params = request.params
         self._request = request
-        self._volumes: list[Mapping[str, Any]] = list(params["volumes"])
+        self._given = stream_tasks.chosen(params)
+        self._volumes = [one for one in self._given if not streaming.is_one(one)]
         self._name = str(params["application"])
         self._existing = str(params["existing"])
         self._point = str(params.get("point") or "")
         self._verify = str(params["verify"])
         self._overwrite = str(params["overwrite"])
         self._merges = params.get("delete") is False
-        names = [_name(volume) for volume in self._volumes]
+        names = [_name(volume) for volume in params["volumes"] if not streaming.is_one(volume)]
         given = destination.known("targets", params.get("targets"), names)
         self._wishes = {name: _wish(name, wish) for name, wish in given.items()}
         self._paths = {
@@ -112,10 +122,19 @@ class _Import:
         self._budgets = settings.budgets(params.get("budgets"))
         self._settings = settings.settings(params.get("mover"))
         self._repository = Repository.open(params["repository"])
-        mover.require_usable(params.get("mover"), self._repository)
+        if self._volumes:
+            mover.require_usable(params.get("mover"), self._repository)
         self._run_id = naming.new_run()
         self._engine = Engine(params.get("docker"))
         self._ledger = Ledger(self._engine, self._name, self._run_id)
+        self._containers = stream_tasks.Import(
+            Containers(self._engine),
+            self._repository,
+            self._budgets.repository,
+            request,
+            list(params.get("streams") or []),
+            hook_output.secrets_in(params),
+        )
 
     def run(self) -> JSON:
         try:
@@ -126,22 +145,23 @@ class _Import:
     def _run(self) -> JSON:
         self._repository.identify()
         if self._request.check_mode:
-            targets = self._plan()
-            work = [target for target in targets if target.action != "keep"]
-            return {
-                "changed": bool(work),
-                "msg": f"{len(work)} of {len(targets)} volumes would be restored.",
-                "volumes": [self._entry(target, changed=target in work) for target in targets],
-            }
+            targets, returns = self._plan()
+            volumes = [self._entry(target, changed=target.action != "keep") for target in targets]
+            entries = stream_tasks.in_order(
+                self._given, volumes, [one.entry(changed=one.feed is not None) for one in returns]
+            )
+            count = sum(entry["changed"] for entry in entries)
+            msg = f"{count} of {len(entries)} volumes would be restored."
+            return {"changed": count > 0, "msg": msg, "volumes": entries}
         with settings.interruptible(f"the restore of {self._name}'s volumes"):
             self._ledger.pay(self._request.warn, self._request.progress)
-            targets = self._plan()
+            targets, returns = self._plan()
             with self._ledger.open(()):
-                return self._restore(targets)
+                return self._restore(targets, returns)
 
     # -- plan -------------------------------------------------------------------------------------------------
 
-    def _plan(self) -> list[Target]:
+    def _plan(self) -> tuple[list[Target], list[streaming.Return]]:
         known = recorded.Snapshots(self._repository.target, self._repository.snapshots())
         listed = self._engine.containers()
         targets = []
@@ -155,12 +175,19 @@ class _Import:
         if twice:
             reason = f"several would go to {', '.join(twice)}"
             raise InvalidInput("restore", "the volumes", reason, "Give each one a place of its own in targets.")
+        returns = [
+            self._containers.planned(volume, "", known, partial(within, project=volume.get("project")))
+            for volume in self._given
+            if streaming.is_one(volume)
+        ]
         problems = [target.problem for target in targets if target.problem]
+        problems += [one.problem for one in returns if one.problem]
         if problems:
-            first = problems[0]
-            first.result = {"changed": False, "volumes": [self._entry(target) for target in targets]}
+            first, volumes = problems[0], [self._entry(target) for target in targets]
+            entries = stream_tasks.in_order(self._given, volumes, [one.entry() for one in returns])
+            first.result = {"changed": False, "volumes": entries}
             raise first
-        return targets
+        return targets, returns
 
     def _place(self, volume: Mapping[str, Any]) -> mover.Place:
         wish = self._wishes.get(_name(volume), {})
@@ -246,11 +273,17 @@ class _Import:
 
     # -- restore ----------------------------------------------------------------------------------------------
 
-    def _restore(self, targets: list[Target]) -> JSON:
+    def _restore(self, targets: list[Target], returns: list[streaming.Return]) -> JSON:
         if any(target.action != "keep" for target in targets):
             mover.ensure_image(self._engine, self._settings)
         ended = pool.chosen(targets, self._restore_one, self._next, workers=self._workers)
-        entries = [outcomes.entry(outcome, self._entry(outcome.item)) for outcome in ended]
+        broken = any(outcome.error for outcome in ended)
+        fed = pool.each([] if broken else returns, self._containers.bring, workers=self._workers)
+        entries = stream_tasks.in_order(
+            self._given,
+            [outcomes.entry(outcome, self._entry(outcome.item)) for outcome in ended],
+            [outcomes.entry(outcome, outcome.item.entry()) for outcome in fed] or stream_tasks.not_tried(returns),
+        )
         restored = [entry for entry in entries if entry["changed"]]
         written = sum(entry["bytes"] or 0 for entry in restored)
         result: JSON = {
@@ -259,7 +292,7 @@ class _Import:
             "volumes": entries,
             "namespaces_created": [],
         }
-        return outcomes.restored(self._name, ended, result)
+        return outcomes.restored(self._name, [*ended, *fed], result)
 
     def _next(self, waiting: Sequence[Target], running: Sequence[Target]) -> int | None:
         def load(target: Target) -> scheduling.Load:

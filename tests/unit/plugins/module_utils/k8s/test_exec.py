@@ -18,6 +18,7 @@ import pytest
 import websocket
 from fakes.api_server import ApiServer, running, websocket_frame
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import exchange
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Interrupted,
     InvalidInput,
@@ -178,7 +179,7 @@ def test_what_belongs_together_is_put_together(server: ApiServer) -> None:
     ]
     result, data = carry(server.url)
     assert (result.code, data) == (4, b"beginning")
-    assert result.stderr == "x" * (command_stream.TAIL - 60_000) + "y" * 60_000 and not result.stdout
+    assert result.stderr == "x" * (exchange.TAIL - 60_000) + "y" * 60_000 and not result.stdout
 
 
 def test_a_silent_connection_is_kept_and_that_is_no_data(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +202,7 @@ def test_the_line_that_wants_no_more_is_not_among_the_errors_however_it_comes(se
     server.feed = lambda *_asked: [(2, b"why" + words[:cut]), (2, words[cut:] + b"\nand how"), ended(4)]
     reading, writing = os.pipe()
     try:
-        source = command_stream.Source(reading, lambda: pytest.fail("its input has no end"), b"ENOUGH")
+        source = exchange.Source(reading, lambda: pytest.fail("its input has no end"), b"ENOUGH")
         result, _data = carry(server.url, source=source, timeout=5.0)
     finally:
         os.close(reading)

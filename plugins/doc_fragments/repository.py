@@ -84,7 +84,7 @@ requirements:
   - restic >= 0.18 (program)
 """
 
-    # A repository whose objects are read and written as they are, without restic.
+    # A repository whose objects are read and written as they are; with restic only where a copy gets another key.
     RAW = r"""
 options:
   repository:
@@ -99,15 +99,19 @@ options:
         required: true
       password:
         description:
-          - Not needed here. Accepted so that the same dictionary serves every module.
+          - Its password, which O(mode=recrypt) needs. With O(mode=raw) it serves only to find copies with other ids,
+            where the repository is one that O(mode=recrypt) made.
+          - Where none of the three options is set, the task's environment gives it as E(RESTIC_PASSWORD) and its kin,
+            for both repositories.
         type: str
       password_file:
         description:
-          - Not needed here. Accepted so that the same dictionary serves every module.
+          - File with the password, instead of C(password).
         type: path
       password_command:
         description:
-          - Not needed here. Accepted so that the same dictionary serves every module.
+          - Command that prints the password, instead of C(password), as a list of words or as a line that is split into
+            words.
         type: raw
       volume:
         description:
@@ -115,11 +119,11 @@ options:
         type: dict
       id:
         description:
-          - Not used here. Accepted so that the same dictionary serves every module.
+          - With O(mode=recrypt) the id that the repository must have. Where nothing is there then, nothing is made.
         type: str
       restic:
         description:
-          - Not used here. Accepted so that the same dictionary serves every module.
+          - The restic program, version 0.18 or newer, for O(mode=recrypt), which runs that of O(destination) to copy.
         type: path
         default: restic
       access_key:
@@ -140,6 +144,7 @@ options:
         type: path
 requirements:
   - boto3 >= 1.36 (Python package), for V(s3:) repositories
+  - restic >= 0.18 (program), for O(mode=recrypt)
 """
 
     # The same under other names. Annotated, as ansible-test's yamllint reads every plain assignment here as a literal.

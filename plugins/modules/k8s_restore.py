@@ -86,7 +86,7 @@ options:
   snapshot:
     description:
       - Id of the snapshot with the objects, or of its tree, which is what a recovery point's document binds. Needed
-        with O(state=present).
+        with O(state=present). A copy that C(restic copy) made is found by the id that it had before, too.
     type: str
   point:
     description:

@@ -111,6 +111,8 @@ options:
         else is gone or has another size.
       - V(data) has it read all data that the point needs too, and finds every altered bit. This takes about as long as
         a restore.
+      - A repository that was filled by C(repository_mirror) with C(mode=recrypt), or by C(restic copy), needs the
+        password and restic with V(names) too - only inside of it is noted which copy is which.
       - The latter two need the password and restic; before restic 0.19 they look at the whole repository. They take no
         lock, so do not use them while the repository is maintained.
     type: str

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: repository_mirror
-short_description: Copy a restic repository and its catalogue to another place, raw and verified
+short_description: Copy a restic repository and its catalogue to another place, raw or under another key
 version_added: 0.1.0
 author:
   - Muster contributors (@muster)
 description:
   - Copies the objects of a restic repository that the destination lacks, without the repository's password. Each object
-    is named by the SHA-256 of its bytes and is verified before it is written.
+    is named by the SHA-256 of its bytes and is verified before it is written. What follows is about this way; with
+    O(mode=recrypt) the copy has a key of its own instead.
   - The order is config, keys, data, index, snapshots, and then the recovery points that the repository served when the
     copy began, so that the destination never shows a point whose data is not there.
   - It refuses to write into another repository. At the destination it removes what O(remove_after) allows, and nothing
@@ -63,6 +64,26 @@ options:
     description:
       - The application whose recovery points are copied. Only its C(name) is looked at.
     type: dict
+  mode:
+    description:
+      - V(raw) copies the objects as they are. Both places then have the same keys and passwords.
+      - V(recrypt) copies snapshots by C(restic copy) into a repository with another master key and another password, so
+        that who gets the password and the objects of one place cannot read the other. Choose it where two places belong
+        to different people, or where losing one key must not mean losing both copies.
+      - With V(recrypt) the destination is made when nothing is there, and cuts files like the source, so that equal
+        data are stored once. Snapshots get other ids there; the signed documents do not change. What a document names
+        is found by its id, else by the id that restic notes in a copy (C(original)) together with the tree.
+      - V(recrypt) needs both passwords on the machine that runs it, where all that is copied is decrypted. It is
+        slower, most of all the first time. Nobody can compare the bytes of the two places without the passwords. Lost
+        snapshots are copied again, but O(verify_existing) does not heal damaged data. There is no O(object_lock).
+      - V(recrypt) locks the destination as restic does, and not the source, where nothing is ever written. An S3 source
+        is read with its own login and handed to restic by a socket in a private folder, so that the places may be of
+        two accounts. Other backends are left to restic, with what the environment has.
+      - With V(recrypt) a snapshot that is damaged at the source is not copied, and neither is a point that needs it.
+        All else is, and then the task fails.
+    type: str
+    choices: [raw, recrypt]
+    default: raw
   verify_signatures:
     description:
       - Verify each document that is copied, for which O(signing.allowed_signers) is required.
@@ -72,6 +93,7 @@ options:
     description:
       - Read every object at the destination too and copy damaged ones again, with recovery points and facts. Without it
         an object counts as there when its name and its size agree.
+      - With O(mode=recrypt) restic reads all data at the destination, and the task fails where any is damaged.
       - What the destination has whole is not read at the source. Let M(muster.container_dr.repository) do that there.
       - Facts are not signed. Of two that differ and can both be read none is changed, with a warning.
     type: bool
@@ -87,9 +109,12 @@ options:
         count, unless O(verify_signatures) is false. They are copied to O(destination_store).
       - A destination that does not let objects be removed (append-only) gives a warning. With O(object_lock) what is
         still locked is left for a run after the lock has ended.
+      - With O(mode=recrypt) copies of snapshots that maintenance forgot go, and then restic prunes the destination.
+        While somebody holds a lock there this waits for a later run, with a warning.
     type: str
   object_lock:
     description:
+      - Only with O(mode=raw).
       - Lock what is at the destination against deletion and against being replaced, by S3 object lock. The buckets of
         O(destination) and of O(destination_store) must have versioning and object lock, else nothing is copied; they
         must not be directories.
@@ -124,7 +149,7 @@ options:
         required: true
   workers:
     description:
-      - How many objects are copied at the same time.
+      - How many objects are copied at the same time. With O(mode=recrypt) restic decides.
     type: int
     default: 8
 seealso:
@@ -164,6 +189,23 @@ EXAMPLES = r"""
     signing:
       allowed_signers: /etc/muster/allowed-signers
 
+- name: Replicate to a place with a key and a password of its own
+  muster.container_dr.repository_mirror:
+    mode: recrypt
+    source: "{{ east_repository }}"
+    destination:
+      url: s3:https://s3.partner.example.com/backup/ledger
+      password_file: /etc/muster/partner-password
+      access_key: writer
+      secret_key: "{{ partner_secret_key }}"
+    source_store: "{{ east_store }}"
+    destination_store: "{{ partner_store }}"
+    application:
+      name: ledger
+    remove_after: 7d
+    signing:
+      allowed_signers: /etc/muster/allowed-signers
+
 - name: Heal east, where something was lost or altered, from west
   muster.container_dr.repository_mirror:
     source: "{{ west_repository }}"
@@ -179,12 +221,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 objects_total:
-  description: Objects in the source repository.
+  description: Objects in the source repository; with O(mode=recrypt) snapshots, here and in the other counters.
   returned: always
   type: int
   sample: 1234
 bytes_total:
-  description: Their size.
+  description: Their size. With O(mode=recrypt) all sizes are null, as restic does not say.
   returned: always
   type: int
   sample: 987654321
@@ -220,7 +262,7 @@ bytes_removed:
   type: int
   sample: 0
 parts:
-  description: The same counters for keys, data, index and snapshots, in this order.
+  description: The same counters for keys, data, index and snapshots, in this order. Empty with O(mode=recrypt).
   returned: always
   type: list
   elements: dict
@@ -240,9 +282,20 @@ facts_copied:
   returned: always
   type: int
   sample: 1
+snapshots_copied:
+  description: Ids at the source of the snapshots that were copied, or would be in check mode.
+  returned: with O(mode=recrypt)
+  type: list
+  elements: str
+  sample: [5b22861ddb8de28fb2245e6c86c124c3de9592c16be0605375ec7902703b0dd8]
+destination_id:
+  description: Id of the destination's repository, to be pinned in the inventory; null as long as there is none.
+  returned: when a repository was mirrored with O(mode=recrypt)
+  type: str
+  sample: d605f7bf4d096ed8a6b949a2b1efa307b2fc844dae8e57691f579e8fa8656426
 config_digest:
-  description: Digest of the repository's config object, the same in every copy of a repository.
-  returned: when a repository was mirrored
+  description: Digest of the repository's config object, the same in every raw copy of a repository.
+  returned: when a repository was mirrored with O(mode=raw)
   type: str
   sample: sha256:4355a46b19d348dc2f57c046f8ef63d4538ebb936000f3c9ee954a27460dd865
 source:
@@ -290,6 +343,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._module import
 OPTIONS = (
     Options(
         arguments={
+            "mode": {"type": "str", "default": "raw", "choices": ["raw", "recrypt"]},
             "verify_signatures": {"type": "bool", "default": True},
             "verify_existing": {"type": "bool", "default": False},
             "remove_after": {"type": "str"},

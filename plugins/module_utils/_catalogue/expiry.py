@@ -40,7 +40,7 @@ def expire(request: Request) -> dict[str, Any]:
     living = [point for point in ids if judging.expired(facts[point]) is None]
     place_on = judging.timelines(request, name)
     # Listed after the points: of one that is sealed meanwhile the data is there.
-    there = Soundness(params["repository"], NAMES).ids if params.get("repository") else None
+    there = Soundness(params["repository"], NAMES) if params.get("repository") else None
     judged = [
         judging.judge(files, name, signing, place_on, there, facts[files.id]) for files in catalogue.read_points(living)
     ]

@@ -15,11 +15,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing, Verdict
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import (
-    forgetting,
     recovery_point,
     selection,
     timeline,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.soundness import Soundness
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import EXPIRED, Catalogue, PointFiles
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
@@ -75,10 +75,10 @@ def judge(
     name: str,
     signing: Signing | None,
     place_on: Timelines,
-    snapshots: set[str] | None = None,
+    sound: Soundness | None = None,
     facts: Facts = (),
 ) -> Judged:
-    """Judge one point. Without ``signing`` its signature, without ``snapshots`` the repository is not looked at."""
+    """Judge one point. Without ``signing`` its signature, without ``sound`` the repository is not looked at."""
     reasons: list[str] = []
     verdict: Verdict | None = None
     if signing is not None:
@@ -96,8 +96,11 @@ def judge(
     since = expired(facts)
     if since is not None:
         reasons.append(f"it expired at {since}: its data is, or will be, taken away")
-    elif snapshots is not None:
-        reasons += _absent(document, snapshots)
+    elif sound is not None:
+        try:
+            reasons += sound.absent(document)
+        except Corrupt as error:
+            reasons.append(error.reason)
     where, reason = place_on(files.id, document["epoch"])
     candidate = selection.Candidate(
         files.id, clock.parse(document["consistency"]["point"]), tuple(reasons), where, reason
@@ -108,16 +111,3 @@ def judge(
 def expired(facts: Facts) -> str | None:
     """Since when a point has expired, or ``None``."""
     return next((str(fact["time"] or "some time") for fact in facts if fact["kind"] == EXPIRED), None)
-
-
-def _absent(document: Mapping[str, Any], snapshots: set[str]) -> list[str]:
-    """What the document names and the repository here does not hold."""
-    wanted = [(f"volume {volume.get('name')}", volume.get("snapshot")) for volume in document["volumes"]]
-    objects = document.get("objects") or {}
-    nested = objects.get("snapshot")
-    wanted.append(("objects", nested.get("id") if isinstance(nested, Mapping) else objects.get("id")))
-    return [
-        f"the snapshot of {what} ({snapshot[:8]}) is not in the repository of this site"
-        for what, snapshot in wanted
-        if isinstance(snapshot, str) and snapshot and not forgetting.is_held(snapshot, snapshots)
-    ]

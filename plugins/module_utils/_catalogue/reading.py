@@ -65,7 +65,7 @@ def recovery_point_info_verb(request: Request) -> dict[str, Any]:
 
     def judged(one: PointFiles) -> Judged:
         vouching = signing if params.get("verify_signatures") else None
-        return judge(one, name, vouching, place_on, sound.ids if sound else None, facts.get(one.id, ()))
+        return judge(one, name, vouching, place_on, sound, facts.get(one.id, ()))
 
     points = pool.values(pool.each(files, judged, workers=_WORKERS))
     other = _compared(catalogue, ids, params["compare_to"], judged) if params.get("compare_to") else None

@@ -21,9 +21,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
-from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, forgetting, recovery_point
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, recovery_point, snapshots
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.locking import Held, Lock
-from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up, mirror
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up, mirror, recrypt
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.soundness import NAMES, Soundness
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import (
     Catalogue,
     PointFiles,
@@ -34,8 +36,14 @@ from ansible_collections.muster.container_dr.plugins.module_utils._store.locked 
     Renewal,
     catalogue_note,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_repository, open_store
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import (
+    is_raw,
+    open_repository,
+    open_store,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store, digest
+
+RECRYPT = "recrypt"
 
 
 @dataclass(frozen=True)
@@ -68,14 +76,17 @@ def repository_mirror_verb(request: Request) -> dict[str, Any]:
         "facts_copied": 0,
         "object_lock": None,
     }
+    if request.params["mode"] == RECRYPT:
+        result.update(bytes_total=None, bytes_copied=None, bytes_removed=None, snapshots_copied=[])
     try:
         _mirror(request, result)
     except MusterError as error:
         error.result = {**result, **error.result, "seconds": watch.seconds}
         raise
     verb = "would be copied" if request.check_mode else "copied"
+    what = "snapshots" if request.params["mode"] == RECRYPT else f"objects ({result['bytes_copied']} bytes)"
     result["msg"] = (
-        f"{result['objects_copied']} of {result['objects_total']} objects ({result['bytes_copied']} bytes) and "
+        f"{result['objects_copied']} of {result['objects_total']} {what} and "
         f"{len(result['points_copied'])} of {result['points_total']} recovery points {verb}"
     )
     return {**result, "seconds": watch.seconds}
@@ -84,44 +95,30 @@ def repository_mirror_verb(request: Request) -> dict[str, Any]:
 def _mirror(request: Request, result: dict[str, Any]) -> None:
     params = request.params
     lock = Lock.parse(params.get("object_lock"))
+    if lock is not None and params["mode"] == RECRYPT:
+        raise InvalidInput(
+            "lock",
+            "what is at the destination",
+            "with mode recrypt restic writes there, which sets no locks",
+            "Leave object_lock out, or mirror with mode raw.",
+        )
     catalogues = _catalogues(params, lock)
-    destination = open_repository(params["destination"], lock) if params.get("destination") else None
+    opened: Repository | None = None
     documents: list[_Document] = []
     damaged: list[MusterError] = []
     if catalogues:
         # Read before the repository is listed: a point sealed meanwhile waits for the next run with its data.
         documents, damaged = _documents(request, *catalogues)
         result["points_total"] = len(catalogues[0].points())
-    if destination is not None:
-        source = open_repository(params["source"])
-        planned = mirror.plan(
-            source,
-            destination,
-            verify_existing=params["verify_existing"],
-            workers=params["workers"],
-            given_up=_given_up(request, source),
-        )
-        _tell_lost(request, source, planned)
-        done = planned.planned() if request.check_mode else planned.apply(request.progress, params["workers"])
-        result.update(done, changed=planned.changed)
-        if result["objects_repaired"]:
-            hidden = " or hidden" if planned.renewal else ""
-            request.warn(f"{result['objects_repaired']} objects at {planned.destination.place} were damaged{hidden}")
-        if result["damaged_at_source"]:
-            request.warn(
-                f"{len(result['damaged_at_source'])} objects at {source.place} are damaged, and whole at "
-                f"{planned.destination.place}: {_some(result['damaged_at_source'])}. Mirror them back."
-            )
-        if planned.refusal:
-            request.warn(f"Nothing is removed at {planned.destination.place}: {planned.refusal}.")
-        if planned.kept_until:
-            request.warn(
-                f"{planned.kept} objects at {planned.destination.place} that are needed no more are locked, the last "
-                f"of them until {clock.iso(planned.kept_until)}. They go with the first run after that."
-            )
+    if params.get("destination") and params["mode"] == RECRYPT:
+        opened, errors = _recrypt(request, result)
+        damaged += errors
+    elif params.get("destination"):
+        _copy_raw(request, lock, result)
     if catalogues:
-        if destination is not None and not request.check_mode:
-            documents, partial = _backed(destination, catalogues[0], documents)
+        if params.get("destination") and documents and not request.check_mode:
+            sound = Soundness(params["destination"], NAMES, opened)
+            documents, partial = _backed(sound, catalogues[0], documents)
             damaged += partial
         _copy_documents(request, *catalogues, documents, result)
         if isinstance(catalogues[1].store, LockedS3):
@@ -129,6 +126,75 @@ def _mirror(request: Request, result: dict[str, Any]) -> None:
     if damaged:
         # Not before all else has arrived: what was sealed since must not wait for it.
         raise damaged[0]
+
+
+def _copy_raw(request: Request, lock: Lock | None, result: dict[str, Any]) -> None:
+    """Mirror the repository object by object."""
+    params = request.params
+    destination = open_repository(params["destination"], lock)
+    source = open_repository(params["source"])
+    planned = mirror.plan(
+        source,
+        destination,
+        verify_existing=params["verify_existing"],
+        workers=params["workers"],
+        given_up=_given_up(request, source),
+    )
+    _tell_lost(request, source, planned)
+    done = planned.planned() if request.check_mode else planned.apply(request.progress, params["workers"])
+    result.update(done, changed=planned.changed)
+    if result["objects_repaired"]:
+        hidden = " or hidden" if planned.renewal else ""
+        request.warn(f"{result['objects_repaired']} objects at {planned.destination.place} were damaged{hidden}")
+    if result["damaged_at_source"]:
+        request.warn(
+            f"{len(result['damaged_at_source'])} objects at {source.place} are damaged, and whole at "
+            f"{planned.destination.place}: {_some(result['damaged_at_source'])}. Mirror them back."
+        )
+    if planned.refusal:
+        request.warn(f"Nothing is removed at {planned.destination.place}: {planned.refusal}.")
+    if planned.kept_until:
+        request.warn(
+            f"{planned.kept} objects at {planned.destination.place} that are needed no more are locked, the last "
+            f"of them until {clock.iso(planned.kept_until)}. They go with the first run after that."
+        )
+
+
+def _recrypt(request: Request, result: dict[str, Any]) -> tuple[Repository, list[MusterError]]:
+    """Copy what the destination lacks under its own key. Returns the opened destination, and what was not copied."""
+    params = request.params
+    source, destination = Repository.open(params["source"]), Repository.open(params["destination"])
+    if source.password == destination.password:
+        request.warn(
+            f"{source.target} and {destination.target} have the same password, so that who gets one of them reads both."
+        )
+    if is_raw(destination.url):
+        # A directory has to be there, else its file system may not be mounted. restic would make it.
+        open_repository(params["destination"]).probe()
+    raw = open_repository(params["source"]) if source.url.startswith("s3:") else None
+    now = clock.now()
+    gone = _forgotten(request, source, now) if params.get("source_store") else set()
+    late = set()
+    if params["remove_after"] is not None:
+        _require_records(request, source.target)
+        late = _forgotten(request, source, now - timedelta(seconds=clock.duration(params["remove_after"])))
+    planned = recrypt.plan(source, destination, raw, given_up=late)
+    lost = [name for name in planned.lost if name not in gone]
+    if lost and params.get("source_store"):
+        _warn_lost(request, source.target, destination.target, lost)
+    result.update(planned.planned() if request.check_mode else planned.apply(request.progress))
+    if planned.refusal:
+        request.warn(
+            f"Not all that is needed no more is gone from {destination.target}: {planned.refusal}. What is left goes "
+            f"with maintenance there."
+        )
+    if params["verify_existing"] and planned.identity is not None:
+        try:
+            destination.check(read_data="100%", retry_lock=None if request.check_mode else RETRY_LOCK)
+        except Incomplete as error:
+            hint = "Follow restic's guide on repairing it, or let the mirror make another copy in an empty place."
+            raise Incomplete("verify", destination.target, error.reason, hint) from None
+    return destination, planned.errors
 
 
 def _tell_lost(request: Request, source: Store, planned: mirror.Mirror) -> None:
@@ -139,10 +205,14 @@ def _tell_lost(request: Request, source: Store, planned: mirror.Mirror) -> None:
     taken = _records(request, source, planned.config, clock.now()).get("snapshots", set())
     lost = [name for name in names if name not in taken]
     if lost:
-        request.warn(
-            f"{source.place} does not hold {len(lost)} snapshots that {planned.destination.place} has, and no record "
-            f"of maintenance says why: {_some(lost)}. If they were lost, mirror them back."
-        )
+        _warn_lost(request, source.place, planned.destination.place, lost)
+
+
+def _warn_lost(request: Request, source: str, destination: str, lost: Sequence[str]) -> None:
+    request.warn(
+        f"{source} does not hold {len(lost)} snapshots that {destination} has, and no record of maintenance says why: "
+        f"{_some(lost)}. If they were lost, mirror them back."
+    )
 
 
 def _some(names: Sequence[str]) -> str:
@@ -154,13 +224,7 @@ def _given_up(request: Request, source: Store) -> dict[str, set[str]]:
     params = request.params
     if params["remove_after"] is None:
         return {}
-    if not params.get("source_store"):
-        raise InvalidInput(
-            "mirror",
-            f"repository {source.place}",
-            "remove_after needs the records of maintenance",
-            "Set source_store and destination_store.",
-        )
+    _require_records(request, f"repository {source.place}")
     config = source.find(mirror.CONFIG)
     if config is None:
         return {}
@@ -168,12 +232,31 @@ def _given_up(request: Request, source: Store) -> dict[str, set[str]]:
     return _records(request, source, config, before)
 
 
+def _require_records(request: Request, target: str) -> None:
+    if not request.params.get("source_store"):
+        raise InvalidInput(
+            "mirror",
+            target,
+            "remove_after needs the records of maintenance",
+            "Set source_store and destination_store.",
+        )
+
+
 def _records(request: Request, source: Store, config: bytes, before: datetime) -> dict[str, set[str]]:
     """What maintenance of the repository took away before that time."""
-    params = request.params
-    # That there are trusted signers was made sure of when the catalogue was read.
-    vouching = Signing.of(params.get("signing")) if params["verify_signatures"] else None
-    return given_up.names(open_store(params["source_store"]), digest(config), vouching, before, request.warn)
+    store = open_store(request.params["source_store"])
+    return given_up.names(store, digest(config), _vouching(request), before, request.warn)
+
+
+def _forgotten(request: Request, source: Repository, before: datetime) -> set[str]:
+    """Ids of the snapshots that maintenance of the repository forgot before that time."""
+    store = open_store(request.params["source_store"])
+    return given_up.snapshots(store, source.identify(), _vouching(request), before, request.warn)
+
+
+def _vouching(request: Request) -> Signing | None:
+    """By what records are believed; that there are trusted signers was made sure of when the catalogue was read."""
+    return Signing.of(request.params.get("signing")) if request.params["verify_signatures"] else None
 
 
 def _lock_documents(request: Request, target: Catalogue, store: LockedS3, result: dict[str, Any]) -> None:
@@ -275,22 +358,21 @@ def _wrong(catalogue: Catalogue, files: PointFiles, signing: Signing | None) -> 
 
 
 def _backed(
-    repository: Store, source: Catalogue, documents: list[_Document]
+    sound: Soundness, source: Catalogue, documents: list[_Document]
 ) -> tuple[list[_Document], list[MusterError]]:
     """Documents whose snapshots the repository holds, and errors for the others. Expired points need none."""
-    held = {entry.key.rpartition("/")[2] for entry in repository.list("snapshots/")} if documents else set()
     expired = source.expired()
     whole: list[_Document] = []
     partial: list[MusterError] = []
     for document in documents:
-        needs = forgetting.needs(recovery_point.decode(document.data, document.id, source.application))
-        gone = [one.snapshot for one in needs if not forgetting.is_held(one.snapshot, held)]
+        needs = snapshots.needs(recovery_point.decode(document.data, document.id, source.application))
+        gone = [one.snapshot for one in needs if not sound.meant(one)]
         if gone and document.id not in expired:
             partial.append(
                 Incomplete(
                     "copy",
                     f"recovery point {document.id} of {source.store.place}",
-                    f"its snapshot {_some(gone)} is neither at the source nor at {repository.place}",
+                    f"its snapshot {_some(gone)} is neither at the source nor at {sound.place}{sound.blind}",
                     "It is lost, unless another copy has it. All else was copied.",
                 )
             )

@@ -140,7 +140,7 @@ def _reading(params: Mapping[str, Any]) -> Iterator[_Point]:
     wanted = str(params["snapshot"])
     candidates = repository.snapshots()
     matching = [one for one in candidates if one.tree == wanted] or [
-        one for one in candidates if one.id.startswith(wanted)
+        one for one in candidates if one.id.startswith(wanted) or (one.original or "").startswith(wanted)
     ]
     if not matching or len(wanted) < 8:
         raise NotFound(

@@ -15,31 +15,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput, Refused
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.recovery_point import PointId
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.snapshots import Held, Known, Need
 
 OURS = "muster"
 _POINT = "point="
-
-
-@dataclass(frozen=True)
-class Held:
-    """A snapshot that the repository holds; ``time`` is when it was made."""
-
-    id: str
-    tree: str
-    host: str
-    tags: tuple[str, ...]
-    time: datetime
-
-
-@dataclass(frozen=True)
-class Need:
-    """What a document names: a snapshot, and the tree by which a copy of it is found. ``host`` ``None``: any."""
-
-    snapshot: str
-    tree: str
-    host: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,26 +52,6 @@ class Decision:
             "forget": self.forget,
             "reason": self.reason,
         }
-
-
-def is_held(snapshot: str, ids: Collection[str]) -> bool:
-    """Whether it is one of them, by its id or by the beginning of it."""
-    return snapshot in ids or any(one.startswith(snapshot) for one in ids)
-
-
-def needs(document: Mapping[str, Any]) -> tuple[Need, ...]:
-    """The snapshots that a point's document names; :class:`Corrupt` where that cannot be told."""
-    found = []
-    objects = document.get("objects")
-    if objects is not None:
-        nested = _mapping(objects, "objects").get("snapshot")
-        # Older documents have the snapshot's fields among those of the objects.
-        inner = objects if nested is None else _mapping(nested, "objects.snapshot")
-        found.append(Need(_text(inner, "id"), _text(inner, "tree")))
-    for volume in document.get("volumes") or ():
-        entry = _mapping(volume, "volumes")
-        found.append(Need(_text(entry, "snapshot"), _text(entry, "tree"), _text(entry, "host") or None))
-    return tuple(need for need in found if need.snapshot or need.tree)
 
 
 def decide(
@@ -132,42 +93,23 @@ def decide(
 
 def missing(snapshots: Sequence[Held], points: Iterable[Point]) -> list[tuple[Point, Need]]:
     """What points that have not expired need and no snapshot is."""
-    ids, trees = _indexed(snapshots)
-    return [
-        (point, need) for point in points if not point.expired for need in point.needs if not _meant(need, ids, trees)
-    ]
+    known = Known(snapshots)
+    return [(point, need) for point in points if not point.expired for need in point.needs if not known.meant(need)]
 
 
 def _users(snapshots: Sequence[Held], points: Iterable[Point], *, expired: bool) -> dict[str, list[str]]:
     """Ids of snapshots with those of the points that need them."""
-    ids, trees = _indexed(snapshots)
+    known = Known(snapshots)
     found: dict[str, list[str]] = {}
     for point in points:
         if point.expired != expired:
             continue
         for need in point.needs:
-            for snapshot in _meant(need, ids, trees):
+            for snapshot in known.meant(need):
                 users = found.setdefault(snapshot.id, [])
                 if point.id not in users:
                     users.append(point.id)
     return found
-
-
-def _indexed(snapshots: Sequence[Held]) -> tuple[dict[str, Held], dict[str, list[Held]]]:
-    trees: dict[str, list[Held]] = {}
-    for snapshot in snapshots:
-        trees.setdefault(snapshot.tree, []).append(snapshot)
-    return {snapshot.id: snapshot for snapshot in snapshots}, trees
-
-
-def _meant(need: Need, ids: Mapping[str, Held], trees: Mapping[str, Sequence[Held]]) -> list[Held]:
-    """The very snapshot; where it is not here, as after ``restic copy``, all that may be its copy.
-
-    A volume that did not change has the same tree every day, so that trees are not asked while the id is there.
-    """
-    if need.snapshot in ids:
-        return [ids[need.snapshot]]
-    return [one for one in trees.get(need.tree, ()) if need.host in (None, one.host)]
 
 
 def _of_no_point(
@@ -207,16 +149,3 @@ def _of_no_point(
 
 def _list(points: Sequence[str]) -> str:
     return points[0] if len(points) == 1 else f"{points[0]} (and {len(points) - 1} more)"
-
-
-def _mapping(value: Any, name: str) -> Mapping[str, Any]:
-    if isinstance(value, Mapping):
-        return value
-    raise Corrupt("read", name, "it is not a dictionary")
-
-
-def _text(value: Mapping[str, Any], name: str) -> str:
-    found = value.get(name)
-    if found is None or isinstance(found, str):
-        return found or ""
-    raise Corrupt("read", name, "it is not text")

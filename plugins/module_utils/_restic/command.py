@@ -149,6 +149,7 @@ def run(
     patience: float = PATIENCE,
     on_status: Callable[[Message], None] | None = None,
     on_node: Callable[[Message], None] | None = None,
+    on_text: Callable[[str], None] | None = None,
     pass_fds: Sequence[int] = (),
     stdout: int = subprocess.PIPE,
     beside: Beside | None = None,
@@ -158,7 +159,8 @@ def run(
     ``env`` is the whole environment. ``timeout`` limits the command, ``patience`` the seconds in which requests may
     keep failing without one that works; both end it with SIGTERM, so that restic removes its lock, and raise
     :class:`Unavailable`. A request that fails for a reason that does not pass ends it at once. Exit codes are left to
-    the caller. ``on_node`` takes the entries of a listing, which are not kept then.
+    the caller. ``on_node`` takes the entries of a listing and ``on_text`` what is no message, which are not
+    kept then.
 
     ``stdout`` is where the output goes if it is no text. ``beside`` works on the other end of what the command reads or
     writes, in a thread of its own. What it raises ends the command and goes on; where it works on after the command has
@@ -186,7 +188,7 @@ def run(
     try:
         if beside:
             beside.start(process)
-        follower = _Follower(on_status, on_node, len(streams), beside)
+        follower = _Follower(on_status, on_node, on_text, len(streams), beside)
         ended = _follow(lines, follower, action, target, timeout, patience)
         ended.code = process.wait()
         if beside:
@@ -217,6 +219,7 @@ class _Follower:
         self,
         on_status: Callable[[Message], None] | None,
         on_node: Callable[[Message], None] | None = None,
+        on_text: Callable[[str], None] | None = None,
         streams: int = 2,
         beside: Beside | None = None,
     ) -> None:
@@ -225,6 +228,7 @@ class _Follower:
         self.beside = beside
         self._on_status = on_status
         self._on_node = on_node
+        self._on_text = on_text
         self._plain: list[str] = []
         self._position: Any = None
         self.trouble = ""
@@ -241,6 +245,8 @@ class _Follower:
             self.failing_since = None
         elif stream == "err" and line.strip():
             _remember(self.ended, line.strip())
+        elif stream == "out" and self._on_text:
+            self._on_text(line)
         elif stream == "out":
             self._plain.append(line)
 

@@ -40,7 +40,7 @@ def names(
     ``signing`` does not vouch for (``None``: nobody has to) are left out with a warning.
     """
     found: dict[str, set[str]] = {}
-    for key, data, record in _records(store, config_digest, warn):
+    for key, data, record in _records(store, "config_digest", config_digest, warn):
         late = clock.parse(str(record["time"])) > before
         removed = {
             str(kind): {str(name) for name in names}
@@ -49,15 +49,37 @@ def names(
         }
         if not removed:
             continue
-        if signing is not None:
-            signature = store.find(f"{key}.sig")
-            verdict = signing.verify(data, signature, MAINTENANCE_NAMESPACE) if signature else None
-            if verdict is None or not verdict.valid:
-                warn(f"Nothing is removed by {key}: {verdict.msg if verdict else 'its signature is missing'}.")
-                continue
-        for kind, gone in removed.items():
-            found.setdefault(kind, set()).update(gone)
+        if _vouched(store, key, data, signing, warn):
+            for kind, gone in removed.items():
+                found.setdefault(kind, set()).update(gone)
     return found
+
+
+def snapshots(
+    store: Store, repository: str, signing: Signing | None, before: datetime, warn: Callable[[str], None]
+) -> set[str]:
+    """Ids of snapshots that maintenance forgot before that time in the repository with this id; else as :func:`names`.
+
+    Needs nothing of its raw objects, and so holds for every backend.
+    """
+    found: set[str] = set()
+    for key, data, record in _records(store, "repository", repository, warn):
+        gone = {str(one["snapshot"]) for one in record.get("forgotten") or ()}
+        if gone and clock.parse(str(record["time"])) <= before and _vouched(store, key, data, signing, warn):
+            found |= gone
+    return found
+
+
+def _vouched(store: Store, key: str, data: bytes, signing: Signing | None, warn: Callable[[str], None]) -> bool:
+    """Whether somebody who may stands for the record, if anybody has to."""
+    if signing is None:
+        return True
+    signature = store.find(f"{key}.sig")
+    verdict = signing.verify(data, signature, MAINTENANCE_NAMESPACE) if signature else None
+    if verdict is None or not verdict.valid:
+        warn(f"Nothing is removed by {key}: {verdict.msg if verdict else 'its signature is missing'}.")
+        return False
+    return True
 
 
 def write(store: Store, signing: Signing, folder: str, now: datetime, value: dict[str, Any]) -> str:
@@ -73,9 +95,9 @@ def write(store: Store, signing: Signing, folder: str, now: datetime, value: dic
 
 
 def _records(
-    store: Store, config_digest: str, warn: Callable[[str], None]
+    store: Store, field: str, value: str, warn: Callable[[str], None]
 ) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-    """Keys of this repository's records with their bytes, read once so that what is verified is what is believed."""
+    """Keys of the records with this field, and their bytes, read once so that what is verified is what is believed."""
     for entry in store.list(ROOT):
         if not entry.key.endswith(".json"):
             continue
@@ -84,7 +106,8 @@ def _records(
             record = json.loads(data)
             fits = record["format"] == FORMAT and isinstance(record["removed"] or {}, dict)
             clock.parse(str(record["time"]))
-            other = record["config_digest"] != config_digest
+            fits = fits and all("snapshot" in one for one in record.get("forgotten") or ())
+            other = record[field] != value
         except (ValueError, KeyError, TypeError, InvalidInput):
             fits, other = False, False
         if not fits:

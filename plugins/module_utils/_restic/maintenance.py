@@ -23,11 +23,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import forgetting
-from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up, soundness
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.snapshots import Need
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.exit_codes import Locked
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.locks import Locks, Lookup
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.mirror import REMOVABLE
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, held
 from ansible_collections.muster.container_dr.plugins.module_utils._store import needing
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import (
     is_raw,
@@ -160,14 +161,14 @@ class Maintenance:
 
     def _decide(self) -> None:
         # Snapshots first: a point that is sealed meanwhile is then among the points that are read.
-        snapshots = soundness.held(self._repository.snapshots())
+        snapshots = held(self._repository.snapshots())
         points, lost = needing.points(self._store)
         self._decisions = forgetting.decide(
             snapshots, points, now=clock.now(), unsealed_after=self._unsealed_after, lost=lost
         )
         self._refuse_loss(forgetting.missing(snapshots, points))
 
-    def _refuse_loss(self, missing: Sequence[tuple[forgetting.Point, forgetting.Need]]) -> None:
+    def _refuse_loss(self, missing: Sequence[tuple[forgetting.Point, Need]]) -> None:
         """A prune would take away the data of a snapshot that was lost, which only its small file can give back."""
         told = [
             f"{need.snapshot[:16]} that {point.id} needs" for point, need in missing if point.id not in self._accepted

@@ -489,7 +489,8 @@ def _another(source: Store, destination: Store) -> Refused:
         "mirror",
         f"repository {source.place} to {destination.place}",
         "another repository is there (its config differs)",
-        "Choose an empty place; a mirror never overwrites a repository.",
+        "Choose an empty place; a mirror never overwrites a repository. Between two that have keys of their own, set "
+        "mode to recrypt.",
     )
 
 

@@ -26,6 +26,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Refused,
     Unavailable,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.snapshots import Held
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import (
     command,
     exit_codes,
@@ -88,6 +89,8 @@ class Snapshot:
     parent: str | None = None
     files: int | None = None
     bytes: int | None = None
+    original: str | None = None
+    """The id that it had when it was made, where that is another."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,18 @@ class Key:
         }
 
 
+@dataclass(frozen=True)
+class Source:
+    """Another repository, as a command on this one finds it. Holds a secret."""
+
+    url: str
+    password: str = field(repr=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"RESTIC_FROM_REPOSITORY": self.url, "RESTIC_FROM_PASSWORD": self.password}
+
+
 @dataclass
 class Repository:
     """Where the repository is and how to open it. Made by :meth:`open`; may be used from several threads."""
@@ -148,6 +163,7 @@ class Repository:
     # Secrets; never shown.
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     _identity: str | None = field(default=None, repr=False)
+    _polynomial: str = field(default="", repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @classmethod
@@ -185,6 +201,11 @@ class Repository:
             volume=_mounted(options, url),
             secrets=secrets,
         )
+
+    @property
+    def password(self) -> str:
+        """A secret."""
+        return self.secrets["RESTIC_PASSWORD"]
 
     @property
     def target(self) -> str:
@@ -254,7 +275,13 @@ class Repository:
             raise InvalidInput(
                 "use", self.target, f"its format version is {config.get('version')}", "Create one with version 2."
             )
+        self._polynomial = str(config.get("chunker_polynomial") or "")
         return str(config["id"])
+
+    def polynomial(self) -> str:
+        """By which files are cut into pieces; equal files are stored once where it is the same."""
+        self.identify()
+        return self._polynomial
 
     def exists(self) -> bool:
         """Whether a repository is there. Everything but a plain "no repository" is raised."""
@@ -267,14 +294,16 @@ class Repository:
             return False
         return True
 
-    def init(self) -> str:
+    def init(self, like: Source | None = None) -> str:
         """Create the repository (format 2) and return its id; :class:`Conflict` where one exists.
 
+        ``like``: with its chunker's parameters, so that what both get is cut in the same way.
         The bucket must be there: restic would create it, and a misspelt URL would look like a success.
         """
         if self.exists():
             raise Conflict("create", self.target, "there is a repository already", "Use it, or choose another address.")
-        ended = self._run(["init", "--repository-version", str(FORMAT)], "create", timeout=_QUICK)
+        arguments = ["init", "--repository-version", str(FORMAT), *(["--copy-chunker-params"] if like else [])]
+        ended = self._run(arguments, "create", timeout=_QUICK, extra=like.environment if like else None)
         message = ended.message("initialized") or {}
         self._identity = str(message.get("id") or self._read_id())
         return self._identity
@@ -366,6 +395,15 @@ class Repository:
             "it is not there",
             "It was removed, never finished, or belongs to another repository.",
         )
+
+    def copy_from(self, source: Source, ids: Sequence[str], on_text: Callable[[str], None] | None = None) -> None:
+        """Copy snapshots of another repository, which is read only and not locked; what is here already is left out.
+
+        ``on_text`` gets the lines that restic prints. Ids that the source does not have are passed over.
+        """
+        self.identify()
+        arguments = ["copy", "--no-lock", "--retry-lock", RETRY_LOCK, *ids]
+        self._run(arguments, "copy snapshots to", extra=source.environment, on_text=on_text)
 
     def restore(
         self,
@@ -568,6 +606,7 @@ class Repository:
         timeout: float | None = None,
         on_status: Status | None = None,
         on_node: Status | None = None,
+        on_text: Callable[[str], None] | None = None,
         expect_complete: bool = False,
         raise_on_failure: bool = True,
         pass_fds: Sequence[int] = (),
@@ -588,6 +627,7 @@ class Repository:
             timeout=timeout,
             on_status=on_status,
             on_node=on_node,
+            on_text=on_text,
             stdout=stdout,
             beside=beside,
         )
@@ -687,6 +727,11 @@ def _mounted(options: Mapping[str, Any], url: str) -> dict[str, Any] | None:
     return volume
 
 
+def held(found: Iterable[Snapshot]) -> list[Held]:
+    """The same snapshots, as plans want them."""
+    return [Held(one.id, one.tree, one.host, one.tags, clock.parse(one.time), one.original) for one in found]
+
+
 def _snapshot(entry: Mapping[str, Any]) -> Snapshot:
     summary = entry.get("summary") or {}
     return Snapshot(
@@ -699,6 +744,7 @@ def _snapshot(entry: Mapping[str, Any]) -> Snapshot:
         parent=entry.get("parent"),
         files=summary.get("total_files_processed"),
         bytes=summary.get("total_bytes_processed"),
+        original=entry.get("original"),
     )
 
 

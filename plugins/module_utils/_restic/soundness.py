@@ -11,55 +11,92 @@ restic's own check.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
+from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Corrupt,
     Incomplete,
     InvalidInput,
+    MusterError,
     NotFound,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
-from ansible_collections.muster.container_dr.plugins.module_utils._plan import forgetting, recovery_point
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import forgetting, recovery_point, snapshots
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.snapshots import Known, Need
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.mirror import CONFIG, named
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot, held
 from ansible_collections.muster.container_dr.plugins.module_utils._store import needing
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import Catalogue, Sealed, survey
-from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw, open_repository
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw, open_repository, printable
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
 
 NAMES, STRUCTURE, DATA = "names", "structure", "data"
 DEPTHS = (NAMES, STRUCTURE, DATA)
 _WORKERS = 8
+# Digits of an id.
+_WHOLE = 64
 
 
 class Soundness:
     """A repository, and how deep to look into it before a restore."""
 
-    def __init__(self, options: Mapping[str, Any], depth: str) -> None:
+    def __init__(self, options: Mapping[str, Any], depth: str, opened: Repository | None = None) -> None:
         self._depth = depth
+        self.place = printable(str(options["url"]))
         self._raw = open_repository(options) if is_raw(str(options["url"])) else None
-        self._opened = Repository.open(options) if depth != NAMES or self._raw is None else None
+        self._opened = opened
+        if opened is None and (depth != NAMES or self._raw is None):
+            self._opened = Repository.open(options)
         self._opens = False
+        self._options = options
+        self._lock = threading.Lock()
+        self._known: Known | None = None
+        self.blind = ""
+        """In brackets, why nobody could look for copies where somebody had to."""
         if self._raw is not None:
             self._raw.probe()
-            self.ids = {entry.key.rpartition("/")[2] for entry in self._raw.list("snapshots/")}
+            self._names = {entry.key.rpartition("/")[2] for entry in self._raw.list("snapshots/")}
         elif self._opened is not None:
-            self.ids = {snapshot.id for snapshot in self._opened.snapshots()}
+            found = self._opened.snapshots()
+            self._names, self._known = {one.id for one in found}, Known(held(found))
+
+    def meant(self, need: Need) -> list[str]:
+        """Ids of what is here of it. Names of files tell most; a copy with another id is seen only by who opens it."""
+        if need.snapshot in self._names:
+            return [need.snapshot]
+        if 0 < len(need.snapshot) < _WHOLE:
+            return sorted(name for name in self._names if name.startswith(need.snapshot))
+        with self._lock:
+            if self._known is None:
+                try:
+                    self._known = Known(held((self._opened or Repository.open(self._options)).snapshots()))
+                except MusterError as error:
+                    # The rest can be judged without it, and mostly it is simply not here.
+                    self._known, self.blind = Known(()), f" (nor was it opened to look for a copy: {error})"
+        return [one.id for one in self._known.meant(need)]
+
+    def absent(self, document: Mapping[str, Any]) -> list[str]:
+        """What a point needs and this repository does not hold, in words; :class:`Corrupt` where nobody can tell."""
+        gone = [need for need in snapshots.needs(document) if not self.meant(need)]
+        return [
+            f"the snapshot of {need.what} ({need.snapshot[:8]}) is not in the repository of this site{self.blind}"
+            for need in gone
+        ]
 
     def damage(self, document: Mapping[str, Any]) -> list[str]:
-        """What of the data that a point needs is not whole. All its snapshots are known to be here by their names.
+        """What of the data that a point needs is not whole. All its snapshots are known to be here.
 
         Raises where the repository as a whole can not be opened.
         """
         self._open()
         try:
-            wanted = [need.snapshot for need in forgetting.needs(document)]
+            wanted = snapshots.needs(document)
         except Corrupt as error:
             return [error.reason]
-        ids = sorted({held for held in self.ids for prefix in wanted if prefix and held.startswith(prefix)})
+        ids = sorted({found for need in wanted for found in self.meant(need)})
         raw = self._raw
         if raw is not None:
             altered = _altered(raw, [f"snapshots/{identity}" for identity in ids])
@@ -109,19 +146,14 @@ def _require_door(raw: Store) -> None:
         )
 
 
-def held(snapshots: Sequence[Snapshot]) -> list[forgetting.Held]:
-    """The same snapshots, as plans want them."""
-    return [forgetting.Held(one.id, one.tree, one.host, one.tags, clock.parse(one.time)) for one in snapshots]
-
-
-def points(store: Store, snapshots: Callable[[], list[Snapshot]], signing: Signing | None) -> list[dict[str, Any]]:
+def points(store: Store, listed: Callable[[], list[Snapshot]], signing: Signing | None) -> list[dict[str, Any]]:
     """An entry for each unexpired point of a store, and for each whose document is lost: can it be restored from these?
 
     With ``signing`` somebody must vouch for each.
     """
     found, lost = survey(store)
     # Listed afterwards: of a point that is sealed meanwhile they are here.
-    there = held(snapshots())
+    there = held(listed())
     parents: list[tuple[str, str]] = []
 
     def look(one: Sealed) -> tuple[str, list[str]]:
@@ -133,7 +165,7 @@ def points(store: Store, snapshots: Callable[[], list[Snapshot]], signing: Signi
                 reasons.append(f"signature not valid: {verdict.msg if verdict else 'its signature is missing'}")
         try:
             document = recovery_point.decode(files.document, one.id, one.application)
-            point = forgetting.Point(one.id, one.application, forgetting.needs(document), expired=False)
+            point = forgetting.Point(one.id, one.application, snapshots.needs(document), expired=False)
         except (Corrupt, InvalidInput) as error:
             return "", [*reasons, error.reason]
         gone = [need.snapshot[:16] for _point, need in forgetting.missing(there, [point])]

@@ -120,7 +120,7 @@ class Directory(Store):
         except OSError as error:
             raise self._error("look for", key, error) from error
 
-    def open(self, key: str, offset: int = 0) -> BinaryIO:
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> BinaryIO:
         with self._errors("read", key):
             stream = self._path(key).open("rb")
             stream.seek(offset)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput
-from ansible_collections.muster.container_dr.plugins.module_utils._plan import forgetting, recovery_point
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import forgetting, recovery_point, snapshots
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.recovery_point import PointId
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import Sealed, survey
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
@@ -27,7 +27,7 @@ def points(store: Store) -> tuple[list[forgetting.Point], set[str]]:
     def read(one: Sealed) -> tuple[forgetting.Point, str]:
         try:
             document = recovery_point.decode(store.get(one.key), one.id, one.application)
-            needs = forgetting.needs(document)
+            needs = snapshots.needs(document)
         except (Corrupt, InvalidInput) as error:
             raise Corrupt(
                 "decide",

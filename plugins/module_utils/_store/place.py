@@ -60,13 +60,13 @@ def open_repository(options: Mapping[str, Any], lock: Lock | None = None) -> Sto
         bucket, _slash, prefix = parts.path.strip("/").partition("/")
         if not parts.netloc or not bucket or "@" in parts.netloc:
             raise InvalidInput(
-                "use", f"repository {_printable(url)!r}", "it names no bucket", "Write s3:https://host/bucket/prefix."
+                "use", f"repository {printable(url)!r}", "it names no bucket", "Write s3:https://host/bucket/prefix."
             )
         return _bucket(_place(options, bucket, prefix, f"{parts.scheme}://{parts.netloc}"), lock)
     if _OTHER_BACKEND.match(url):
         raise InvalidInput(
             "mirror",
-            f"repository {_printable(url)!r}",
+            f"repository {printable(url)!r}",
             "only repositories in S3 and in directories can be mirrored object by object",
             "Use 'restic copy' for this backend.",
         )
@@ -114,6 +114,6 @@ def _place(options: Mapping[str, Any], bucket: str, prefix: str, endpoint: str |
     )
 
 
-def _printable(url: str) -> str:
+def printable(url: str) -> str:
     """The URL without a password that somebody put into it."""
     return re.sub(r"//[^/@]*@", "//…@", url)

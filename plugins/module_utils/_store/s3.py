@@ -217,10 +217,10 @@ class S3(Store):
             return None
         return answer["ContentLength"]
 
-    def open(self, key: str, offset: int = 0) -> Readable:
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> Readable:
         where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(key)}
-        if offset:
-            where["Range"] = f"bytes={offset}-"
+        if offset or length is not None:
+            where["Range"] = f"bytes={offset}-{'' if length is None else offset + length - 1}"
         return _Body(self._transfer("read", key, lambda: self._large.get_object(**where))["Body"])
 
     def write(self, key: str, chunks: Iterable[bytes]) -> None:

@@ -183,8 +183,8 @@ class Store(ABC):
         """The object's size in bytes; ``None`` where there is none."""
 
     @abstractmethod
-    def open(self, key: str, offset: int = 0) -> Readable:
-        """The object's bytes from ``offset`` on."""
+    def open(self, key: str, offset: int = 0, length: int | None = None) -> Readable:
+        """The object's bytes from ``offset`` on. Who needs only ``length`` of them says so, and may be given more."""
 
     @abstractmethod
     def write(self, key: str, chunks: Iterable[bytes]) -> None:

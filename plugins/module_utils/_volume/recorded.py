@@ -16,7 +16,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     NotFound,
     Refused,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.snapshots import Known, Need
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot, held
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover_run, single_paths
 
 _AGAIN = "Look at the volume and at the repository; run it again."
@@ -27,27 +28,22 @@ class Snapshots:
 
     def __init__(self, target: str, snapshots: Iterable[Snapshot]) -> None:
         self._target = target
-        self._by_id: dict[str, Snapshot] = {}
-        self._by_tree: dict[tuple[str, str], Snapshot] = {}
-        for found in snapshots:
-            self._by_id[found.id] = found
-            self._by_tree[found.host, found.tree] = found
+        self._by_id = {found.id: found for found in snapshots}
+        self._known = Known(held(self._by_id.values()))
 
     def of(self, label: str, volume: Mapping[str, Any]) -> Snapshot:
         """The snapshot of a volume's entry, which must be complete and hold the tree that was recorded."""
         if not volume.get("complete", False):
             raise Refused("restore", f"volume {label}", "the point says that it is incomplete", "Take another point.")
-        # Snapshot ids change when a repository is copied with restic, trees do not.
-        found = self._by_id.get(str(volume["snapshot"])) or self._by_tree.get(
-            (str(volume["host"]), str(volume["tree"]))
-        )
-        if found is None:
+        meant = self._known.meant(Need(str(volume["snapshot"]), str(volume["tree"]), str(volume["host"])))
+        if not meant:
             raise NotFound(
                 "restore",
                 f"volume {label}",
                 f"snapshot {str(volume['snapshot'])[:16]} is not in {self._target}",
                 "Replicate the repository, or restore from the one that holds it.",
             )
+        found = self._by_id[meant[-1].id]
         if found.tree != volume["tree"]:
             raise Corrupt(
                 "restore",

@@ -87,9 +87,9 @@ class Bed:
         """Make the one key of the repository cheap to derive, which otherwise takes most of the time of a command."""
         (path,) = Path(self.options["url"], "keys").iterdir()
         key = json.loads(path.read_bytes())
-        sealed = base64.b64decode(key["data"])
+        sealed, password = base64.b64decode(key["data"]), self.options["password"].encode()
         slow = hashlib.scrypt(
-            PASSWORD.encode(),
+            password,
             salt=base64.b64decode(key["salt"]),
             n=key["N"],
             r=key["r"],
@@ -99,7 +99,7 @@ class Bed:
         )
         master = _cipher(slow, sealed[:16]).update(sealed[16:-16])
         key |= {"N": 2, "r": 1, "p": 1}
-        fast = hashlib.scrypt(PASSWORD.encode(), salt=base64.b64decode(key["salt"]), n=2, r=1, p=1, dklen=64)
+        fast = hashlib.scrypt(password, salt=base64.b64decode(key["salt"]), n=2, r=1, p=1, dklen=64)
         nonce = os.urandom(16)
         text = _cipher(fast, nonce).update(master)
         once = Cipher(algorithms.AES(fast[32:48]), modes.ECB()).encryptor().update(nonce)

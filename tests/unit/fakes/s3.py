@@ -43,7 +43,7 @@ class FakeS3(Serving):
     ``requests`` is what it was asked. ``refuse`` is a pattern of ``METHOD /path?query``; what matches is answered with
     ``refusal`` (status, code, message) from then on, and so is every write after ``writes_left`` more. ``break_next``
     is a pattern of requests of which the next one gets half of its answer's body, or with ``breaks`` the next so many.
-    The next ``busy`` requests are answered with 503.
+    The next ``busy`` requests are answered with 503. With ``account`` only that access key is known.
 
     With ``locks`` the bucket has versioning and object lock: ``history`` holds the versions of each key, the oldest
     first, and ``objects`` what can be seen of them. Its clock is the engine's.
@@ -66,6 +66,7 @@ class FakeS3(Serving):
         self.break_next = ""
         self.breaks = 1
         self.busy = 0
+        self.account = ""
         self.lock = threading.Lock()
         self._numbers = itertools.count(1)
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"bucket": self}))
@@ -120,6 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
             if self.bucket.busy:
                 self.bucket.busy -= 1
                 self._fail(503, "SlowDown")
+            elif f"Credential={self.bucket.account}" not in self.headers.get("Authorization", "Credential="):
+                self._fail(403, "InvalidAccessKeyId")
             elif name != self.bucket.name:
                 self._fail(404, "NoSuchBucket")
             elif (writes and self.bucket.writes_left < 0) or (
@@ -161,11 +164,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(data)
 
     def _send(self, data: bytes) -> None:
-        span = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        span = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         start = int(span.group(1)) if span else 0
-        more = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if span else {}
+        end = min(int(span.group(2)) + 1, len(data)) if span and span.group(2) else len(data)
+        more = {"Content-Range": f"bytes {start}-{end - 1}/{len(data)}"} if span else {}
         made = {"ETag": _etag(data), "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
-        self._answer(206 if span else 200, data[start:], {**made, **more})
+        self._answer(206 if span else 200, data[start:end], {**made, **more})
 
     _head = _get
 

@@ -252,6 +252,16 @@ def test_a_copied_snapshot_is_found_by_its_tree(run: Runner, server: Storage, re
     assert digest("copy") in json.dumps(server.created["jobs"][0])
 
 
+def test_of_copies_with_one_tree_that_of_the_recorded_snapshot_is_taken(
+    run: Runner, server: Storage, restic: ResticProgram
+) -> None:
+    ours = {**stored("k8s:east/shop/data"), "id": digest("copy"), "original": recorded()["snapshot"]}
+    later = {**ours, "id": digest("later"), "original": digest("another day"), "time": "2027-01-01T00:00:00Z"}
+    restic.answer("snapshots", [ours, later])
+    assert run()["volumes"][0]["snapshot"] == digest("copy")
+    assert digest("copy") in json.dumps(server.created["jobs"][0])
+
+
 def test_the_same_tree_of_another_volume_is_not_taken(run: Runner, server: Storage, restic: ResticProgram) -> None:
     tree = recorded()["tree"]
     restic.answer("snapshots", [{**stored("k8s:east/other/data", tree)}])

@@ -17,12 +17,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import c
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.forgetting import (
     Decision,
-    Held,
-    Need,
     Point,
     decide,
-    needs,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.snapshots import Held, Known, Need, needs
 
 NOW = clock.parse("2026-03-01T00:00:00Z")
 WEEK = 7 * 86400.0
@@ -170,3 +168,28 @@ def test_no_unexpired_point_ever_loses_anything(
             elif snapshot.tree == need.tree and need.host in (None, snapshot.host):
                 # Itself, or the very snapshot that the document names.
                 assert snapshot in staying or any(each.id == need.snapshot for each in staying)
+
+
+def test_a_need_is_met_by_the_very_snapshot_else_by_its_copies_else_by_what_holds_the_same() -> None:
+    made = clock.parse("2026-01-01T00:00:00Z")
+    copy, again, other, cut = (
+        Held(name, tree, HOST, (), made, original=original)
+        for name, tree, original in (("c1", "t", "s1"), ("c2", "t", "s1"), ("c3", "t", "s2"), ("c4", "u", "s4"))
+    )
+    known = Known([copy, again, other, cut])
+    assert known.meant(Need("c3", "t", HOST)) == [other]
+    assert known.meant(Need("s1", "t", "another host")) == [copy, again]
+    # What restic has cut files out of has the old id and another tree.
+    assert known.meant(Need("s4", "t", HOST)) == [copy, again, other]
+    assert known.meant(Need("s4", "v", HOST)) == known.meant(Need("s1", "")) == []
+    assert known.meant(Need("gone", "t", "another host")) == []
+
+
+def test_a_copy_is_told_from_those_of_the_same_tree_by_the_id_that_it_had_first() -> None:
+    made = clock.parse("2026-01-01T00:00:00Z")
+    copies = [Held(f"c{day}", "t", HOST, ("muster",), made, original=f"s{day}") for day in (1, 2)]
+    points = [
+        Point(point, "ledger", (Need(f"s{day}", "t", HOST),), expired=day == 1) for day, point in ((1, OLD), (2, NEW))
+    ]
+    decisions = decide(copies, points, now=NOW, unsealed_after=WEEK)
+    assert [(one.snapshot.id, one.forget) for one in decisions] == [("c1", True), ("c2", False)]

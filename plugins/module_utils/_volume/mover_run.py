@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -39,6 +39,8 @@ _BAD_STARTS = (
     "CreateContainerError",
 )
 _BAD_START_SECONDS = 45.0
+# How often at most a Job is asked for that has a pod, and a log; in seconds.
+_ASK_JOB, _READ_LOG = 5.0, 0.5
 # A kubelet under pressure evicts what takes more than it asked for, and the Job makes a new pod each time.
 _EVICTIONS = 3
 # As long as the control plane waits by default until it gives up the pods of a node that is gone.
@@ -161,48 +163,55 @@ class _Follower:
         self._running_since: float | None = None
         self._silent_since: float | None = None
         self._bad_since: float | None = None
+        # When its Job, and its log, are looked at next.
+        self._ask_at = self._read_at = self._began
 
     def follow(self) -> Report:
         path = object_path("batch/v1", "jobs", self._mover.namespace, self._mover.name)
         while True:
             if ENDING.is_set():
                 raise Interrupted(self._action, self._target, "the task was ended", "Run it again.")
-            job = self._cluster.find(path)
-            if job is None:
-                raise Incomplete(self._action, self._target, "its mover's Job was deleted by somebody", "Run it again.")
-            pods = sorted(
-                _pods(self._cluster, self._mover.namespace, self._mover.name),
-                key=lambda pod: str(pod["metadata"].get("creationTimestamp")),
-            )
-            ended = self._ended(job, pods)
-            if ended is not None:
-                return ended
+            pods = self._pods()
+            report = _reported(pods)
+            if report is not None:
+                # The Job is told some time after its pod.
+                return report
+            current = time.monotonic()
+            if current >= self._ask_at or not pods or _terminated(pods[-1]):
+                # While a pod is on its way it knows more.
+                self._ask_at = current + _ASK_JOB
+                job = self._cluster.find(path)
+                if job is None:
+                    reason = "its mover's Job was deleted by somebody"
+                    raise Incomplete(self._action, self._target, reason, "Run it again.")
+                ended = _conditions(job)
+                if ended:
+                    # What its pods have come to since they were listed.
+                    pods = self._pods()
+                    report = _reported(pods)
+                    if report is not None:
+                        return report
+                    self._judge(ended, pods)
+                self._refused(pods)
             if time.monotonic() - self._began > self._settings.timeout + 60:
                 raise self._unavailable(f"the mover did not end within {self._settings.timeout:g} seconds")
             self._watch(pods)
             time.sleep(clock.pause(time.monotonic() - self._began, _INTERVAL))
 
-    def _ended(self, job: JSON, pods: list[JSON]) -> Report | None:
-        for pod in pods:
-            # The Job is told some time after its pod.
-            terminated = _terminated(pod)
-            if terminated and terminated.get("exitCode") == 0:
-                report = read_report(0, str(terminated.get("message") or ""))
-                if report.summary:
-                    return report
-        conditions = {
-            condition["type"]: condition
-            for condition in (job.get("status") or {}).get("conditions") or []
-            if condition.get("status") == "True"
-        }
+    def _pods(self) -> list[JSON]:
+        """Its pods, the newest last."""
+        found = _pods(self._cluster, self._mover.namespace, self._mover.name)
+        return sorted(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp")))
+
+    def _judge(self, conditions: Mapping[str, JSON], pods: list[JSON]) -> None:
+        """Raise for a Job that has ended, and no pod has a report of success."""
         if "Complete" in conditions:
             raise ReportLost(
                 self._action, self._target, "the mover ended and its report is lost with its pod", "Run it again."
             )
         failed = conditions.get("Failed") or conditions.get("FailureTarget")
         if failed is None:
-            self._refused(pods)
-            return None
+            return
         for pod in reversed(pods):
             terminated = _terminated(pod)
             if terminated:
@@ -258,7 +267,9 @@ class _Follower:
                 self._running_since = current
                 self._log.begin(current)
             self._listen(pod, current)
-            self._read_log(pod, current)
+            if current >= self._read_at:
+                self._read_at = current + _READ_LOG
+                self._read_log(pod, current)
             return
         self._running_since = self._silent_since = None
         evicted = [pod for pod in pods if (pod.get("status") or {}).get("reason") == "Evicted"]
@@ -398,6 +409,23 @@ def failure(action: str, target: str, report: Report, image: str, trouble: str) 
     error = exit_codes.problem(action, target, report.code, said[0] if said else trouble)
     error.result = result
     return error
+
+
+def _conditions(job: JSON) -> dict[str, JSON]:
+    """Those that hold."""
+    found = (job.get("status") or {}).get("conditions") or []
+    return {condition["type"]: condition for condition in found if condition.get("status") == "True"}
+
+
+def _reported(pods: Iterable[JSON]) -> Report | None:
+    """What the pod said that did its work."""
+    for pod in pods:
+        terminated = _terminated(pod)
+        if terminated and terminated.get("exitCode") == 0:
+            report = read_report(0, str(terminated.get("message") or ""))
+            if report.summary:
+                return report
+    return None
 
 
 def read_report(code: int, message: str) -> Report:

@@ -365,6 +365,46 @@ def test_a_slow_mover_without_trouble_is_left_in_peace(server: Storage, time: Ti
     assert run(server, cluster, stall_timeout=30.0).summary
 
 
+def test_while_its_pod_runs_a_job_is_hardly_asked_for(
+    server: Storage, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting(server, phase="Running")
+    cluster, asked = LocalCluster(server), []
+    find = cluster.find
+    monkeypatch.setattr(cluster, "logs", lambda *_place, **_more: "")
+    monkeypatch.setattr(cluster, "find", lambda path, *words: asked.append(path) or find(path, *words))
+
+    def end(second: float) -> None:
+        if second == 100:
+            pod = server.objects["pods", "shop", "muster-data-1-0"]
+            pod["status"] = {"containerStatuses": [{"state": {"terminated": ended(0, SUMMARY)}}]}
+
+    time.then = end
+    assert run(server, cluster).summary
+    assert len([path for path in asked if "/jobs/" in path]) <= 22
+
+
+def test_a_pod_that_failed_since_it_was_listed_still_says_why(
+    server: Storage, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting(server, phase="Running")
+    cluster = LocalCluster(server)
+    monkeypatch.setattr(cluster, "logs", lambda *_place, **_more: "")
+    listed = cluster.list
+
+    def late(*words: Any, **options: Any) -> Any:
+        found = list(listed(*words, **options))
+        pod = server.objects.get(("pods", "shop", "muster-data-1-0"))
+        if pod and time.seconds > 1020:
+            pod["status"] = {"containerStatuses": [{"state": {"terminated": ended(12, says("wrong password"))}}]}
+            job = server.objects["jobs.batch", "shop", "muster-data-1"]
+            job["status"] = {"conditions": [{"type": "Failed", "status": "True", "reason": "PodFailurePolicy"}]}
+        return found
+
+    monkeypatch.setattr(cluster, "list", late)
+    failure(lambda: run(server, cluster), Denied, "wrong password")
+
+
 # -- disruption -----------------------------------------------------------------------------------------------------
 
 

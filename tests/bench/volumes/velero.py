@@ -53,7 +53,8 @@ class Velero:
             Path(folder, "Dockerfile").write_text(_DOCKERFILE, encoding="utf-8")
             for name in ("velero", "store"):
                 Path(folder, name).hardlink_to(self._folder / name)
-            subprocess.run([*self._docker, "build", "-q", "-t", _IMAGE, folder], stdout=subprocess.DEVNULL, check=True)
+            build = [*self._docker, "build", "-q", "-t", _IMAGE, folder]
+            subprocess.run(build, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
         archive = subprocess.run([*self._docker, "save", _IMAGE], capture_output=True, check=True).stdout
         for site in self._sites:
             words = ["exec", "-i", str(site.facts["node"]), "ctr", "-n", "k8s.io", "images", "import", "-"]
@@ -147,6 +148,9 @@ class Velero:
 
     def remove(self) -> None:
         for site in self._sites:
+            if site.kubectl("get", "crd", "restores.velero.io", "--ignore-not-found", "-o", "name").strip():
+                # Only its server takes away what keeps them.
+                site.kubectl("delete", "-n", _SPACE, "restores.velero.io", "--all", "--timeout=120s")
             site.kubectl("delete", "namespace", _SPACE, "--ignore-not-found", "--timeout=120s")
             names = site.kubectl("get", "crd", "-o", "name").split()
             theirs = [name for name in names if name.endswith(".velero.io")]

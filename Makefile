@@ -47,7 +47,7 @@ bench-images: venv ## Time the copying of images against crane, regsync and skop
 	@$(RUN) tests/bench/images/bench $(BENCH)
 
 .PHONY: bench-volumes
-bench-volumes: venv sites ## Time volumes against restic alone (some 30 minutes; nothing else should run)
+bench-volumes: venv sites ## Time volumes against restic alone and Velero (an hour and more; nothing else should run)
 	@$(RUN) tests/bench/volumes/bench $(BENCH)
 
 .PHONY: test

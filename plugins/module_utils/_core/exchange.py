@@ -42,13 +42,15 @@ class Source:
     """Where the standard input of a command comes from: a file descriptor that is read to its end.
 
     ``finish`` is called there, and raises where what was read is not whole; the command is not told of an end then.
-    ``mark`` on a line of the errors says that nobody wants more of it. ``bytes`` is how many were read.
+    ``mark`` on a line of the errors says that nobody wants more of it. ``bytes`` is how many were read. One that is
+    ``endless`` has no end that the command would have to be told of.
     """
 
     number: int
     finish: Callable[[], None]
     mark: bytes = b""
     bytes: int = 0
+    endless: bool = False
 
 
 class Channel(Protocol):

@@ -91,7 +91,7 @@ def carry(
 
     A server that cannot tell the command of its input's end is refused before the command runs.
     """
-    protocols = _PROTOCOLS if source is None else _HALF_CLOSING
+    protocols = _PROTOCOLS if source is None or source.endless else _HALF_CLOSING
     connection = _open(configuration, url, [_line(*one) for one in headers], target, timeout, protocols)
     connection.settimeout(0)
     done = exchange.Exchange(

@@ -46,8 +46,6 @@ class Pod:
 
     cluster: Cluster
     place: hook.Place
-    # Not all servers can tell a command of its input's end.
-    waits: bool = False
 
     @property
     def title(self) -> str:

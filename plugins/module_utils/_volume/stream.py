@@ -143,10 +143,6 @@ class Container(Protocol):
     def told(self) -> JSON:
         """What the entry of a stream says of it."""
 
-    @property
-    def waits(self) -> bool:
-        """Whether a command is given an input there too, only to hold it until all of its output has come."""
-
     def without_shell(self) -> str:
         """Why no shell can be run in it; empty where one can."""
 
@@ -246,7 +242,7 @@ def pour(
             _go_on(target)
             sink.check()
 
-        with _held(where.waits) as (source, release):
+        with _held() as (source, release):
             whole = _Whole(sink.write, release)
             ended = _carried(
                 "export",
@@ -284,8 +280,8 @@ def pour(
 
 
 # Servers can lose the end of what a command prints and give its exit code all the same: those of Kubernetes now and
-# then (issue 124571), Docker's whatever is not taken within two seconds after the end. So there is a mark, and where it
-# can be told, by the end of its input, the shell does not end before all of that was taken.
+# then (issue 124571), Docker's whatever is not taken within two seconds after the end. So there is a mark, and the
+# shell does not end before it is told, by a line, that all of that was taken.
 _TOLD_END = r"""
 "$@" < /dev/null
 code=$?
@@ -318,14 +314,18 @@ class _Whole:
 
 
 @contextlib.contextmanager
-def _held(wanted: bool) -> Iterator[tuple[Source | None, Callable[[], None]]]:
-    """An input that holds nothing, and what ends it."""
-    if not wanted:
-        yield None, lambda: None
-        return
+def _held() -> Iterator[tuple[Source, Callable[[], None]]]:
+    """An input that holds nothing, and what puts one line into it."""
     reading, writing = os.pipe()
-    with os.fdopen(reading), os.fdopen(writing, "w") as end:
-        yield Source(reading, lambda: None), end.close
+    try:
+        yield Source(reading, lambda: None, endless=True), lambda: _put_line(writing)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def _put_line(number: int) -> None:
+    os.write(number, b"\n")
 
 
 # -- and back ---------------------------------------------------------------------------------------------------------

@@ -643,15 +643,22 @@ def _run_command(handler: BaseHTTPRequestHandler, state: ApiServer, command: lis
     lines = ["HTTP/1.1 101 Switching Protocols", *(f"{name}: {value}" for name, value in head.items()), "", ""]
     with contextlib.suppress(OSError):
         handler.connection.sendall("\r\n".join(lines).encode())
-        fed = query.get("stdin") == "true"
+        # A shell that prints a mark and ends when it has read a line; all else that is given an input is fed.
+        mark = command[3].encode() if command[3:] and "\nread -r " in command[2] else b""
+        given = _input(handler.connection)
         frames = (
-            state.feed(command, _input(handler.connection))
-            if fed
+            state.feed(command, given)
+            if query.get("stdin") == "true" and not mark
             else state.execute(command, query, list(handler.headers.items()))
         )
+        printed = b""
         for frame in frames:
             if frame is None:
                 return
+            if mark and isinstance(frame, tuple):
+                if frame[0] == 3 and mark in printed and next(given) != b"\n":
+                    return
+                printed = (printed + frame[1])[-2 * len(mark) :] if frame[0] == 1 else printed
             raw = frame if isinstance(frame, bytes) else websocket_frame(0x82, bytes([frame[0]]) + frame[1])
             handler.connection.sendall(raw)
         handler.connection.sendall(websocket_frame(0x88, (1000).to_bytes(2, "big")))

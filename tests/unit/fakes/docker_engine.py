@@ -94,7 +94,7 @@ class FakeEngine(Serving):
         self.loses = self.breaks = 1 << 40
         self.lacks: set[str] = set()
         self._threads: list[threading.Thread] = []
-        # Whether commands still ran when the client told them that their input has ended.
+        # Whether commands still ran when the client told them, by a line, that it has all of their output.
         self.held: list[bool] = []
         self._files: dict[str, dict[str, bytes]] = {}
         self._logs: dict[str, str] = {}
@@ -274,7 +274,6 @@ class FakeEngine(Serving):
         waiting, sent, taking = b"", 0, process.stdin is not None
         while outputs:
             if not taking and not waiting and process.stdin and not process.stdin.closed:
-                self.held.append(process.poll() is None)
                 process.stdin.close()
             writing = [process.stdin] if waiting else []
             reading = [*outputs, *([connection] if taking and not waiting else [])]
@@ -283,6 +282,8 @@ class FakeEngine(Serving):
                 if connection in ready:
                     waiting = connection.recv(1 << 16)
                     taking = bool(waiting)
+                    if waiting == b"\n":
+                        self.held.append(process.poll() is None)
                 for file in [one for one in ready if one in outputs]:
                     data = os.read(file.fileno(), 1 << 15)
                     if not data:

@@ -101,7 +101,6 @@ class Container:
     name: str
     project: str
     user: str | None
-    waits: bool = True
 
     @property
     def title(self) -> str:

@@ -295,7 +295,7 @@ def test_a_killed_module_leaves_no_snapshot(engine: FakeEngine, bed: Bed) -> Non
     program = (
         "from ansible.module_utils.testing import patch_module_args\n"
         "from ansible_collections.muster.container_dr.plugins.modules import volume_export\n"
-        f"with patch_module_args({ {**arguments, 'application': application}!r}): volume_export.main()\n"
+        f"with patch_module_args({ ({**arguments, 'application': application})!r}): volume_export.main()\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL) as module:
         until(lambda: len(engine.processes) == 2)

@@ -162,7 +162,7 @@ def test_what_a_command_prints_is_one_file_of_a_snapshot(export: Runner, server:
     result = export({**BACK, "filename": "ledger.dump", "container": "main"}, point="p1")
     assert result["changed"] and not result.get("failed"), result
     (entry,) = result["volumes"]
-    assert asked == [(DUMP["command"], "main", None)]
+    assert asked == [(DUMP["command"], "main", "true")]
     assert (entry["name"], entry["kind"], entry["method"]) == ("shop/streams/ledger", "stream", "stream")
     assert (entry["files"], entry["bytes"], entry["complete"], entry["pod"]) == (1, 3 * MIB, True, "db-0")
     assert entry["bytes_added"] > 3 * MIB and entry["host"] == "k8s:east/shop/streams/ledger"

@@ -284,6 +284,7 @@ def stored(docker: Docker, repository: JSON) -> list[JSON]:
     return found
 
 
+@pytest.mark.nightly
 def test_what_a_command_prints_comes_back_as_the_input_of_another(
     docker: Docker, export: Run, bring: Run, repository: JSON
 ) -> None:

@@ -190,6 +190,7 @@ def test_what_expired_goes_and_what_stays_restores(history: History) -> None:
     assert history.restored(last, history.mirror) == history.digests[last]
 
 
+@pytest.mark.nightly
 def test_a_living_holder_is_waited_for_and_nothing_is_taken_from_it(
     history: History, reader: subprocess.Popen[bytes]
 ) -> None:

@@ -292,10 +292,11 @@ def test_without_a_shell_nobody_could_tell(export: Runner, engine: FakeEngine, b
 def test_a_killed_module_leaves_no_snapshot(engine: FakeEngine, bed: Bed) -> None:
     application = {"name": "shop", "compose_projects": ["shop"], "streams": [dump("echo rows; sleep 1000")]}
     arguments = {"docker": {"docker_host": engine.docker_host}, "repository": bed.options, "site": "dock"}
+    given = {**arguments, "application": application}
     program = (
         "from ansible.module_utils.testing import patch_module_args\n"
         "from ansible_collections.muster.container_dr.plugins.modules import volume_export\n"
-        f"with patch_module_args({ ({**arguments, 'application': application})!r}): volume_export.main()\n"
+        f"with patch_module_args({given!r}): volume_export.main()\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.DEVNULL) as module:
         until(lambda: len(engine.processes) == 2)

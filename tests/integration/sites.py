@@ -56,6 +56,11 @@ def ad_hoc(module: str, arguments: JSON, *, check: bool = False) -> subprocess.P
     )
 
 
+def run(module: str, *, check: bool = False, **options: Any) -> JSON:
+    """One module, and what it returned."""
+    return result_of(ad_hoc(module, options, check=check))
+
+
 def kill(started: subprocess.Popen[str]) -> None:
     """Kill a run with all that it started; modules are in sessions of their own and would go on."""
     started.send_signal(signal.SIGSTOP)
@@ -95,6 +100,12 @@ class Site:
             "ca_cert": self._ca,
             "url": url,
         }
+
+    def repository_at(self, path: str) -> JSON:
+        """A repository at ``BUCKET/PREFIX`` in the site's object store, with the usual password."""
+        store = self.store("")
+        login = {key: store[key] for key in ("access_key", "secret_key", "region", "ca_cert")}
+        return {**self.repository, **login, "url": f"s3:{store['endpoint_url']}/{path}"}
 
     def in_node(self, *words: str, feed: str | None = None) -> str:
         """Run a command in the site's first node; ``feed`` is its input."""

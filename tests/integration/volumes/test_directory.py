@@ -8,16 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ..sites import JSON, Site, ad_hoc, good, result_of
+from ..sites import JSON, Site, good, run
 from .conftest import bring, claim, export, held, shell
-
-
-def run(module: str, **options: Any) -> JSON:
-    return result_of(ad_hoc(module, options))
 
 
 @pytest.fixture

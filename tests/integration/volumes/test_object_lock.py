@@ -17,15 +17,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from ..sites import JSON, Site, ad_hoc, good, result_of, wait_until
+from ..sites import JSON, Site, good, run, wait_until
 from .conftest import bucket, restic
 
 LOCK = {"mode": "governance", "retain": "1d"}
 SCALE = 3_000_000
-
-
-def run(module: str, **options: Any) -> JSON:
-    return result_of(ad_hoc(module, options))
 
 
 @dataclass
@@ -46,10 +42,7 @@ class Vault:
     @property
     def copy(self) -> JSON:
         """The copy of the repository, as plain restic and the modules take it."""
-        store = self.site.store("")
-        login = {key: store[key] for key in ("access_key", "secret_key", "region", "ca_cert")}
-        known = {key: self.repository[key] for key in ("password_file", "restic")}
-        return {**known, **login, "url": f"s3:{store['endpoint_url']}/{self.name}/repository"}
+        return self.site.repository_at(f"{self.name}/repository")
 
     @property
     def store(self) -> JSON:

@@ -11,19 +11,14 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ..sites import JSON, Site, ad_hoc, good, result_of
+from ..sites import JSON, Site, good, run
 from .conftest import bucket, restic
 
 BUCKET = "muster"
 APPLICATION = {"name": "recrypt", "namespaces": ["recrypt"]}
-
-
-def run(module: str, **options: Any) -> JSON:
-    return result_of(ad_hoc(module, options))
 
 
 @dataclass
@@ -36,10 +31,8 @@ class Place:
 
     @property
     def repository(self) -> JSON:
-        store = self.site.store("")
-        login = {key: store[key] for key in ("access_key", "secret_key", "region", "ca_cert")}
-        url = f"s3:{store['endpoint_url']}/{BUCKET}/{self.prefix}/repository"
-        return {**login, "restic": self.site.repository["restic"], "password_file": self.password_file, "url": url}
+        usual = self.site.repository_at(f"{BUCKET}/{self.prefix}/repository")
+        return {**usual, "password_file": self.password_file}
 
     @property
     def store(self) -> JSON:

@@ -13,14 +13,10 @@ from typing import Any
 
 import pytest
 
-from ..sites import JSON, Site, ad_hoc, good, result_of, wait_until
+from ..sites import JSON, Site, good, run, wait_until
 from .conftest import bring, bucket, claim, environment, export, held, restic, shell
 
 MEGABYTE = 1_000_000
-
-
-def run(module: str, *, check: bool = False, **options: Any) -> JSON:
-    return result_of(ad_hoc(module, options, check=check))
 
 
 @dataclass
@@ -46,14 +42,11 @@ class History:
     @property
     def repository(self) -> JSON:
         """One that these tests have for themselves."""
-        store = self.east.facts["s3"]
-        return {**self.east.repository, "url": f"s3:{store['endpoint_url']}/muster/{self.prefix}"}
+        return self.east.repository_at(f"muster/{self.prefix}")
 
     @property
     def mirror(self) -> JSON:
-        store = self.west.facts["s3"]
-        login = {key: self.west.store("")[key] for key in ("access_key", "secret_key", "region")}
-        return {**self.repository, **login, "url": f"s3:{store['endpoint_url']}/muster/{self.prefix}"}
+        return self.west.repository_at(f"muster/{self.prefix}")
 
     def make(self) -> str:
         """One more point."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -57,21 +56,6 @@ pytestmark = real
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DOCKER_HOST", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository without snapshots."""
-    bed = Bed(tmp_path_factory.mktemp("empty"))
-    bed.restic("init", "-q")
-    bed.hasten()
-    return Path(bed.options["url"])
-
-
-@pytest.fixture
-def bed(tmp_path: Path, empty: Path) -> Bed:
-    shutil.copytree(empty, tmp_path / "repository")
-    return Bed(tmp_path)
 
 
 @pytest.fixture

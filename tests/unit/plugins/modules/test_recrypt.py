@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import shutil
 import subprocess
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
+from fakes.modules import call
 from fakes.real_restic import PASSWORD, Bed, real
 from fakes.s3 import FakeS3
 
@@ -33,15 +31,6 @@ from ansible_collections.muster.container_dr.plugins.modules import (
 JSON = dict[str, Any]
 APP = {"name": "ledger", "namespaces": ["ledger"]}
 pytestmark = real
-
-
-def call(module: Any, *, fails: str = "", **options: Any) -> JSON:
-    out = io.StringIO()
-    with patch_module_args(options), pytest.raises(SystemExit), contextlib.redirect_stdout(out):
-        module.main()
-    result: JSON = json.loads(out.getvalue())
-    assert bool(result.get("failed")) == bool(fails) and fails in result["msg"], result["msg"]
-    return result
 
 
 @dataclass

@@ -10,9 +10,7 @@ a restore of everything that the point names does not mind.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import itertools
 import json
 import os
@@ -27,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils.testing import patch_module_args
+from fakes.modules import call
 from fakes.real_restic import Bed, real
 from fakes.restic_program import ResticProgram
 from fakes.s3 import FakeS3
@@ -48,17 +46,6 @@ KINDS = ("config", "keys", "index", "snapshots", "data", "points", "facts")
 # A hundred times in all, of which some minutes are spared to those who wait for the unit tests.
 PARTS = [pytest.param(part, marks=[pytest.mark.nightly] if part else []) for part in range(5)]
 WAYS = ("flip", "flip", "flip", "truncate", "empty", "delete", "swap", "append", "replace")
-
-
-def call(module: Any, *, fails: str | None = "", **options: Any) -> JSON:
-    """The module's result. ``fails`` is what its failure says; with ``None`` it may fail or not."""
-    out = io.StringIO()
-    with patch_module_args(options), pytest.raises(SystemExit), contextlib.redirect_stdout(out):
-        module.main()
-    result: JSON = json.loads(out.getvalue())
-    if fails is not None:
-        assert bool(result.get("failed")) == bool(fails) and fails in result["msg"], result["msg"]
-    return result
 
 
 @dataclass

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -75,21 +74,6 @@ def shell(run: Callable[..., Frames]) -> Callable[..., Frames]:
             yield from [DONE] if words[0] == "sh" else run(words, *more)
 
     return execute
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository without snapshots."""
-    bed = Bed(tmp_path_factory.mktemp("empty"))
-    bed.restic("init", "-q")
-    bed.hasten()
-    return Path(bed.options["url"])
-
-
-@pytest.fixture
-def bed(tmp_path: Path, empty: Path) -> Bed:
-    shutil.copytree(empty, tmp_path / "repository")
-    return Bed(tmp_path)
 
 
 @pytest.fixture

@@ -59,7 +59,10 @@ def test_a_command_line_is_seen(canary):
     findings, end = canary.Findings(canary.Secrets({"it": VALUE})), threading.Event()
     watch = threading.Thread(target=canary.watch_processes, args=(findings, end))
     watch.start()
-    subprocess.run([sys.executable, "-c", "import time; time.sleep(1)", VALUE], check=True)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", VALUE]) as shown:
+        while not findings.found and shown.poll() is None:
+            time.sleep(0.01)
+        shown.kill()
     end.set()
     watch.join()
     assert [name for name, where in findings.found] == ["it"]

@@ -107,4 +107,17 @@ options:
           - On a Docker host the network from which the repository is reached, V(host) for that of the host itself.
             Without it Docker's own default. Not used in clusters.
         type: str
+      runs_in:
+        description:
+          - V(container) runs restic in a short-lived container of O(mover.image).
+          - With V(host), on a Docker host only, restic runs on the host itself, as O(repository.restic) names it, for
+            hosts that may pull no image. The task has to run there, as root (C(become)), with the engine's socket. The
+            program sees the host's files in a mount namespace of its own, in which a volume that is read is mounted
+            read-only. A repository in a directory of the host is used as it is. Snapshots of both kinds are one
+            history.
+          - Refused where the driver mounts a volume only while a container uses it and none does, and for engines
+            whose containers have other user ids than the host (rootless, C(userns-remap)).
+        type: str
+        choices: [container, host]
+        default: container
 """

@@ -89,7 +89,7 @@ class _Export:
         self._stop_timeout = clock.duration(params["stop_timeout"])
         self._annotations = bool(params["hook_annotations"])
         self._secrets = hook_output.secrets_in(params)
-        self._settings = settings.settings(params.get("mover"))
+        self._settings = settings.in_cluster(params.get("mover"))
         self._cluster = Cluster.connect(params)
         self._repository = Repository.open(params["repository"])
         where, patterns = f"application {self._name}", self._application.get("namespaces") or ()

@@ -116,7 +116,7 @@ class _Import:
         self._workers = int(params["workers"])
         self._budgets = settings.budgets(params.get("budgets"))
         self._blobs = 0
-        self._settings = settings.settings(params.get("mover"))
+        self._settings = settings.in_cluster(params.get("mover"))
         self._cluster = Cluster.connect(params)
         self._repository = Repository.open(params["repository"])
         self._pods = stream_tasks.Import(

@@ -64,6 +64,7 @@ class Settings:
     resources: Mapping[str, Any] | None = None
     pull_policy: str | None = None
     network: str | None = None
+    runs_in: str = "container"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
 """The small scripts that movers run around restic.
 
 They need a POSIX shell and what busybox has, as the official restic image does. Each prints restic's JSON lines as they
-come and leaves its report, one fact a line, as the container's termination message::
+come and leaves its report, one fact a line, as the container's termination message, or in the file ``MUSTER_REPORT``::
 
     code 0
     summary {"message_type":"summary",...}
@@ -38,7 +38,7 @@ fi
 if [ -s /muster/session_token ]; then AWS_SESSION_TOKEN=$(cat /muster/session_token); export AWS_SESSION_TOKEN; fi
 if [ -s /muster/ca.pem ]; then RESTIC_CACERT=/muster/ca.pem; export RESTIC_CACERT; fi
 report() { printf '%s\n' "$*" >> /tmp/muster/report; }
-leave() { head -c 4000 /tmp/muster/report > /dev/termination-log; exit "$1"; }
+leave() { head -c 4000 /tmp/muster/report > "${MUSTER_REPORT:-/dev/termination-log}"; exit "$1"; }
 : > /tmp/muster/report
 cd /volume || { report "code 91"; leave 91; }
 watch() {

@@ -32,6 +32,7 @@ MOVER_ARGUMENTS: Spec = {
     "resources": {"type": "dict"},
     "pull_policy": {"type": "str", "choices": ["Always", "IfNotPresent", "Never"]},
     "network": {"type": "str"},
+    "runs_in": {"type": "str", "choices": ["container", "host"], "default": "container"},
 }
 
 BUDGET_ARGUMENTS: Spec = {
@@ -118,6 +119,15 @@ def settings(values: Mapping[str, Any] | None) -> parts.Settings:
             if given[name] <= 0:
                 raise InvalidInput("use", f"mover.{name}", "it is zero", "Give it some time.")
     return parts.Settings(**given)
+
+
+def in_cluster(values: Mapping[str, Any] | None) -> parts.Settings:
+    """The ``mover`` option for movers in a cluster; :class:`InvalidInput` for what there is on a Docker host only."""
+    known = settings(values)
+    if known.runs_in != "container":
+        reason = "the volumes are of a cluster, where nothing of ours runs on a node itself"
+        raise InvalidInput("use", f"mover.runs_in: {known.runs_in}", reason, "Leave it out.")
+    return known
 
 
 def host(site: str, namespace: str, claim: str) -> str:

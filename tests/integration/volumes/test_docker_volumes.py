@@ -190,6 +190,19 @@ def test_a_volume_goes_out_and_comes_back_as_it_was(docker: Docker, export: Run,
     assert docker.of_ours() == []
 
 
+def test_restic_of_the_host_goes_on_with_what_a_container_began(docker: Docker, export: Run, bring: Run) -> None:
+    volume, copy = docker.volume("data"), docker.volume("copy")
+    docker.shell(volume, FILL)
+    docker.start("app", "-v", f"{volume}:/data")
+    (first,) = good(export())["volumes"]
+    (again,) = good(export(mover={"runs_in": "host"}, methods={"*": "paused"}))["volumes"]
+    assert again["complete"] and again["tree"] == first["tree"] and again["bytes_added"] < 3000
+    targets = {again["name"]: {"volume": copy}}
+    (back,) = good(bring([again], targets=targets, verify="tree", mover={"runs_in": "host"}))["volumes"]
+    assert back["complete"] and docker.shell(copy, LOOK) == docker.shell(volume, LOOK)
+    assert docker.of_ours() == []
+
+
 def test_what_holds_other_data_is_not_overwritten_unasked(docker: Docker, export: Run, bring: Run) -> None:
     volume, other = docker.volume("data"), docker.volume("other")
     docker.shell(volume, "echo good > /data/file")

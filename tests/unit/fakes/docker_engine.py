@@ -66,10 +66,14 @@ class FakeEngine(Serving):
     ``processes`` are those that run. ``loses`` is how much of their outputs comes through before the rest is dropped,
     ``breaks`` before the connection is cut, ``lacks`` the programs that
     no container has.
+
+    ``root`` is its folder. Where a test gives it one of this machine, volumes are folders there, as root sees them.
     """
 
-    def __init__(self, *, containerd: bool = False, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, containerd: bool = False, tls: ssl.SSLContext | None = None, root: str = ROOT) -> None:
         self.containerd = containerd
+        self.root = root
+        self.security: list[str] = []
         self.tls = tls
         self.images: dict[str, JSON] = {}
         self.saved: dict[str, Callable[[list[str]], dict[str, bytes]]] = {}
@@ -175,12 +179,15 @@ class FakeEngine(Serving):
 
     def volume(self, name: str, driver: str = "local", options: JSON | None = None, **labels: str) -> None:
         """A volume, as ``docker volume create`` makes it."""
+        place = f"{self.root}/volumes/{name}/_data"
+        if self.root != ROOT:
+            Path(place).mkdir(parents=True)
         self.volumes[name] = {
             "Name": name,
             "Driver": driver,
             "Options": options,
             "Labels": labels,
-            "Mountpoint": f"{ROOT}/volumes/{name}/_data",
+            "Mountpoint": place,
         }
 
     def has(self, name: str, *mounts: JSON, state: str = "running", labels: JSON | None = None, **host: Any) -> str:
@@ -450,7 +457,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/version":
             self._answer(200, {"ApiVersion": "1.48" if engine.containerd else "1.41"})
         elif path == "/info":
-            self._answer(200, {"Name": "dock-1", "DockerRootDir": ROOT})
+            self._answer(200, {"Name": "dock-1", "DockerRootDir": engine.root, "SecurityOptions": engine.security})
         elif path == "/volumes":
             wanted = json.loads(parse_qs(urlsplit(self.path).query).get("filters", ["{}"])[0]).get("label", [])
             volumes = [one for one in engine.volumes.values() if all(_labelled(one, label) for label in wanted)]

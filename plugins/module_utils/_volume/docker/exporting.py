@@ -118,7 +118,7 @@ class _Export:
         if self._phase == "move":
             _take(found, self._request.params.get("cuts") or [])
         if found.volumes:
-            mover.require_usable(self._request.params.get("mover"), self._repository)
+            mover.require_usable(self._engine, self._request.params.get("mover"), self._repository)
         still = standstill.plan(found, self._engine.containers())
         standstill.check_fit(still, self._engine)
         found.volumes = [replace(one, problem=one.problem or still.problems.get(one.name)) for one in found.volumes]

@@ -122,8 +122,6 @@ class _Import:
         self._budgets = settings.budgets(params.get("budgets"))
         self._settings = settings.settings(params.get("mover"))
         self._repository = Repository.open(params["repository"])
-        if self._volumes:
-            mover.require_usable(params.get("mover"), self._repository)
         self._run_id = naming.new_run()
         self._engine = Engine(params.get("docker"))
         self._ledger = Ledger(self._engine, self._name, self._run_id)
@@ -143,6 +141,8 @@ class _Import:
             self._engine.close()
 
     def _run(self) -> JSON:
+        if self._volumes:
+            mover.require_usable(self._engine, self._request.params.get("mover"), self._repository)
         self._repository.identify()
         if self._request.check_mode:
             targets, returns = self._plan()

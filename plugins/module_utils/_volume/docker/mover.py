@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,19 +30,23 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secr
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover_run
-from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import ledger
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import host, ledger
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker.running import (
+    LINES,
+    REPORT,
+    Ended,
+    Running,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import ENDING
 
+HOST = "host"
 _INTERVAL = 1.0
 _SECRETS = "/secrets"
-_REPORT = "muster report"
-# The most lines that a report has, with some before it.
-_LINES = 200
 # Docker copies files only to a disk, so they are moved to memory first of all. What Kubernetes takes as the termination
 # message goes to the end of the log, whichever way the script ends.
 _PREFIX = rf"""
 umask 077
-trap 'printf "\n{_REPORT}\n"; cat /dev/termination-log 2> /dev/null' EXIT
+trap 'printf "\n{REPORT}\n"; cat /dev/termination-log 2> /dev/null' EXIT
 cp {_SECRETS}/* /muster/ && rm -f {_SECRETS}/* || exit 1
 """
 
@@ -61,11 +66,17 @@ class Place:
         return {**kind, "Target": "/volume/data", "ReadOnly": read_only}
 
 
-def require_usable(settings: Mapping[str, Any] | None, repository: Repository) -> None:
-    """:class:`InvalidInput` for options that would mean nothing here, and for a repository out of a mover's reach."""
+def require_usable(engine: Engine, settings: Mapping[str, Any] | None, repository: Repository) -> None:
+    """:class:`InvalidInput` for options that would mean nothing here, and for a repository out of a mover's reach.
+
+    Raises as :func:`host.require` does where movers are to run on the host itself.
+    """
     if (settings or {}).get("resources"):
         reason = "the application is on a Docker host, where movers have no requests and limits as in a pod"
         raise InvalidInput("use", "mover.resources", reason, "Leave it out.")
+    if (settings or {}).get("runs_in") == HOST:
+        host.require(engine)
+        return
     parts.require_reachable(repository)
     if repository.volume and not (repository.volume.get("hostPath") or {}).get("path"):
         raise InvalidInput(
@@ -78,6 +89,8 @@ def require_usable(settings: Mapping[str, Any] | None, repository: Repository) -
 
 def ensure_image(engine: Engine, settings: parts.Settings) -> None:
     """Pull the movers' image where ``mover.pull_policy`` says so, by default where it is not there."""
+    if settings.runs_in == HOST:
+        return
     policy = settings.pull_policy or "IfNotPresent"
     there = policy != "Always" and engine.image(settings.image) is not None
     if there:
@@ -89,9 +102,9 @@ def ensure_image(engine: Engine, settings: parts.Settings) -> None:
 
 
 def _login(registry: Mapping[str, Any] | None) -> dict[str, str]:
-    for host, login in logins(registry).items():
+    for address, login in logins(registry).items():
         name, _colon, word = base64.b64decode(str(login.get("auth") or "")).decode(errors="replace").partition(":")
-        return {"username": name, "password": word, "serveraddress": host}
+        return {"username": name, "password": word, "serveraddress": address}
     return {}
 
 
@@ -103,7 +116,7 @@ def body(mover: parts.Mover, settings: parts.Settings, repository: Repository, p
         mounts.append({"Type": "bind", "Source": repository.volume["hostPath"]["path"], "Target": parts.MOUNT})
         # A directory may belong to any user.
         capabilities.add("DAC_OVERRIDE")
-    host: JSON = {
+    settings_of_host: JSON = {
         "ReadonlyRootfs": True,
         "CapDrop": ["ALL"],
         "CapAdd": sorted(capabilities),
@@ -116,7 +129,7 @@ def body(mover: parts.Mover, settings: parts.Settings, repository: Repository, p
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},
     }
     if settings.network:
-        host["NetworkMode"] = settings.network
+        settings_of_host["NetworkMode"] = settings.network
     environment = parts.environment(mover, repository)
     return {
         "Image": settings.image,
@@ -127,7 +140,7 @@ def body(mover: parts.Mover, settings: parts.Settings, repository: Repository, p
         "Hostname": mover.name,
         "Healthcheck": {"Test": ["NONE"]},
         "Labels": {**mover.labels, marks.MOVER: mover.name},
-        "HostConfig": host,
+        "HostConfig": settings_of_host,
     }
 
 
@@ -142,13 +155,57 @@ def run(
     advance: mover_run.Advance | None = None,
 ) -> mover_run.Report:
     """Run one mover to its end and remove it, whatever happened. Returns only where its script ended with 0."""
+    started: contextlib.AbstractContextManager[Running]
+    if settings.runs_in == HOST:
+        folder = host.folder(engine, action, place.volume, place.path)
+        started = host.process(mover, repository, folder, action, target)
+    else:
+        started = _container(engine, mover, settings, repository, place, action, target)
+    with started as running:
+        ended, report, trouble = _follow(running, settings, action, target, advance)
+    if ended.code == 0:
+        return report
+    raise _failure(ended, report, settings, action, target, trouble)
+
+
+@contextlib.contextmanager
+def _container(
+    engine: Engine,
+    mover: parts.Mover,
+    settings: parts.Settings,
+    repository: Repository,
+    place: Place,
+    action: str,
+    target: str,
+) -> Iterator[Running]:
     identity = engine.create_container(mover.name, body(mover, settings, repository, place))
     try:
         engine.put(identity, _SECRETS, _archive(parts.secret_files(repository)))
         engine.start(identity)
-        return _follow(engine, identity, settings, action, target, advance)
+        yield _Container(engine, identity, action, target)
     finally:
         ledger.end(engine, identity)
+
+
+@dataclass(frozen=True)
+class _Container:
+    engine: Engine
+    identity: str
+    action: str
+    target: str
+    where: str = "containers of that host (mover.network)"
+
+    def ended(self) -> Ended | None:
+        inspected = self.engine.container(self.identity)
+        if inspected is None:
+            raise Incomplete(self.action, self.target, "its mover was removed by somebody", "Run it again.")
+        state = inspected.get("State") or {}
+        if state.get("Running"):
+            return None
+        return Ended(int(state.get("ExitCode") or 0), bool(state.get("OOMKilled")))
+
+    def said(self, lines: int) -> str:
+        return self.engine.log(self.identity, lines)
 
 
 def _archive(files: Mapping[str, str]) -> bytes:
@@ -163,61 +220,41 @@ def _archive(files: Mapping[str, str]) -> bytes:
 
 
 def _follow(
-    engine: Engine,
-    identity: str,
-    settings: parts.Settings,
-    action: str,
-    target: str,
-    advance: mover_run.Advance | None,
-) -> mover_run.Report:
+    running: Running, settings: parts.Settings, action: str, target: str, advance: mover_run.Advance | None
+) -> tuple[Ended, mover_run.Report, str]:
+    """How the mover ended, its report, and what its log said last of requests that failed."""
     log = mover_run.Log(action, target, settings.stall_timeout, advance)
     began = time.monotonic()
     while True:
         if ENDING.is_set():
             raise Interrupted(action, target, "the task was ended", "Run it again.")
-        inspected = engine.container(identity)
-        if inspected is None:
-            raise Incomplete(action, target, "its mover was removed by somebody", "Run it again.")
-        state = inspected.get("State") or {}
-        if not state.get("Running"):
-            return _ended(engine, identity, state, settings, action, target, log)
+        ended = running.ended()
+        if ended is not None:
+            _before, mark, message = running.said(LINES).rpartition(f"\n{REPORT}\n")
+            report = mover_run.read_report(ended.code, message if mark else "")
+            if ended.code == 0 and not report.summary:
+                raise Incomplete(action, target, "the mover ended and its report is lost", "Run it again.")
+            return ended, report, log.trouble
         current = time.monotonic()
         if current - began > settings.timeout:
             reason = f"the mover did not end within {settings.timeout:g} seconds"
             raise Unavailable(action, target, reason, "Give it longer by mover.timeout, and run it again.")
-        log.read(engine.log(identity, 20), current, "containers of that host (mover.network)")
+        log.read(running.said(20), current, running.where)
         time.sleep(clock.pause(current - began, _INTERVAL))
 
 
-def _ended(
-    engine: Engine,
-    identity: str,
-    state: JSON,
-    settings: parts.Settings,
-    action: str,
-    target: str,
-    log: mover_run.Log,
-) -> mover_run.Report:
-    code = int(state.get("ExitCode") or 0)
-    said = engine.log(identity, _LINES)
-    _before, mark, message = said.rpartition(f"\n{_REPORT}\n")
-    report = mover_run.read_report(code, message if mark else "")
-    if code == 0 and report.summary:
-        return report
-    if code == 0:
-        raise Incomplete(action, target, "the mover ended and its report is lost", "Run it again.")
-    raise _failure(report, state, settings, action, target, log.trouble)
-
-
 def _failure(
-    report: mover_run.Report, state: JSON, settings: parts.Settings, action: str, target: str, trouble: str
+    ended: Ended, report: mover_run.Report, settings: parts.Settings, action: str, target: str, trouble: str
 ) -> MusterError:
     result = {"errors": report.errors}
     if report.code == parts.NOT_EMPTY:
         found = mover_run.found_there(report)
         hint = "Restore to another place by targets, remove the volume, or set existing to keep or replace."
         return Refused(action, target, f"it holds data already ({found})", hint, result=result)
-    if state.get("OOMKilled") or report.code == 137:
+    if ended.out_of_memory or report.code == 137:
         why = "the mover was killed, most often for want of memory"
         return Unavailable(action, target, why, "Give the host more memory, or less to do at a time.", result=result)
+    if settings.runs_in == HOST and report.code in (126, 127):
+        why = "the host lacks a program that every Linux has, such as find, awk or sha256sum"
+        return NotFound(action, target, why, "Leave out mover.runs_in, so that movers are containers.", result=result)
     return mover_run.failure(action, target, report, settings.image, trouble)

@@ -74,8 +74,12 @@ options:
         data are stored once. Snapshots get other ids there; the signed documents do not change. What a document names
         is found by its id, else by the id that restic notes in a copy (C(original)) together with the tree.
       - V(recrypt) needs both passwords on the machine that runs it, where all that is copied is decrypted. It is
-        slower, most of all the first time. Nobody can compare the bytes of the two places without the passwords. Lost
-        snapshots are copied again, but O(verify_existing) does not heal damaged data. There is no O(object_lock).
+        slower, most of all the first time. Nobody can compare the bytes of the two places without the passwords.
+      - With V(recrypt) each run ends with C(restic check) of the structure of the destination, which takes longer the
+        more directories its snapshots have. Lost snapshots are copied again. For a pack or an index that is gone or has
+        another size the task fails at its end, names what restic names, and says what to do; nothing is repaired
+        unasked. Points that need what is damaged are not copied; where a pack is gone restic cannot say which these
+        are, and none is.
       - V(recrypt) locks the destination as restic does, and not the source, where nothing is ever written. An S3 source
         is read with its own login and handed to restic by a socket in a private folder, so that the places may be of
         two accounts. Other backends are left to restic, with what the environment has.
@@ -93,7 +97,8 @@ options:
     description:
       - Read every object at the destination too and copy damaged ones again, with recovery points and facts. Without it
         an object counts as there when its name and its size agree.
-      - With O(mode=recrypt) restic reads all data at the destination, and the task fails where any is damaged.
+      - With O(mode=recrypt) restic reads all data at the destination, and the task fails at its end where any is
+        damaged, as it does without it where any is gone. It does not heal.
       - What the destination has whole is not read at the source. Let M(muster.container_dr.repository) do that there.
       - Facts are not signed. Of two that differ and can both be read none is changed, with a warning.
     type: bool
@@ -114,7 +119,6 @@ options:
     type: str
   object_lock:
     description:
-      - Only with O(mode=raw).
       - Lock what is at the destination against deletion and against being replaced, by S3 object lock. The buckets of
         O(destination) and of O(destination_store) must have versioning and object lock, else nothing is copied; they
         must not be directories.
@@ -130,6 +134,14 @@ options:
         C(s3:ListBucketVersions), C(s3:GetObjectVersion), C(s3:GetObjectRetention) and C(s3:PutObjectRetention) besides.
         C(s3:DeleteObjectVersion) lets it take away delete markers, and what O(remove_after) allows. It should not have
         C(s3:BypassGovernanceRetention).
+      - With O(mode=recrypt) restic writes without locks, and they are set when it has written, in the same run. Its own
+        below C(locks/) are never locked. What is hidden or written over is brought back from a version below it, not
+        from the source; where none is whole the task fails at its end and names it. While somebody holds an exclusive
+        lock at the destination nothing is brought back, and the task fails.
+      - With O(mode=recrypt) what O(remove_after) allows is hidden by restic at once, and its versions go when their
+        locks have ended. A record of it in O(destination_store) says that it was hidden on purpose, for which
+        O(signing.key) is required unless O(verify_signatures) is false. The records of maintenance there count as well.
+        What is hidden and on no record is brought back, if it ever had a lock.
       - A destination that was once mirrored with it has to be mirrored with it from then on. Without it locks are not
         renewed, and what O(remove_after) allows is hidden at once by a delete marker.
     type: dict

@@ -6,16 +6,30 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._catalogue.guarding import (
+    altered,
+    lock_up,
+    make_safe,
+    noting,
+    some,
+    taken,
+    tell_kept,
+    unrecorded,
+    vouching,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.clock import Stopwatch
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Corrupt,
     Incomplete,
+    Interrupted,
     InvalidInput,
     MusterError,
 )
@@ -24,8 +38,15 @@ from ansible_collections.muster.container_dr.plugins.module_utils._module import
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, recovery_point, snapshots
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.locking import Held, Lock
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up, mirror, recrypt
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.exit_codes import Locked
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.soundness import NAMES, Soundness
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.soundness import (
+    DATA,
+    NAMES,
+    STRUCTURE,
+    Soundness,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.vault import Vault
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import (
     Catalogue,
     PointFiles,
@@ -95,31 +116,26 @@ def repository_mirror_verb(request: Request) -> dict[str, Any]:
 def _mirror(request: Request, result: dict[str, Any]) -> None:
     params = request.params
     lock = Lock.parse(params.get("object_lock"))
-    if lock is not None and params["mode"] == RECRYPT:
-        raise InvalidInput(
-            "lock",
-            "what is at the destination",
-            "with mode recrypt restic writes there, which sets no locks",
-            "Leave object_lock out, or mirror with mode raw.",
-        )
     catalogues = _catalogues(params, lock)
     opened: Repository | None = None
     documents: list[_Document] = []
     damaged: list[MusterError] = []
+    # How deep to look into what new points need.
+    depth = NAMES
     if catalogues:
         # Read before the repository is listed: a point sealed meanwhile waits for the next run with its data.
         documents, damaged = _documents(request, *catalogues)
         result["points_total"] = len(catalogues[0].points())
     if params.get("destination") and params["mode"] == RECRYPT:
-        opened, errors = _recrypt(request, result)
+        opened, errors, depth = _recrypt(request, lock, catalogues[1].store if catalogues else None, result)
         damaged += errors
     elif params.get("destination"):
         _copy_raw(request, lock, result)
     if catalogues:
         if params.get("destination") and documents and not request.check_mode:
-            sound = Soundness(params["destination"], NAMES, opened)
-            documents, partial = _backed(sound, catalogues[0], documents)
-            damaged += partial
+            sound = Soundness(params["destination"], depth, opened)
+            documents, held_back = _backed(sound, catalogues[0], documents, deep=depth != NAMES)
+            damaged += held_back
         _copy_documents(request, *catalogues, documents, result)
         if isinstance(catalogues[1].store, LockedS3):
             _lock_documents(request, catalogues[1], catalogues[1].store, result)
@@ -149,28 +165,57 @@ def _copy_raw(request: Request, lock: Lock | None, result: dict[str, Any]) -> No
     if result["damaged_at_source"]:
         request.warn(
             f"{len(result['damaged_at_source'])} objects at {source.place} are damaged, and whole at "
-            f"{planned.destination.place}: {_some(result['damaged_at_source'])}. Mirror them back."
+            f"{planned.destination.place}: {some(result['damaged_at_source'])}. Mirror them back."
         )
     if planned.refusal:
         request.warn(f"Nothing is removed at {planned.destination.place}: {planned.refusal}.")
-    if planned.kept_until:
-        request.warn(
-            f"{planned.kept} objects at {planned.destination.place} that are needed no more are locked, the last "
-            f"of them until {clock.iso(planned.kept_until)}. They go with the first run after that."
-        )
+    tell_kept(request, planned.destination.place, result["object_lock"])
 
 
-def _recrypt(request: Request, result: dict[str, Any]) -> tuple[Repository, list[MusterError]]:
-    """Copy what the destination lacks under its own key. Returns the opened destination, and what was not copied."""
+def _recrypt(
+    request: Request, lock: Lock | None, records: Store | None, result: dict[str, Any]
+) -> tuple[Repository, list[MusterError], str]:
+    """Copy what the destination lacks under its own key. ``records`` is the store beside it.
+
+    Returns the opened destination, what was not copied or is not whole there, and how deep points have to be looked at.
+    """
     params = request.params
     source, destination = Repository.open(params["source"]), Repository.open(params["destination"])
     if source.password == destination.password:
         request.warn(
             f"{source.target} and {destination.target} have the same password, so that who gets one of them reads both."
         )
-    if is_raw(destination.url):
+    vault: Vault | None = None
+    if lock is not None or is_raw(destination.url):
         # A directory has to be there, else its file system may not be mounted. restic would make it.
-        open_repository(params["destination"]).probe()
+        store = open_repository(params["destination"], lock)
+        store.probe()
+        if isinstance(store, LockedS3):
+            vault = Vault(store, destination, partial(taken, request, records), params["workers"])
+            make_safe(request, vault, result)
+    planned = _plan_recrypt(request, source, destination)
+    if vault is not None and records is not None and planned.given_up:
+        planned.refusal = unrecorded(request)
+        planned.noting = partial(noting, request, vault, records, [one.id for one in planned.given_up])
+    if planned.refusal:
+        planned.given_up = []
+    done = planned.planned() if request.check_mode else planned.apply(request.progress)
+    result.update(done, changed=done["changed"] or result["changed"])
+    if planned.refusal:
+        request.warn(
+            f"Not all that is needed no more is gone from {destination.target}: {planned.refusal}. What is left goes "
+            f"with maintenance there."
+        )
+    if vault is not None:
+        lock_up(request, vault, done["changed"] or bool(planned.errors), result)
+    wrong = _unsound(request, destination) if planned.identity is not None else []
+    lost = [altered(destination, sorted(vault.lost))] if vault is not None and vault.lost else []
+    deep = DATA if lost or params["verify_existing"] else STRUCTURE
+    return destination, [*planned.errors, *lost, *wrong], deep if lost or wrong else NAMES
+
+
+def _plan_recrypt(request: Request, source: Repository, destination: Repository) -> recrypt.Recrypt:
+    params = request.params
     raw = open_repository(params["source"]) if source.url.startswith("s3:") else None
     now = clock.now()
     gone = _forgotten(request, source, now) if params.get("source_store") else set()
@@ -182,19 +227,36 @@ def _recrypt(request: Request, result: dict[str, Any]) -> tuple[Repository, list
     lost = [name for name in planned.lost if name not in gone]
     if lost and params.get("source_store"):
         _warn_lost(request, source.target, destination.target, lost)
-    result.update(planned.planned() if request.check_mode else planned.apply(request.progress))
-    if planned.refusal:
-        request.warn(
-            f"Not all that is needed no more is gone from {destination.target}: {planned.refusal}. What is left goes "
-            f"with maintenance there."
-        )
-    if params["verify_existing"] and planned.identity is not None:
-        try:
-            destination.check(read_data="100%", retry_lock=None if request.check_mode else RETRY_LOCK)
-        except Incomplete as error:
-            hint = "Follow restic's guide on repairing it, or let the mirror make another copy in an empty place."
-            raise Incomplete("verify", destination.target, error.reason, hint) from None
-    return destination, planned.errors
+    return planned
+
+
+def _unsound(request: Request, destination: Repository) -> list[MusterError]:
+    """What of the copy is gone or altered, by restic's own check: the bytes at the source are others."""
+    read = "100%" if request.params["verify_existing"] else None
+    # A prune meanwhile looks like damage, so what is found without a lock is looked for again with one.
+    wrong = _check(destination, read, None)
+    if wrong is not None and not request.check_mode:
+        with contextlib.suppress(Locked):
+            wrong = _check(destination, read, RETRY_LOCK)
+    if wrong is None:
+        return []
+    hint = (
+        "Mirror it into an empty place: what restic repairs here, it hides, and that is brought back."
+        if request.params["object_lock"]
+        else "Run 'restic repair index' there, or 'restic repair packs ID' for altered packs, then 'restic forget' for "
+        "the copies of what the source has, and then the mirror, which makes them anew from there."
+    )
+    return [Incomplete("verify", destination.target, wrong.reason, hint)]
+
+
+def _check(destination: Repository, read_data: str | None, retry_lock: str | None) -> MusterError | None:
+    try:
+        destination.check(read_data=read_data, retry_lock=retry_lock)
+    except Interrupted:
+        raise
+    except Incomplete as error:
+        return error
+    return None
 
 
 def _tell_lost(request: Request, source: Store, planned: mirror.Mirror) -> None:
@@ -211,12 +273,8 @@ def _tell_lost(request: Request, source: Store, planned: mirror.Mirror) -> None:
 def _warn_lost(request: Request, source: str, destination: str, lost: Sequence[str]) -> None:
     request.warn(
         f"{source} does not hold {len(lost)} snapshots that {destination} has, and no record of maintenance says why: "
-        f"{_some(lost)}. If they were lost, mirror them back."
+        f"{some(lost)}. If they were lost, mirror them back."
     )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if names[5:] else "")
 
 
 def _given_up(request: Request, source: Store) -> dict[str, set[str]]:
@@ -245,18 +303,13 @@ def _require_records(request: Request, target: str) -> None:
 def _records(request: Request, source: Store, config: bytes, before: datetime) -> dict[str, set[str]]:
     """What maintenance of the repository took away before that time."""
     store = open_store(request.params["source_store"])
-    return given_up.names(store, digest(config), _vouching(request), before, request.warn)
+    return given_up.names(store, digest(config), vouching(request), before, request.warn)
 
 
 def _forgotten(request: Request, source: Repository, before: datetime) -> set[str]:
     """Ids of the snapshots that maintenance of the repository forgot before that time."""
     store = open_store(request.params["source_store"])
-    return given_up.snapshots(store, source.identify(), _vouching(request), before, request.warn)
-
-
-def _vouching(request: Request) -> Signing | None:
-    """By what records are believed; that there are trusted signers was made sure of when the catalogue was read."""
-    return Signing.of(request.params.get("signing")) if request.params["verify_signatures"] else None
+    return given_up.snapshots(store, source.identify(), vouching(request), before, request.warn)
 
 
 def _lock_documents(request: Request, target: Catalogue, store: LockedS3, result: dict[str, Any]) -> None:
@@ -358,22 +411,34 @@ def _wrong(catalogue: Catalogue, files: PointFiles, signing: Signing | None) -> 
 
 
 def _backed(
-    sound: Soundness, source: Catalogue, documents: list[_Document]
+    sound: Soundness, source: Catalogue, documents: list[_Document], *, deep: bool
 ) -> tuple[list[_Document], list[MusterError]]:
     """Documents whose snapshots the repository holds, and errors for the others. Expired points need none."""
     expired = source.expired()
     whole: list[_Document] = []
     partial: list[MusterError] = []
     for document in documents:
-        needs = snapshots.needs(recovery_point.decode(document.data, document.id, source.application))
+        value = recovery_point.decode(document.data, document.id, source.application)
+        needs = snapshots.needs(value)
         gone = [one.snapshot for one in needs if not sound.meant(one)]
-        if gone and document.id not in expired:
+        if document.id in expired:
+            whole.append(document)
+        elif gone:
             partial.append(
                 Incomplete(
                     "copy",
                     f"recovery point {document.id} of {source.store.place}",
-                    f"its snapshot {_some(gone)} is neither at the source nor at {sound.place}{sound.blind}",
+                    f"its snapshot {some(gone)} is neither at the source nor at {sound.place}{sound.blind}",
                     "It is lost, unless another copy has it. All else was copied.",
+                )
+            )
+        elif damage := sound.damage(value) if deep else []:
+            partial.append(
+                Incomplete(
+                    "copy",
+                    f"recovery point {document.id} of {source.store.place}",
+                    f"what it needs is not whole at {sound.place} ({damage[0]})",
+                    "It is copied when the repository there is mended. All else was copied.",
                 )
             )
         else:

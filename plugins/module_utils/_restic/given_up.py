@@ -28,6 +28,7 @@ FORMAT = "muster/maintenance/v1"
 ROOT = "maintenance/"
 # Apart from those of maintenance, which are counted.
 KEYS_ROOT = f"{ROOT}keys/"
+COPIES_ROOT = f"{ROOT}copies/"
 
 
 def names(

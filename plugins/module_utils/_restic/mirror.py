@@ -40,7 +40,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
-from ansible_collections.muster.container_dr.plugins.module_utils._plan.locking import Held
 from ansible_collections.muster.container_dr.plugins.module_utils._store.locked import (
     REPOSITORY_NOTE,
     LockedS3,
@@ -112,9 +111,6 @@ class Mirror:
     """Why the destination does not let objects be removed, once it has said so."""
     renewal: Renewal | None = None
     """Locks at the destination, where it has them."""
-    kept: int = 0
-    """Objects that were given up and are still locked, the last of them until ``kept_until``."""
-    kept_until: datetime | None = None
 
     @property
     def changed(self) -> bool:
@@ -147,17 +143,7 @@ class Mirror:
             "bytes_removed": sum(part.bytes_removed for part in self.parts),
             "damaged_at_source": [key for part in self.parts for key in part.damaged],
             "parts": [part.result() for part in self.parts],
-            "object_lock": self._lock_result(),
-        }
-
-    def _lock_result(self) -> dict[str, Any] | None:
-        if self.renewal is None:
-            return None
-        return {
-            **Held(self.renewal.store.lock.mode, self.renewal.until).result(),
-            "renewed": self.renewal.renewed,
-            "kept": self.kept,
-            "kept_until": clock.iso(self.kept_until) if self.kept_until else None,
+            "object_lock": self.renewal.result() if self.renewal else None,
         }
 
     def planned(self) -> dict[str, Any]:
@@ -194,9 +180,7 @@ class Mirror:
         """Let versions that are whole be seen again. Where there is none the source's is copied."""
 
         def uncover(entry: Entry) -> datetime | None:
-            return renewal.store.bring_back(
-                entry.key, lambda stream: _digest_of(stream) == entry.key.rpartition("/")[2]
-            )
+            return renewal.store.bring_back(entry.key, lambda stream: digest_of(stream) == entry.key.rpartition("/")[2])
 
         for batch in part.covered.batches():
             done = pool.values(pool.each(batch, uncover, workers=workers))
@@ -208,19 +192,9 @@ class Mirror:
 
     def keep_locked(self, workers: int) -> None:
         """Leave what was given up where it is until its lock ends."""
-        if self.renewal is None:
-            return
-        store = self.renewal.store
-        for part in self.parts:
-            going, part.given_up = part.given_up, Entries()
-            for batch in going.batches():
-                ends = pool.values(pool.each(batch, lambda entry: store.locked_until(entry.key), workers=workers))
-                for entry, end in zip(batch, ends, strict=True):
-                    if end is None:
-                        part.given_up.append(entry)
-                    else:
-                        self.kept += 1
-                        self.kept_until = max(self.kept_until or end, end)
+        if self.renewal is not None:
+            for part in self.parts:
+                part.given_up = self.renewal.keep(part.given_up, workers)
 
     def _remove(self, part: Part, workers: int) -> None:
         """Take away what was given up. Where that is forbidden it stays, and the mirror is whole all the same."""
@@ -256,7 +230,7 @@ class Mirror:
             try:
                 size = copy_object(self.source, self.destination, entry)
             except Corrupt:
-                if entry.key not in part.resized or not _intact(self.destination, entry):
+                if entry.key not in part.resized or not intact(self.destination, entry):
                     raise
                 # What matters is at the destination; new points must get there too.
                 with lock:
@@ -392,7 +366,7 @@ def _compare(
         part.given_up = Entries()
     for suspects, wrong in ((doubtful, part.pending), (layered, part.covered)):
         for batch in suspects.batches():
-            whole = pool.values(pool.each(batch, lambda entry: _intact(destination, entry), workers=workers))
+            whole = pool.values(pool.each(batch, lambda entry: intact(destination, entry), workers=workers))
             for entry, good in zip(batch, whole, strict=True):
                 if not good:
                     part.objects_repaired += 1
@@ -437,7 +411,7 @@ def copy_object(source: Store, destination: Store, entry: Entry) -> int:
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="muster-") as spool:
         stream = cast(BinaryIO, spool)
         size = source.download(entry.key, stream)
-        _check(source, entry.key, _digest_of(stream))
+        _check(source, entry.key, digest_of(stream))
         stream.seek(0)
         if size <= _IN_MEMORY:
             destination.put(entry.key, stream.read())
@@ -450,12 +424,12 @@ def copy_object(source: Store, destination: Store, entry: Entry) -> int:
     return size
 
 
-def _intact(store: Store, entry: Entry) -> bool:
+def intact(store: Store, entry: Entry) -> bool:
     """Whether the object's bytes are what its name says."""
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="muster-") as spool:
         stream = cast(BinaryIO, spool)
         store.download(entry.key, stream)
-        return _digest_of(stream) == entry.key.rpartition("/")[2]
+        return digest_of(stream) == entry.key.rpartition("/")[2]
 
 
 def named(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -466,7 +440,7 @@ def named(entries: Iterable[Entry]) -> Iterator[Entry]:
             yield entry
 
 
-def _digest_of(stream: BinaryIO) -> str:
+def digest_of(stream: BinaryIO) -> str:
     stream.seek(0, os.SEEK_SET)
     digest = hashlib.sha256()
     while chunk := stream.read(1 << 20):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -59,6 +60,8 @@ class Recrypt:
     """The id of the destination's repository; ``None`` as long as there is none."""
     copied: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    noting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+    """Around what takes something away."""
     refusal: str = ""
     """Why not all that may go is gone."""
     errors: list[MusterError] = field(default_factory=list)
@@ -162,15 +165,20 @@ class Recrypt:
     def _remove(self) -> None:
         """Forget what was given up and take its data away. Where that is forbidden the mirror is whole all the same."""
         ids = [one.id for one in self.given_up]
+        if not ids:
+            return
         try:
-            for start in range(0, len(ids), _AT_ONCE):
-                batch = ids[start : start + _AT_ONCE]
-                self.destination.forget(batch)
-                self.removed += batch
-            if ids:
-                self.destination.prune()
+            with self.noting():
+                self._take_away(ids)
         except (Denied, Locked) as error:
             self.refusal = error.reason
+
+    def _take_away(self, ids: Sequence[str]) -> None:
+        for start in range(0, len(ids), _AT_ONCE):
+            batch = ids[start : start + _AT_ONCE]
+            self.destination.forget(batch)
+            self.removed += batch
+        self.destination.prune()
 
 
 def plan(source: Repository, destination: Repository, raw: Store | None, *, given_up: Collection[str] = ()) -> Recrypt:

@@ -22,6 +22,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Denied,
     Incomplete,
     InvalidInput,
+    MusterError,
     NotFound,
     Refused,
     Unavailable,
@@ -531,6 +532,19 @@ class Repository:
         if not isinstance(ended.document, dict):
             raise Incomplete("read", f"lock {identity[:16]} of {self.target}", "it holds nothing", "")
         return ended.document
+
+    def held_exclusively(self) -> bool:
+        """Whether somebody has locked all others out. A lock that nobody can read counts as such a one."""
+        for identity in self.lock_ids():
+            try:
+                if self.lock(identity).get("exclusive"):
+                    return True
+            except (Unavailable, Denied):
+                raise
+            except MusterError:
+                if identity in self.lock_ids():
+                    return True
+        return False
 
     def forget(self, ids: Sequence[str], *, retry_lock: str = RETRY_LOCK) -> None:
         """Remove these snapshots; their data stay until :meth:`prune`. Those that are gone already do no harm.

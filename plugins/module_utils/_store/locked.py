@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from typing import Any, BinaryIO, cast
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
+    Corrupt,
     Denied,
     MusterError,
     Refused,
@@ -187,6 +189,10 @@ class LockedS3(S3):
         locks = [self.held(key, VersionId=version) for version in self._layers(key)[0]]
         return max((lock.until for lock in locks if lock and lock.until > clock.now()), default=None)
 
+    def was_locked(self, key: str) -> bool:
+        """Whether any version has a lock, which may have ended."""
+        return any(self.held(key, VersionId=version) for version in self._layers(key)[0])
+
     def delete(self, key: str) -> None:
         """Remove every version; :class:`Denied` where one is locked. A marker that only hides is never written."""
         versions, markers = self._layers(key)
@@ -196,6 +202,29 @@ class LockedS3(S3):
     def _delete_version(self, key: str, version: str) -> None:
         where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._key(key), "VersionId": version}
         self._call("delete", key, lambda: self._small.delete_object(**where))
+
+    def first_locked(self, key: str) -> bytes | None:
+        """The bytes of the object's oldest version with a lock, below which nobody can put anything.
+
+        Where none has one they are those that can be seen, else of the only version; ``None`` where there is none.
+        """
+        versions = self._layers(key)[0]
+        first = next((one for one in reversed(versions) if self.held(key, VersionId=one)), None)
+        if first is None:
+            seen = self.find(key)
+            if seen is not None or not versions:
+                return seen
+            if len(versions) > 1:
+                raise Corrupt(
+                    "bring back",
+                    f"{key} of {self.place}",
+                    f"it is hidden, and which of its {len(versions)} versions is the right one cannot be told",
+                    "None of them is locked. Copy the right one above the others by hand.",
+                )
+            first = versions[0]
+        stream = io.BytesIO()
+        self._fetch(key, stream, VersionId=first)
+        return stream.getvalue()
 
     def bring_back(self, key: str, whole: Callable[[BinaryIO], bool]) -> datetime | None:
         """Let the newest whole version be seen again; until when it is locked, ``None`` where there is none."""
@@ -256,6 +285,9 @@ class Renewal:
     until: datetime
     """Everything is locked until then at least."""
     renewed: int = 0
+    kept: int = 0
+    """Objects that are needed no more and are still locked, the last of them until ``kept_until``."""
+    kept_until: datetime | None = None
     changed: bool = False
     """The note is to be written anew."""
     _all: Entries = field(default_factory=Entries)
@@ -301,6 +333,27 @@ class Renewal:
 
     def _renew(self, mode: str, entry: Entry) -> None:
         self.store.renew(entry.key, mode)
+
+    def keep(self, going: Entries, workers: int) -> Entries:
+        """Of what is needed no more: that of which no lock is left. The rest stays and is counted."""
+        free = Entries()
+        for batch in going.batches():
+            ends = pool.values(pool.each(batch, lambda entry: self.store.locked_until(entry.key), workers=workers))
+            for entry, end in zip(batch, ends, strict=True):
+                if end is None:
+                    free.append(entry)
+                else:
+                    self.kept += 1
+                    self.kept_until = max(self.kept_until or end, end)
+        return free
+
+    def result(self) -> dict[str, Any]:
+        return {
+            **Held(self.store.lock.mode, self.until).result(),
+            "renewed": self.renewed,
+            "kept": self.kept,
+            "kept_until": clock.iso(self.kept_until) if self.kept_until else None,
+        }
 
     def write(self, time: datetime, *, news: bool = False, data: datetime | None = None) -> None:
         """Write the note: all that was there at that time is locked. ``news``: there is more than before."""

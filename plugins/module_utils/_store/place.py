@@ -64,6 +64,8 @@ def open_repository(options: Mapping[str, Any], lock: Lock | None = None) -> Sto
             )
         return _bucket(_place(options, bucket, prefix, f"{parts.scheme}://{parts.netloc}"), lock)
     if _OTHER_BACKEND.match(url):
+        if lock is not None:
+            raise _no_locks(printable(url), "this backend")
         raise InvalidInput(
             "mirror",
             f"repository {printable(url)!r}",
@@ -86,13 +88,17 @@ def _bucket(place: S3Place, lock: Lock | None) -> Store:
 
 def _directory(path: Path, lock: Lock | None) -> Store:
     if lock is not None:
-        raise InvalidInput(
-            "lock",
-            str(path),
-            "a directory has no object lock",
-            "Name a bucket with versioning and object lock, or leave object_lock out.",
-        )
+        raise _no_locks(str(path), "a directory")
     return Directory(path)
+
+
+def _no_locks(target: str, what: str) -> InvalidInput:
+    return InvalidInput(
+        "lock",
+        target,
+        f"{what} has no object lock",
+        "Name a bucket with versioning and object lock, or leave object_lock out.",
+    )
 
 
 def _place(options: Mapping[str, Any], bucket: str, prefix: str, endpoint: str | None) -> S3Place:

@@ -193,3 +193,39 @@ def test_a_bucket_without_object_lock_is_refused(vault: Vault) -> None:
     refused = vault.mirror(destination=other)
     assert refused["failed"] and "object lock of bucket muster is not enabled" in refused["msg"]
     assert not vault.versions()
+
+
+def test_a_copy_with_a_key_of_its_own_is_locked_when_restic_has_written_it(vault: Vault) -> None:
+    password = vault.place / "password"
+    password.write_text(uuid.uuid4().hex)
+    copy = {**vault.copy, "password_file": str(password)}
+    options: JSON = {"mode": "recrypt", "destination": copy}
+    first = good(vault.mirror(**options))
+    until = datetime.fromisoformat(first["object_lock"]["until"])
+    assert first["objects_copied"] == 1 and not good(vault.mirror(**options))["changed"]
+    kinds = ("config", "keys/", "data/", "index/", "snapshots/")
+    versions = vault.versions("repository/")
+    locked = [one for one in versions if one["Key"].removeprefix("repository/").startswith(kinds)]
+    client = vault.client
+    for one in versions:
+        where = {"Bucket": vault.name, "Key": one["Key"], "VersionId": one["VersionId"]}
+        if one in locked:
+            assert client.get_object_retention(**where)["Retention"]["RetainUntilDate"] >= until
+            with pytest.raises(ClientError) as refused:
+                client.delete_object(**where)
+            assert code(refused) == "AccessDenied"
+        elif "Size" in one:
+            with pytest.raises(ClientError):
+                client.get_object_retention(**where)
+
+    pack = next(one for one in locked if "/data/" in one["Key"])
+    client.put_object(Bucket=vault.name, Key=pack["Key"], Body=b"!" * pack["Size"])
+    for one in locked:
+        if one is not pack:
+            client.delete_object(Bucket=vault.name, Key=one["Key"])
+    healed = good(vault.mirror(**options))
+    assert healed["objects_repaired"] == len(locked) and healed["objects_copied"] == 0
+    restic(copy, "check", "--no-lock", "--read-data")
+    info = {"application": vault.application, "store": vault.store, "signing": vault.signing, "required": True}
+    found = good(run("recovery_point_info", repository=copy, verify="data", **info))
+    assert found["point"]["lock"]["until"] == healed["object_lock"]["until"]

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from fakes.modules import call
 from fakes.real_restic import PASSWORD, Bed, real
 from fakes.s3 import FakeS3
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import repository as restic_repository
 from ansible_collections.muster.container_dr.plugins.modules import (
     recovery_point,
@@ -30,6 +33,7 @@ from ansible_collections.muster.container_dr.plugins.modules import (
 
 JSON = dict[str, Any]
 APP = {"name": "ledger", "namespaces": ["ledger"]}
+LOCK = {"mode": "governance", "retain": "30d"}
 pytestmark = real
 
 
@@ -102,6 +106,14 @@ def mirror(east: Site, west: Site, fails: str = "", **options: Any) -> JSON:
     wish: JSON = {"mode": "recrypt", "source": east.bed.options, "destination": west.bed.options, **options}
     stores = {"source_store": east.about["store"], "destination_store": west.about["store"]}
     return call(repository_mirror, fails=fails, application=APP, signing=east.about["signing"], **stores, **wish)
+
+
+def flip(path: Path) -> None:
+    """Alter one bit."""
+    data = bytearray(path.read_bytes())
+    data[1000] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(data)
 
 
 Sites = Callable[..., Site]
@@ -269,10 +281,7 @@ def test_what_is_damaged_at_the_source_keeps_its_own_point_back_and_no_other(eas
     bad = east.seal("other")
     # The volume's and the objects' data; one of them is the first.
     path = min(path for path in set(packs.rglob("*")) - before if path.stat().st_size > 150_000)
-    data = bytearray(path.read_bytes())
-    data[1000] ^= 1
-    path.chmod(0o600)
-    path.write_bytes(data)
+    flip(path)
     done = mirror(east, west, fails="Could not copy snapshot")
     assert done["points_copied"] == [good] and done["objects_copied"] == 3
     assert len(done["failures"]) == 1 and "ciphertext verification failed" in done["failures"][0]
@@ -289,12 +298,7 @@ def test_it_refuses_what_is_no_copy_with_a_key_of_its_own(east: Site, empty: Sit
     pinned = {**sites("fourth").bed.options, "id": "0" * 64}
     mirror(east, third, destination=pinned, fails=f"expected was the repository {'0' * 64}")
     mirror(east, third, destination={**pinned, "url": str(east.root / "nowhere")}, fails="it is not there")
-    mirror(
-        east,
-        empty,
-        object_lock={"mode": "governance", "retain": "1d"},
-        fails="restic writes there, which sets no locks",
-    )
+    mirror(east, empty, object_lock=LOCK, fails="a directory has no object lock")
 
 
 @pytest.fixture
@@ -337,3 +341,233 @@ def test_buckets_of_two_accounts_are_copied_and_the_source_is_only_read(
     assert not failed["points_copied"] and failed["destination_id"]
     ours.refuse = ""
     assert len(mirror(east, empty, source=source)["points_copied"]) == 1
+
+
+# -- a copy that nobody can delete --------------------------------------------------------------------------------
+
+
+class Vault:
+    """A bucket with locks which has the repository of west, and the store beside it."""
+
+    def __init__(self, bucket: FakeS3, east: Site, west: Site) -> None:
+        self.bucket, self.east = bucket, east
+        login = {"access_key": "a", "secret_key": "canary-secret"}
+        place = west.place / "repository"
+        for path in place.rglob("*"):
+            if path.is_file():
+                bucket.add(f"repository/{path.relative_to(place)}", path.read_bytes())
+        self.options = {**west.bed.options, "url": f"s3:{bucket.url}/bucket/repository", **login}
+        self.store = {"url": "s3://bucket/store", "endpoint_url": bucket.url, **login}
+
+    def mirror(self, fails: str = "", **options: Any) -> JSON:
+        at = {"destination": self.options, "destination_store": self.store, "object_lock": LOCK, **options}
+        wish = {"mode": "recrypt", "source": self.east.bed.options, "source_store": self.east.about["store"], **at}
+        signing = self.east.about["signing"]
+        return call(repository_mirror, fails=fails, **{"application": APP, "signing": signing, **wish})
+
+    def pick(self, fails: str = "") -> JSON:
+        at = {"repository": self.options, "store": self.store, "signing": self.east.about["signing"]}
+        return call(recovery_point_info, fails=fails, application=APP, verify="data", required=True, **at)
+
+    def seen(self, *kinds: str) -> list[str]:
+        """What can be seen of the repository but for restic's own locks."""
+        found = [key.removeprefix("repository/") for key in self.bucket.objects if key.startswith("repository/")]
+        kinds = kinds or ("config", "keys", "data", "index", "snapshots")
+        return sorted(key for key in found if key.partition("/")[0] in kinds)
+
+    def until(self) -> datetime:
+        """When the first lock of what can be seen ends; all of it must have one."""
+        held = [self.bucket.current(f"repository/{key}") for key in self.seen()]
+        assert all(one.mode == "GOVERNANCE" for one in held)
+        return min(one.until for one in held if one.until)
+
+    def hide(self, *keys: str) -> None:
+        for key in keys:
+            self.bucket.add(f"repository/{key}", None)
+
+
+class Time:
+    """The engine's clock and the bucket's."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+        self._real = clock.now
+
+    def __call__(self) -> datetime:
+        return self._real() + self.ahead
+
+    def days(self, number: float) -> None:
+        self.ahead += timedelta(days=number)
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    made = Time()
+    monkeypatch.setattr(clock, "now", made)
+    return made
+
+
+@pytest.fixture
+def vault(east: Site, west: Site) -> Iterator[Vault]:
+    with FakeS3(locks=True) as bucket:
+        yield Vault(bucket, east, west)
+
+
+def test_what_restic_has_copied_is_locked_and_the_record_says_until_when(vault: Vault, time: Time) -> None:
+    vault.east.seal("data")
+    # What restic took away before there were locks stays away.
+    old = f"index/{hashlib.sha256(b'old').hexdigest()}"
+    vault.bucket.add(f"repository/{old}", b"old")
+    vault.hide(old)
+    planned = vault.mirror(_ansible_check_mode=True)
+    assert planned["objects_copied"] == 2 and not vault.seen("snapshots")
+    done = vault.mirror()
+    until = clock.parse(done["object_lock"]["until"])
+    assert timedelta(days=29, hours=23) < until - clock.now() <= timedelta(days=30) and vault.until() >= until
+    # Config and key were there before, without a lock.
+    assert done["object_lock"]["renewed"] == 2 and done["objects_repaired"] == 0 and old not in vault.seen()
+    never = {key for key in vault.bucket.history if "/locks/" in key}
+    assert never and not any(one.until for key in never for one in vault.bucket.history[key])
+    lock = {"mode": "governance", "until": done["object_lock"]["until"]}
+    assert vault.pick()["point"]["lock"] == lock
+    assert not vault.mirror()["changed"]
+    time.days(14)
+    vault.east.seal("data")
+    second = vault.mirror()
+    # What is new is locked for longer, and the record is about all.
+    assert second["object_lock"]["until"] == lock["until"] and second["object_lock"]["renewed"] == 0
+    assert vault.until() == until
+    time.days(2)
+    later = vault.mirror()
+    assert later["object_lock"]["renewed"] > 6 and later["changed"]
+    assert vault.until() >= clock.parse(later["object_lock"]["until"]) > until + timedelta(days=13)
+
+
+def test_what_was_hidden_or_written_over_at_the_copy_is_brought_back_by_name(vault: Vault, time: Time) -> None:
+    point = vault.east.seal("data")
+    vault.mirror()
+    time.days(1)
+    before = {key: vault.bucket.objects[f"repository/{key}"] for key in vault.seen()}
+    (pack, *_others) = vault.seen("data")
+    vault.hide(*(key for key in before if key != pack))
+    vault.bucket.add(f"repository/{pack}", b"!" * len(before[pack]))
+    planned = vault.mirror(_ansible_check_mode=True, fails="Run it without check mode")
+    assert planned["objects_repaired"] == len(before)
+    done = vault.mirror()
+    assert done["objects_repaired"] == len(before) and done["objects_copied"] == 0 and done["changed"]
+    assert "were damaged or hidden" in str(done["warnings"])
+    assert {key: vault.bucket.objects[f"repository/{key}"] for key in vault.seen()} == before
+    assert vault.until() and vault.pick()["point"]["id"] == point
+    # The locks of what was brought back are those of the day before.
+    assert clock.parse(done["object_lock"]["until"]) <= vault.until() and not vault.mirror()["changed"]
+
+
+def test_what_retention_takes_away_is_hidden_on_record_and_goes_when_its_lock_ends(vault: Vault, time: Time) -> None:
+    east = vault.east
+    expired, newest = east.seal("data"), east.seal("data")
+    vault.mirror()
+    call(recovery_point, state="noted", application=APP, id=expired, kind="expired", **east.about)
+    assert len(east.maintain()["forgotten"]) == 2
+    alone = {"allowed_signers": east.about["signing"]["allowed_signers"]}
+    refused = vault.mirror(remove_after="0s", signing=alone)
+    assert not refused["objects_removed"] and "without signing.key" in str(refused["warnings"])
+    there = set(vault.seen())
+    done = vault.mirror(remove_after="0s")
+    hidden = there - set(vault.seen())
+    assert done["objects_removed"] == 2 and len({key for key in hidden if key.startswith("snapshots/")}) == 2
+    assert {"data", "index"} < {key.partition("/")[0] for key in hidden}
+    assert done["object_lock"]["kept"] == len(hidden) and "needed no more are locked" in str(done["warnings"])
+    assert all(vault.bucket.history[f"repository/{key}"][0].locked for key in hidden)
+    # Nobody takes it for hidden by somebody else.
+    again = vault.mirror(remove_after="0s")
+    assert not again["changed"] and again["object_lock"]["kept"] == len(hidden)
+    time.days(16)
+    # Locks are renewed, but not theirs.
+    assert vault.mirror()["object_lock"]["kept"] == len(hidden)
+    time.days(15)
+    last = vault.mirror(remove_after="0s")
+    assert last["changed"] and last["object_lock"]["kept"] == 0
+    assert not any(vault.bucket.history[f"repository/{key}"] for key in hidden)
+    assert vault.pick()["point"]["id"] == newest
+
+
+def test_without_a_record_what_was_taken_away_is_brought_back_and_taken_away_again(vault: Vault) -> None:
+    east = vault.east
+    expired, newest = east.seal("data"), east.seal("data")
+    vault.mirror()
+    call(recovery_point, state="noted", application=APP, id=expired, kind="expired", **east.about)
+    east.maintain()
+    there = vault.seen("snapshots")
+    vault.mirror(remove_after="0s")
+    for key in [key for key in vault.bucket.objects if "/maintenance/copies/" in key]:
+        vault.bucket.add(key, None)
+    done = vault.mirror(remove_after="0s")
+    assert done["objects_repaired"] > 2 and done["objects_removed"] == 2
+    assert len(vault.seen("snapshots")) == len(there) - 2 and vault.pick()["point"]["id"] == newest
+    assert not vault.mirror(remove_after="0s")["changed"]
+
+
+def test_while_somebody_holds_an_exclusive_lock_nothing_is_taken_for_hidden(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.east.seal("data")
+    vault.mirror()
+    (pack, *_others) = vault.seen("data")
+    vault.hide(pack)
+    said = {"exclusive": True}
+    monkeypatch.setattr(restic_repository.Repository, "lock_ids", lambda _self: ["0" * 64])
+    monkeypatch.setattr(restic_repository.Repository, "lock", lambda _self, _id: said)
+    vault.mirror(fails="somebody holds an exclusive lock")
+    assert pack not in vault.seen()
+    # Backups hold such a one.
+    said.clear()
+    assert vault.mirror()["objects_repaired"] == 1 and pack in vault.seen()
+
+
+def test_where_no_version_is_whole_it_is_told_and_no_point_that_needs_it_is_shown(vault: Vault) -> None:
+    good = vault.east.seal("data")
+    vault.mirror()
+    pack = max(vault.seen("data"), key=lambda key: len(vault.bucket.objects[f"repository/{key}"]))
+    size = len(vault.bucket.objects[f"repository/{pack}"])
+    vault.bucket.history[f"repository/{pack}"].clear()
+    vault.bucket.add(f"repository/{pack}", b"?" * 10)
+    vault.bucket.add(f"repository/{pack}", b"!" * size)
+    bad, other = vault.east.seal("data"), vault.east.seal("more")
+    done = vault.mirror(fails=f"{pack} of repository")
+    assert done["points_copied"] == [other] and not vault.bucket.current(f"repository/{pack}").until
+    assert {good, bad}.isdisjoint(done["points_copied"])
+
+
+# -- loss and rot -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["data", "index"])
+def test_what_the_copy_has_lost_is_told_and_no_point_that_needs_it_is_shown(east: Site, west: Site, kind: str) -> None:
+    east.seal("data")
+    mirror(east, west)
+    place = west.place / "repository"
+    path = max((path for path in (place / kind).rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    path.unlink()
+    assert mirror(east, west, fails="restic repair index", _ansible_check_mode=True)["objects_copied"] == 0
+    new = sorted([east.seal("data"), east.seal("more")])
+    done = mirror(east, west, fails=path.name if kind == "data" else "not found in repository")
+    # Where a pack is gone restic says so of every snapshot; what an index named is copied again.
+    assert sorted(done["points_copied"]) == ([] if kind == "data" else new)
+    # What the error says to do.
+    west.bed.restic("repair", "index")
+    ids = [one["id"] for one in west.snapshots()]
+    west.bed.restic("forget", *ids)
+    healed = mirror(east, west, verify_existing=True)
+    assert sorted(healed["points_copied"]) == (new if kind == "data" else [])
+    assert len(west.snapshots()) == len(ids) and not mirror(east, west)["changed"]
+
+
+def test_an_altered_bit_at_the_copy_is_found_by_reading_all(east: Site, west: Site) -> None:
+    east.seal("data")
+    mirror(east, west)
+    path = max((west.place / "repository" / "data").rglob("*"), key=lambda path: path.stat().st_size)
+    flip(path)
+    east.seal("data")
+    other = east.seal("more")
+    done = mirror(east, west, verify_existing=True, fails=path.name)
+    assert done["points_copied"] == [other]

@@ -23,6 +23,11 @@ description:
     C(org.opencontainers.image.ref.name), which is C(<path>:muster-<digest>), for example
     C(skopeo copy oci:DIRECTORY:PATH:muster-0123456789abcdef ...) and C(regctl image copy
     ocidir://DIRECTORY:muster-0123456789abcdef ...).
+  - With O(point) such a layout has a small index of its own for each recovery point, C(points/ID/index.json), and the
+    blobs are shared. C(skopeo copy --all --preserve-digests --src-shared-blob-dir DIRECTORY/blobs
+    oci:DIRECTORY/points/ID:PATH:muster-0123456789abcdef ...) reads from it. After C(ln -s ../../blobs
+    DIRECTORY/points/ID/blobs) it is an ordinary layout for every other tool, such as C(crane push). No other tool may
+    write into a layout with points; C(regctl), for example, removes blobs that the index which it writes does not name.
 extends_documentation_fragment:
   - muster.container_dr.attributes
   - muster.container_dr.cluster
@@ -118,6 +123,7 @@ options:
       - V(absent) removes O(images) from O(target), but only what O(store) says that this module put there, and nothing
         that a recovery point in O(store) needs which has not expired. Layers go when the registry collects its garbage.
         Where a registry does not delete, the images stay and one warning says so.
+      - From a directory or a bucket it removes a whole O(point).
     type: str
     choices: [present, absent]
     default: present
@@ -144,6 +150,22 @@ options:
     type: list
     elements: str
     default: []
+  point:
+    description:
+      - The id of a recovery point. Where O(target) is a directory or a bucket, the images are named in the index of
+        that point, C(points/ID/index.json), instead of the one C(index.json) of all. Runs that copy different points do
+        not get into each other's way, and a point can be removed again.
+      - An image that was proved whole there, see O(store), and that another index names is named in the point without
+        a question to its source, with what is attached to it.
+      - Where O(from), or O(target) with O(verify), is such a place, its names are read from the index of that point,
+        where it has one. Otherwise, and without O(point), they are read from all its indexes, of several that have one
+        name from the newest point's. With O(verify) the index of the point has to name the images.
+      - With O(state=absent) that index is removed, and all blobs that no other index of the place needs, but only where
+        O(store) has no such recovery point or it has expired. O(images) and O(application) are left out then.
+      - While one run removes, others wait before they copy to that place, for some minutes at the most. While one
+        copies, no blobs are removed. They go with the next point that is removed, and a warning says so.
+    type: str
+    default: ""
   store:
     description:
       - Where to keep, in C(images/PLACE.json), which images were proved whole at O(target) and when. With that an image
@@ -402,6 +424,21 @@ EXAMPLES = r"""
       auth_file: ~/.config/containers/auth.json
     store: "{{ muster_site.store }}"
 
+- name: Keep the images of each recovery point in a bucket under its own index
+  muster.container_dr.image_mirror:
+    images: "{{ sealed.document.images }}"
+    from: "{{ muster_site.registry }}"
+    target: "{{ image_bucket }}"
+    point: "{{ sealed.document.id }}"
+    store: "{{ muster_site.store }}"
+
+- name: Remove from it a recovery point that has expired
+  muster.container_dr.image_mirror:
+    state: absent
+    point: "{{ expired.document.id }}"
+    target: "{{ image_bucket }}"
+    store: "{{ muster_site.store }}"
+
 - name: Verify that the other site has all of them, and that our own are signed by both teams
   muster.container_dr.image_mirror:
     images: "{{ copied.images }}"
@@ -581,6 +618,16 @@ blobs_mounted:
   type: int
   returned: always
   sample: 0
+blobs_removed:
+  description: Manifests, configurations and layers that went with O(point). In check mode, that would go.
+  type: int
+  returned: when O(state=absent) and O(point) is set
+  sample: 12
+bytes_removed:
+  description: Bytes of these.
+  type: int
+  returned: when O(state=absent) and O(point) is set
+  sample: 48211034
 copied:
   description: Number of images for which something was written.
   type: int
@@ -640,6 +687,7 @@ OPTIONS = (
             "attachments": {"type": "bool", "default": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "tags": {"type": "bool", "default": False},
+            "point": {"type": "str", "default": ""},
             "original_names": {"type": "bool", "default": False},
             "platforms": {"type": "list", "elements": "str", "default": []},
             "recheck_after": {"type": "str", "default": "24h"},
@@ -648,9 +696,10 @@ OPTIONS = (
             "workers": {"type": "int", "default": 8},
             "fail_fast": {"type": "bool", "default": False},
         },
-        required_one_of=[("application", "images")],
+        required_one_of=[("application", "images", "point")],
         required_if=[
-            ("state", "absent", ("images", "target", "store")),
+            ("state", "absent", ("target", "store")),
+            ("state", "absent", ("images", "point"), True),
             ("verify", "digests", ("target", "original_names"), True),
             ("verify", "full", ("target", "original_names"), True),
         ],

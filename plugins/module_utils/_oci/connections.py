@@ -29,10 +29,13 @@ def of_options(
     *,
     attempts: int = ATTEMPTS,
     engine: Engine | None = None,
+    read: str = "",
+    written: str = "",
 ) -> Registries:
     """Clients for all hosts; the first mention of a host that says more than its name decides how it is reached.
 
-    ``engine`` is the Docker daemon that images may come from; it is closed with them.
+    ``engine`` is the Docker daemon that images may come from; it is closed with them. ``read`` is the recovery point
+    by whose index layouts are read, ``written`` that by which they are written to.
     """
     endpoints: dict[str, Endpoint] = {}
     elsewhere: dict[str, Mapping[str, Any]] = {}
@@ -59,4 +62,6 @@ def of_options(
             )
         elif options.get("auth_file"):
             keyring.add_file(str(options["auth_file"]), place.host)
-    return Registries(Transport(endpoints.values(), attempts=attempts), keyring, Places(elsewhere, engine))
+    return Registries(
+        Transport(endpoints.values(), attempts=attempts), keyring, Places(elsewhere, engine, read=read, written=written)
+    )

@@ -23,6 +23,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.blob import Download
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import (
+    COSIGN_SUFFIXES,
     OCI_INDEX,
     Descriptor,
     Manifest,
@@ -31,7 +32,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest 
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Rejected, Source, Target
 
-COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
 _MOUNT_CANDIDATES = 3
 _LINK_ATTEMPTS = 5
 
@@ -185,6 +185,8 @@ class Copier:
         manifest = self._target.manifest(route.repository, tag) if tag else None
         tagged = manifest is not None and manifest.is_named(digest)
         if not tagged:
+            if tag is not None and self._write:
+                self._target.begin()
             manifest = self._target.manifest(route.repository, digest)
         found = manifest is not None
         there = found or digest in self._planned
@@ -326,6 +328,8 @@ class Copier:
             if self._yields and there not in (None, attached.digest):
                 tally.notes.append(f"tag {tag} is another one there and stays")
                 continue
+            if there != attached.digest and self._write:
+                self._target.begin()
             self._attach(route, attached.digest, tally, link=True)
             if there != attached.digest:
                 if self._write:
@@ -337,6 +341,8 @@ class Copier:
             if referrer.digest not in known and not route.source.has_manifest(route.source_repository, referrer.digest):
                 tally.notes.append(f"referrer {referrer.digest} is listed at the source and not there")
                 continue
+            if referrer.digest not in known and self._write:
+                self._target.begin()
             manifest = self._attach(route, referrer.digest, tally, link=False)
             if referrer.digest not in known and not self._target.has_referrers_api(route.repository):
                 self._link(route.repository, manifest, tally, referrer, digest)

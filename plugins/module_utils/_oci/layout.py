@@ -4,8 +4,11 @@
 
 """An OCI image layout (image-spec 1.1) as a place that has images: in a directory, below an S3 prefix, in an archive.
 
-Blobs are shared by all repositories. ``index.json`` names what has a tag by ``<repository>:<tag>``, as other tools read
-it; everything else is found by its digest, and referrers by the fallback tag of their subject or by being listed there.
+Blobs are shared by all repositories. An index names what has a tag by ``<repository>:<tag>``, as other tools read it;
+everything else is found by its digest, and referrers by the fallback tag of their subject or by being listed there.
+
+There is one index for all, ``index.json``, and one for each recovery point that was named, ``points/ID/index.json``.
+Runs that copy different points write different files, and a point goes with its file.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
     Corrupt,
@@ -27,6 +31,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import (
+    COSIGN_SUFFIXES,
     OCI_INDEX,
     Descriptor,
     Manifest,
@@ -40,6 +45,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport
     BREAKS,
     backoff,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.turns import LEFT_BEHIND, Turn
 from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import ConditionsUnsupported
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Readable, Store
 
@@ -49,15 +55,48 @@ _FULL_NAME = "io.containerd.image.name"
 _MARKER = "oci-layout"
 _INDEX = "index.json"
 _VERSION = "1.0.0"
+_OF_POINT = re.compile(rf"^points/[^/]+/{re.escape(_INDEX)}$")
+_POINT_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
 _ATTEMPTS = 30
+_WORKERS = 8
 # Seconds from one writing of the index to the next.
 _PAUSE = 2.0
-# Seconds after which nobody still writes what has no name yet.
-_LEFT_BEHIND = 86400.0
 _FALLBACK_TAG = re.compile(r":sha(256|384|512)-[0-9a-f]+$")
 _DIGEST = re.compile(r"^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$")
 
 JSON = dict[str, Any]
+
+
+def folder_of(point: str) -> str:
+    """The folder of a point's index, ``points/ID/``; empty without a point. Raises :class:`InvalidInput`."""
+    if point and not _POINT_ID.match(point):
+        raise InvalidInput("use", f"point {point!r}", "it is not the id of a recovery point", "Correct point.")
+    return f"points/{point}/" if point else ""
+
+
+def indexes(store: Store) -> list[str]:
+    """Every index of a layout: those of points, the newest first, as their ids begin with the time, then its own."""
+    try:
+        keys = [entry.key for entry in store.list("points/")]
+    except Unavailable:
+        # It may only be busy; listings are not repeated as patiently as reads are.
+        time.sleep(backoff(1))
+        keys = [entry.key for entry in store.list("points/")]
+    return [*sorted(filter(_OF_POINT.match, keys), reverse=True), _INDEX]
+
+
+def indexed(store: Store, keys: Sequence[str]) -> Iterator[list[JSON]]:
+    """What each of these indexes names, some of them read at a time."""
+    for batch in (keys[at : at + _WORKERS] for at in range(0, len(keys), _WORKERS)):
+        read = pool.values(pool.each(batch, lambda key: read_small(store, key), workers=_WORKERS))
+        for key, data in zip(batch, read, strict=True):
+            yield entries_of(data, f"{key} in {store.place}")
+
+
+def entries_of(data: bytes | None, where: str) -> list[JSON]:
+    """What an index names; nothing where it is not there. Raises :class:`Corrupt`."""
+    found: list[JSON] = _document(data, where)["manifests"]
+    return found
 
 
 class Files(Protocol):
@@ -117,11 +156,12 @@ def _read_once(files: Files, key: str) -> bytes | None:
 
 
 class ReadOnlyLayout:
-    """A layout as a source."""
+    """A layout with one index, as a source."""
 
-    def __init__(self, host: str, files: Files) -> None:
+    def __init__(self, host: str, files: Files, folder: str = "") -> None:
         self.host = host
         self._files = files
+        self.key = folder + _INDEX
         self._lock = threading.Lock()
         self._listed: tuple[list[JSON], dict[str, JSON]] | None = None
         self._artifacts: dict[str, Manifest | None] = {}
@@ -203,40 +243,56 @@ class ReadOnlyLayout:
         """The entries of the index, and those with a name by it; read once."""
         with self._lock:
             if self._listed is None:
-                data = read_small(self._files, _INDEX)
-                if data is None:
-                    self._begin()
-                self._listed = _listing(self._document(data))
+                self._listed = _listing(self._entries())
             return self._listed
 
-    def _begin(self) -> None:
+    def _entries(self) -> list[JSON]:
+        data = read_small(self._files, self.key)
+        if data is None:
+            self._without_index()
+        return entries_of(data, f"{self.key} in {self._files.place}")
+
+    def _without_index(self) -> None:
         """There is no index."""
         raise Corrupt("read", f"layout {self._files.place}", f"it has no {_INDEX}", "Name an OCI image layout.")
 
-    def _document(self, data: bytes | None) -> JSON:
-        if data is None:
-            return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
-        try:
-            document = json.loads(data)
-            good = all(isinstance(entry, dict) for entry in document["manifests"])
-        except (ValueError, KeyError, TypeError):
-            good = False
-        if not good:
-            raise Corrupt(
-                "read", f"{_INDEX} in {self._files.place}", "it is no index of images", "Restore it, or move it away."
-            )
-        result: JSON = document
-        return result
+
+class StoredLayout(ReadOnlyLayout):
+    """A layout in a store as a source: one point where that has an index, else all that any index names.
+
+    Of a name that several have the newest point's counts.
+    """
+
+    def __init__(self, host: str, store: Store, point: str = "") -> None:
+        super().__init__(host, store, folder_of(point))
+        self._store = store
+        self._point = point
+
+    def _entries(self) -> list[JSON]:
+        own = read_small(self._store, self.key) if self._point else None
+        if own is not None:
+            return entries_of(own, f"{self.key} in {self._store.place}")
+        found: dict[tuple[str, ...], JSON] = {}
+        for entries in indexed(self._store, indexes(self._store)):
+            # Points have most of their images in common.
+            for entry in entries:
+                found.setdefault((str(entry.get("digest")), *_names(entry)), entry)
+        return list(found.values())
 
 
 class Layout(ReadOnlyLayout):
-    """A layout in a store, as source and as target. Other runs may write to it at the same time."""
+    """A layout in a store as a target: its own index, or that of one point. Other runs may write at the same time."""
 
     shares_blobs = True
 
-    def __init__(self, host: str, store: Store) -> None:
-        super().__init__(host, store)
-        self._store = store
+    def __init__(self, host: str, store: Store, point: str = "") -> None:
+        super().__init__(host, store, folder_of(point))
+        self.store = store
+        self.marker = folder_of(point) + _MARKER
+        self._turn = Turn(store)
+        self._others: Iterator[list[JSON]] | None = None
+        self._looked_at: list[dict[str, JSON]] = []
+        self._looking = threading.Lock()
         self._marked = False
         self._pending: dict[str, JSON] = {}
         self._due = 0.0
@@ -252,14 +308,13 @@ class Layout(ReadOnlyLayout):
         """Write a manifest and, for a tag, its entry in the index."""
         if replaces is not None and self.tag_digest(repository, reference) != replaces.digest:
             raise Conflict("write", f"tag {reference} of {self.host}:{repository}", "somebody else has changed it")
-        self._mark()
+        self.begin()
         # By its digest a manifest is put only where it was not found.
         if ":" in reference or self.manifest(repository, manifest.digest) is None:
-            self._store.put(blob_key(manifest.digest), manifest.data)
+            self.store.put(blob_key(manifest.digest), manifest.data)
         if ":" not in reference:
             name = f"{repository}:{reference}"
-            descriptor = {"mediaType": manifest.media_type, "digest": manifest.digest, "size": len(manifest.data)}
-            self._enter(name, {**descriptor, "annotations": {REF_NAME: name}})
+            self._enter(name, {**manifest.descriptor, "annotations": {REF_NAME: name}})
         return False
 
     def mount(self, repository: str, digest: str, origin: str) -> tuple[bool, str | None]:
@@ -275,18 +330,63 @@ class Layout(ReadOnlyLayout):
         session: str | None = None,
     ) -> int:
         """Write a blob; it gets its name when all of its bytes proved right."""
-        self._mark()
+        self.begin()
 
         def counted() -> Iterator[bytes]:
             for chunk in download.chunks():
                 yield chunk
                 advance(len(chunk))
 
-        self._store.write(blob_key(blob.digest), counted())
+        self.store.write(blob_key(blob.digest), counted())
         return blob.size
 
-    def _mark(self) -> None:
-        """Before the first write: say that this is a layout, refuse one of another version, remove what lies about."""
+    def adopt(self, repository: str, digest: str, tags: Sequence[str], *, write: bool) -> bool:
+        """Name an image by ``tags`` that another index here names by the first of them, with what is attached to it.
+
+        False where none does. That all of it is there is for the caller to know.
+        """
+        if write:
+            self.begin()
+        names = self._beside(f"{repository}:{tags[0]}", digest)
+        root = self.manifest(repository, digest) if names else None
+        if names is None or root is None:
+            return False
+        found: dict[str, JSON] = {}
+        seen, waiting = {digest}, [root]
+        while waiting:
+            manifest = waiting.pop()
+            for one in (manifest.digest, *(child.digest for child in manifest.children if not child.is_index)):
+                for suffix in ("", *COSIGN_SUFFIXES):
+                    name = f"{repository}:{one.replace(':', '-')}{suffix}"
+                    if name in names:
+                        found[name] = names[name]
+            nested = [child.digest for child in manifest.children if child.is_index]
+            nested += [str(entry["digest"]) for name, entry in found.items() if _FALLBACK_TAG.search(name)]
+            fresh = dict.fromkeys(one for one in nested if one not in seen)
+            seen.update(fresh)
+            waiting += [below for one in fresh if (below := self.manifest(repository, one)) is not None]
+        for name in (*found, *(f"{repository}:{tag}" for tag in tags)) if write else ():
+            entry = found.get(name) or root.descriptor
+            named: JSON = {key: entry[key] for key in ("mediaType", "digest", "size") if key in entry}
+            self._enter(name, {**named, "annotations": {REF_NAME: name}})
+        return True
+
+    def _beside(self, name: str, digest: str) -> dict[str, JSON] | None:
+        """What the newest other index that has this name for that digest names."""
+        with self._looking:
+            if self._others is None:
+                self._others = indexed(self.store, [key for key in indexes(self.store) if key != self.key])
+            for names in self._looked_at:
+                if names.get(name, {}).get("digest") == digest:
+                    return names
+            for entries in self._others:
+                self._looked_at.append(_listing(entries)[1])
+                if self._looked_at[-1].get(name, {}).get("digest") == digest:
+                    return self._looked_at[-1]
+        return None
+
+    def begin(self) -> None:
+        """Say that this is a layout, refuse one of another version, and from now on let nothing be taken away."""
         if not self._marked:
             with self._writing:
                 self._prepare()
@@ -294,25 +394,34 @@ class Layout(ReadOnlyLayout):
     def _prepare(self) -> None:
         if self._marked:
             return
-        data = read_small(self._store, _MARKER)
-        if data is None:
-            self._store.put(_MARKER, json.dumps({"imageLayoutVersion": _VERSION}).encode())
-        elif _VERSION.encode() not in data:
-            raise Refused(
-                "write to",
-                f"layout {self._store.place}",
-                f"its {_MARKER} does not say version {_VERSION}",
-                "Use another place.",
-            )
-        self._store.tidy("blobs/", _LEFT_BEHIND)
+        for key in dict.fromkeys((_MARKER, self.marker)):
+            data = read_small(self.store, key)
+            if data is None:
+                self.store.put(key, json.dumps({"imageLayoutVersion": _VERSION}).encode())
+            elif _VERSION.encode() not in data:
+                raise Refused(
+                    "write to",
+                    f"layout {self.store.place}",
+                    f"its {key} does not say version {_VERSION}",
+                    "Use another place.",
+                )
+        self._turn.copy()
+        self.store.tidy("blobs/", LEFT_BEHIND)
         self._marked = True
 
-    def _begin(self) -> None:
+    def _without_index(self) -> None:
         # Nothing was written here yet, but a directory that is missing may be one that is not mounted.
-        self._store.probe()
+        self.store.probe()
 
     def finish(self) -> None:
-        """Write the names that still wait for it into the index."""
+        """Write the names that still wait for it into the index, and let others take away again."""
+        try:
+            self._write_names()
+        finally:
+            self._turn.end()
+            self._marked = False
+
+    def _write_names(self) -> None:
         with self._writing:
             with self._lock:
                 batch = dict(self._pending)
@@ -333,12 +442,13 @@ class Layout(ReadOnlyLayout):
             self._pending[name] = entry
             due = time.monotonic() >= self._due
         if due:
-            self.finish()
+            self._write_names()
 
     def _merge(self, batch: Mapping[str, JSON]) -> None:
+        where = f"{self.key} in {self.store.place}"
         for attempt in range(_ATTEMPTS):
-            stored = self._store.peek(_INDEX)
-            document = self._document(stored.data if stored else None)
+            stored = self.store.peek(self.key)
+            document = _document(stored.data if stored else None, where)
             fresh, merged = dict(batch), []
             for entry in document["manifests"]:
                 name = _annotations(entry).get(REF_NAME)
@@ -350,20 +460,20 @@ class Layout(ReadOnlyLayout):
             data = json.dumps(document, separators=(",", ":")).encode()
             try:
                 if stored is None:
-                    self._store.create(_INDEX, data)
+                    self.store.create(self.key, data)
                 else:
-                    self._store.swap(_INDEX, data, stored.version)
+                    self.store.swap(self.key, data, stored.version)
             except ConditionsUnsupported:
-                self._store.put(_INDEX, data)
+                self.store.put(self.key, data)
             except Conflict:
                 time.sleep(random.uniform(0.0, 0.02 * (attempt + 1)))
                 continue
             with self._lock:
-                self._listed = _listing(document)
+                self._listed = _listing(document["manifests"])
             return
         raise Conflict(
             "write",
-            f"{_INDEX} in {self._store.place}",
+            where,
             f"others changed it {_ATTEMPTS} times in between",
             "Try again when they are done.",
         )
@@ -380,17 +490,31 @@ class Layout(ReadOnlyLayout):
             return ours
         data = index(list({**listed, **added}.values()))
         digest = digest_of(data)
-        self._store.put(blob_key(digest), data)
+        self.store.put(blob_key(digest), data)
         return {**ours, "digest": digest, "size": len(data)}
 
 
-def _listing(document: JSON) -> tuple[list[JSON], dict[str, JSON]]:
+def _document(data: bytes | None, where: str) -> JSON:
+    if data is None:
+        return {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+    try:
+        document = json.loads(data)
+        good = all(isinstance(entry, dict) for entry in document["manifests"])
+    except (ValueError, KeyError, TypeError):
+        good = False
+    if not good:
+        raise Corrupt("read", where, "it is no index of images", "Restore it, or move it away.")
+    result: JSON = document
+    return result
+
+
+def _listing(entries: list[JSON]) -> tuple[list[JSON], dict[str, JSON]]:
     """The entries of an index, and those with a name by it."""
     names: dict[str, JSON] = {}
-    for entry in document["manifests"]:
+    for entry in entries:
         for name in _names(entry):
             names.setdefault(name, entry)
-    return document["manifests"], names
+    return entries, names
 
 
 def _annotations(entry: JSON) -> Mapping[str, Any]:

@@ -24,6 +24,8 @@ DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 ACCEPT = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, "*/*;q=0.1"))
 _INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 _SCHEMA1 = "application/vnd.docker.distribution.manifest.v1"
+# cosign's tags for what is attached to a digest end in these.
+COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
 _ALGORITHMS = ("sha256", "sha384", "sha512")
 
 
@@ -56,6 +58,10 @@ class Descriptor:
     def attests(self) -> str:
         """The digest of the manifest beside it in an index that it is an attestation of, as BuildKit marks them."""
         return str((self.document.get("annotations") or {}).get("vnd.docker.reference.digest") or "")
+
+    @property
+    def is_index(self) -> bool:
+        return self.media_type in _INDEXES
 
     @property
     def foreign(self) -> bool:
@@ -125,6 +131,11 @@ class Manifest:
     def is_index(self) -> bool:
         return self.media_type in _INDEXES
 
+    @property
+    def descriptor(self) -> dict[str, Any]:
+        """Media type, digest and size, by which others name it."""
+        return {"mediaType": self.media_type, "digest": self.digest, "size": len(self.data)}
+
     def is_named(self, digest: str) -> bool:
         """Whether that is its digest, by whatever algorithm; a tag's answer has it by the registry's own."""
         return digest_of(self.data, digest) == digest
@@ -133,9 +144,8 @@ class Manifest:
         """The descriptor by which a list of referrers names this manifest."""
         document = json.loads(self.data)
         kind = document.get("artifactType") or (self.config.media_type if self.config else None)
-        result = {"mediaType": self.media_type, "digest": self.digest, "size": len(self.data)}
         more = {"artifactType": kind, "annotations": document.get("annotations")}
-        return {**result, **{key: value for key, value in more.items() if value}}
+        return {**self.descriptor, **{key: value for key, value in more.items() if value}}
 
     @property
     def platforms(self) -> list[str]:

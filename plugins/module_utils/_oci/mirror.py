@@ -37,10 +37,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.entries i
     original,
     result,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.layout import folder_of
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import (
     Place,
     Reference,
     is_digest,
+    is_layout,
     is_registry,
     matches,
 )
@@ -57,7 +59,8 @@ def mirror(request: Request) -> dict[str, Any]:
     """Resolve, then copy or verify where a target is given; :class:`Incomplete` carries all entries in its result."""
     params = request.params
     application = params.get("application") or {}
-    if params.get("images") is None and not application:
+    whole = params["state"] == "absent" and bool(params["point"])
+    if params.get("images") is None and not application and not whole:
         raise InvalidInput("mirror", "images", "there is nothing to work on", "Set application or images.")
     plan.check_keys(application)
     docker = plan.on_docker(application)
@@ -73,6 +76,7 @@ def mirror(request: Request) -> dict[str, Any]:
         )
     if params["state"] == "absent" and params.get("verify"):
         raise InvalidInput("remove", "images", "verify is set, which only looks", "Set state or verify, not both.")
+    _check_point(params)
     rules = plan.excluded_images(application)
     excluded: list[dict[str, str]] = []
     trust = Trust(params.get("signatures") or [])
@@ -81,6 +85,8 @@ def mirror(request: Request) -> dict[str, Any]:
     registries = _registries(params, keyring, engine)
     try:
         originals = back or (not params.get("from") and not params.get("verify"))
+        if whole:
+            return {**placing.take_point_away(request, registries), "excluded": [], "logins": registries.logins()}
         if params.get("images") is None and docker:
             found = containers.uses(engine, application, request.warn)
             found, excluded = _without(found, rules)
@@ -140,7 +146,27 @@ def _namespaces(cluster: Cluster, application: Mapping[str, Any]) -> list[str]:
 
 def _registries(params: Mapping[str, Any], keyring: Keyring, engine: Engine) -> Registries:
     named = [params.get("target"), params.get("from"), *(params.get("sources") or []), *(params.get("mirrors") or [])]
-    return connections.of_options(named, keyring, engine=engine)
+    places = [Place.of(params[name]).host for name in ("target", "from") if params.get(name)]
+    # Inside one layout images come into a point from those that it has already; its own index is only being written.
+    inside = len(places) > len(set(places))
+    point = params["point"]
+    return connections.of_options(named, keyring, engine=engine, read="" if inside else point, written=point)
+
+
+def _check_point(params: Mapping[str, Any]) -> None:
+    """Raise :class:`InvalidInput` where a point is named that means nothing, or is not named where that is needed."""
+    point, absent = params["point"], params["state"] == "absent"
+    folder_of(point)
+    places = [Place.of(params[name]) for name in ("target", "from") if params.get(name)]
+    layouts = [place for place in places if is_layout(place.host)]
+    if point and not layouts:
+        raise InvalidInput("use", f"point {point!r}", "neither target nor from is a layout", "Leave it out.")
+    if point and absent and (params.get("images") is not None or params.get("application")):
+        raise InvalidInput("remove", f"point {point!r}", "a point goes as a whole", "Leave out images and application.")
+    if absent and not point and places[0] in layouts:
+        raise InvalidInput(
+            "remove images from", places[0].name, "no point is named", "Set point, or remove the directory or prefix."
+        )
 
 
 # -- resolve --------------------------------------------------------------------------------------------------

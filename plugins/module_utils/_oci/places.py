@@ -15,11 +15,20 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import Engine
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.archive import DockerArchive, TarFiles
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.daemon import Daemon
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.layout import Layout, ReadOnlyLayout
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Place, is_registry
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Source
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.layout import (
+    Layout,
+    ReadOnlyLayout,
+    StoredLayout,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import (
+    Place,
+    is_layout,
+    is_registry,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Source, Target
 from ansible_collections.muster.container_dr.plugins.module_utils._store.directory import Directory
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
+from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
 
 _OF_REGISTRIES = ("username", "password", "auth_file", "plain_http")
 _OF_BUCKETS = ("endpoint_url", "access_key", "secret_key", "region")
@@ -40,22 +49,33 @@ def check_options(place: Place, options: Mapping[str, Any]) -> None:
 
 
 class Places:
-    """Layouts, archives and a Docker daemon; ``options`` of buckets by the place's name, ``engine`` is the daemon's."""
+    """Layouts, archives and a Docker daemon; ``options`` of buckets by the place's name, ``engine`` is the daemon's.
 
-    def __init__(self, options: Mapping[str, Mapping[str, Any]], engine: Engine | None = None) -> None:
+    ``read`` is the recovery point by whose index layouts are read, ``written`` that by which they are written to.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Mapping[str, Any]],
+        engine: Engine | None = None,
+        *,
+        read: str = "",
+        written: str = "",
+    ) -> None:
         self._options = options
         self._engine = engine or Engine()
+        self._read = read
+        self._written = written
         self._held = ExitStack()
 
     def open(self, host: str) -> Source | None:
         """The place of that name; ``None`` where it is a registry's."""
         if is_registry(host):
             return None
+        store = self._store(host)
+        if store is not None:
+            return StoredLayout(host, store, self._read)
         scheme, _colon, rest = host.partition(":")
-        if scheme == "oci":
-            return Layout(host, Directory(Path(rest)))
-        if scheme == "s3":
-            return Layout(host, open_store({**self._options_of(host), **_bucket(rest)}))
         if scheme == "docker-daemon":
             daemon = Daemon(host, self._engine)
             self._held.callback(daemon.close)
@@ -63,6 +83,20 @@ class Places:
         files = TarFiles.at(Path(rest))
         self._held.callback(files.close)
         return ReadOnlyLayout(host, files) if scheme == "oci-archive" else DockerArchive(host, files)
+
+    def target(self, host: str) -> Target | None:
+        """The same place to be written to; ``None`` where it is a registry's or can only be read."""
+        store = self._store(host)
+        return Layout(host, store, self._written) if store is not None else None
+
+    def _store(self, host: str) -> Store | None:
+        """Where a layout is kept; ``None`` for every other place."""
+        if not is_layout(host):
+            return None
+        scheme, _colon, rest = host.partition(":")
+        if scheme == "oci":
+            return Directory(Path(rest))
+        return open_store({**self._options_of(host), **_bucket(rest)})
 
     def _options_of(self, host: str) -> Mapping[str, Any]:
         """The options of a bucket, which an image's name may leave the endpoint out of."""

@@ -23,9 +23,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy impo
     Copier,
     Route,
     Tally,
+    keep_tag,
     names,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.entries import (
+    FRESH,
+    OUTCOME,
     Entry,
     each,
     known,
@@ -33,16 +36,21 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.entries i
     reporter,
     result,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.layout import Layout
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.records import Record, Records
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import (
     Place,
     Reference,
     is_digest,
+    is_layout,
     is_registry,
     path_for,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries, Registry
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Target
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.unneeded import remove_point
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.wholeness import Wholeness
+from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import sealed
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
 Judge = Callable[[Callable[[Entry], Reference]], None]
@@ -154,6 +162,11 @@ def copy(
             entry["media_type"], entry["platforms"] = record.media_type, entry["platforms"] or list(record.platforms)
             entry["msg"] = f"already there{exported}"
             return
+        if record is not None and _adopted(request, registries.target(target.host), target, digest, named):
+            entry["media_type"], entry["platforms"] = record.media_type, entry["platforms"] or list(record.platforms)
+            verb = "would be named" if request.check_mode else "named"
+            entry.update(changed=True, msg=f"already there, {verb} in the point{exported}")
+            return
         tally = Tally(reporter(request, entry))
         try:
             route = Route(registries.at(source.host), source.repository, target.repository)
@@ -186,6 +199,13 @@ def copy(
     if goal.place is not None:
         told["node_mirrors"] = node_mirrors.of(params["target"], goal.place, entries, tags=bool(params["tags"]))
     return told
+
+
+def _adopted(request: Request, place: Target, at: Reference, digest: str, tags: Sequence[str]) -> bool:
+    """Give a point an image that was proved whole in a layout for another one."""
+    if not request.params["point"] or not isinstance(place, Layout):
+        return False
+    return place.adopt(at.repository, digest, [keep_tag(digest), *tags], write=not request.check_mode)
 
 
 def _give_paths(entries: list[Entry], places: Iterable[Place | None], *, keep: bool = True) -> None:
@@ -250,6 +270,7 @@ def verify(request: Request, registries: Registries, entries: list[Entry], judge
     platforms = tuple(request.params["platforms"])
     records = _records(request, goal)
     tags = _tags(request, entries, goal)
+    in_point = bool(request.params["point"]) and goal.place is not None and is_layout(goal.place.host)
     full = request.params["verify"] == "full"
     wholeness = Wholeness(read=full)
 
@@ -258,8 +279,10 @@ def verify(request: Request, registries: Registries, entries: list[Entry], judge
         place = registries.at(at.host)
         try:
             wholeness.check(place, at.repository, entry["digest"], platforms, reporter(request, entry))
-            for tag in tags.get(str(at.at(entry["digest"])), []):
-                if not names(place, at.repository, tag, entry["digest"]):
+            # That the point itself names it keeps it from going with another one.
+            named, kept = (registries.target(at.host), [keep_tag(entry["digest"])]) if in_point else (place, [])
+            for tag in [*kept, *tags.get(str(at.at(entry["digest"])), [])]:
+                if not names(named, at.repository, tag, entry["digest"]):
                     raise Incomplete(
                         "verify",
                         f"image {at.name}:{tag}",
@@ -287,7 +310,7 @@ def take_away(request: Request, registries: Registries, entries: list[Entry]) ->
     goal = Goal(place)
     registry = registries.at(place.host)
     if not isinstance(registry, Registry):
-        raise InvalidInput("remove images from", place.name, "it is no registry", "Remove the directory or the prefix.")
+        raise InvalidInput("remove images from", place.name, "it is no registry", "Remove the file.")
     store = open_store(request.params["store"])
     records, remover = _records(request, goal), removal.Remover(registry, write=not request.check_mode)
     needed = removal.needed(store)
@@ -324,6 +347,37 @@ def take_away(request: Request, registries: Registries, entries: list[Entry]) ->
     if remover.refusal:
         request.warn(f"Images stay at {place.name}: {remover.refusal}.")
     return result(request, entries, "removed", f"from {place.name}")
+
+
+def take_point_away(request: Request, registries: Registries) -> dict[str, Any]:
+    """Remove what a layout has of a recovery point that has expired: its names, and what nothing else there needs."""
+    params = request.params
+    place, point = Place.of(params["target"]), params["point"]
+    layout = registries.target(place.host)
+    if not isinstance(layout, Layout):
+        raise InvalidInput("remove", f"point {point!r}", f"{place.name} is no layout", "Correct target.")
+    if any(one.id == point and not one.expired for one in sealed(open_store(params["store"]))):
+        told = result(request, [], "removed", f"from {place.name}")
+        return {**told, "blobs_removed": 0, "bytes_removed": 0, "msg": f"kept: recovery point {point} has not expired"}
+    records = _records(request, Goal(place))
+    removed = remove_point(layout, workers=params["workers"], write=not request.check_mode)
+    entries = []
+    for repository, digest, media_type in removed.copies:
+        at = Reference(place.host, repository, digest=digest)
+        entry = {**FRESH, **OUTCOME, "name": str(at), "digest": digest, "media_type": media_type, "target": str(at)}
+        entry.update(path=place.path_of(at), changed=True)
+        verb = "would be removed" if request.check_mode else "removed"
+        entry["msg"] = f"{verb} from the point; something else there needs it" if digest in removed.needed else verb
+        entries.append(entry)
+        if digest not in removed.needed and entry["path"]:
+            records.lost(entry["path"], digest)
+    if not request.check_mode:
+        records.save()
+    if removed.others:
+        request.warn(f"Blobs that nothing needs stay at {place.name} until a point is removed again: {removed.others}.")
+    told = result(request, entries, "removed", f"from {place.name}", changed=bool(entries or removed.blobs))
+    told["msg"] += f", and {removed.blobs} blobs ({removed.bytes} bytes)"
+    return {**told, "blobs_removed": removed.blobs, "bytes_removed": removed.bytes}
 
 
 def _records(request: Request, goal: Goal) -> Records:

@@ -44,6 +44,11 @@ def is_registry(host: str) -> bool:
     return not _ELSEWHERE.match(host)
 
 
+def is_layout(host: str) -> bool:
+    """Whether a place's name is that of a layout in a directory or a bucket."""
+    return not is_registry(host) and host.startswith(("oci:", "s3:"))
+
+
 @dataclass(frozen=True)
 class Reference:
     """An image's full name: ``host`` without Docker Hub's short forms, ``repository``, and a tag, a digest or both.

@@ -338,6 +338,9 @@ class Registry:
                 if start > before:
                     breaks = 0
 
+    def begin(self) -> None:
+        """Nothing to do: a registry sees to it that what was found is there when something names it."""
+
     def finish(self) -> None:
         """Nothing is put off at a registry."""
 
@@ -527,6 +530,7 @@ class Registries:
         self._keyring = keyring
         self._elsewhere = elsewhere
         self._clients: dict[str, Source] = {}
+        self._targets: dict[str, Target] = {}
         self._lock = threading.Lock()
 
     def at(self, host: str) -> Source:
@@ -544,6 +548,10 @@ class Registries:
 
     def target(self, host: str) -> Target:
         """The client for a host that is to take images."""
+        with self._lock:
+            other = self._targets.get(host) or (self._elsewhere.target(host) if self._elsewhere else None)
+            if other is not None:
+                return self._targets.setdefault(host, other)
         client = self.at(host)
         if not isinstance(client, Target):
             raise InvalidInput(

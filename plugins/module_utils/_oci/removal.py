@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, Denied
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import COSIGN_SUFFIXES
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import COSIGN_SUFFIXES
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registry
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import sealed
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store

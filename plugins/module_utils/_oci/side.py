@@ -60,6 +60,9 @@ class Target(Source, Protocol):
     shares_blobs: bool
     """Whether what one repository has, all have."""
 
+    def begin(self) -> None:
+        """To be called before it is asked for what is then relied on without being sent."""
+
     def has_referrers_api(self, repository: str) -> bool:
         """Whether it finds referrers by their subject; if not they are listed in the subject's fallback tag."""
 
@@ -93,5 +96,8 @@ class Elsewhere(Protocol):
 
     def open(self, host: str) -> Source | None:
         """The place of that name; ``None`` where it is a registry's."""
+
+    def target(self, host: str) -> Target | None:
+        """The same place to be written to; ``None`` where it is a registry's or can only be read."""
 
     def close(self) -> None: ...

@@ -13,6 +13,7 @@ Runs that copy different points write different files, and a point goes with its
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -46,7 +47,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport
     backoff,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.turns import LEFT_BEHIND, Turn
-from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import ConditionsUnsupported
+from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import S3, ConditionsUnsupported
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Readable, Store
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -58,6 +59,8 @@ _VERSION = "1.0.0"
 _OF_POINT = re.compile(rf"^points/[^/]+/{re.escape(_INDEX)}$")
 _POINT_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
 _ATTEMPTS = 30
+# Blobs whose sizes one listing of a bucket says.
+_FEW = 1000
 _WORKERS = 8
 # Seconds from one writing of the index to the next.
 _PAUSE = 2.0
@@ -173,10 +176,13 @@ class ReadOnlyLayout:
         if not entry:
             return None
         digest = str(entry.get("digest"))
-        data = read_small(self._files, blob_key(digest))
+        data = self._read(digest)
         if data is None or digest_of(data, digest) != digest:
             return None
         return Manifest.parse(data, str(entry.get("mediaType", "")), f"manifest {digest} in {self.host}", digest)
+
+    def _read(self, digest: str) -> bytes | None:
+        return read_small(self._files, blob_key(digest))
 
     def tag_digest(self, repository: str, tag: str) -> str | None:
         """The digest that a tag names."""
@@ -294,6 +300,7 @@ class Layout(ReadOnlyLayout):
         self._looked_at: list[dict[str, JSON]] = []
         self._looking = threading.Lock()
         self._marked = False
+        self._sizes: dict[str, int] | None = None
         self._pending: dict[str, JSON] = {}
         self._due = 0.0
         self._writing = threading.Lock()
@@ -311,7 +318,7 @@ class Layout(ReadOnlyLayout):
         self.begin()
         # By its digest a manifest is put only where it was not found.
         if ":" in reference or self.manifest(repository, manifest.digest) is None:
-            self.store.put(blob_key(manifest.digest), manifest.data)
+            self._put(manifest.digest, manifest.data)
         if ":" not in reference:
             name = f"{repository}:{reference}"
             self._enter(name, {**manifest.descriptor, "annotations": {REF_NAME: name}})
@@ -338,7 +345,23 @@ class Layout(ReadOnlyLayout):
                 advance(len(chunk))
 
         self.store.write(blob_key(blob.digest), counted())
+        self._wrote(blob.digest, blob.size)
         return blob.size
+
+    def blob_size(self, repository: str, digest: str) -> int | None:
+        """Size of a blob's file in bytes."""
+        return super().blob_size(repository, digest) if self._sizes is None else self._sizes.get(blob_key(digest))
+
+    def _read(self, digest: str) -> bytes | None:
+        return super()._read(digest) if self._sizes is None or blob_key(digest) in self._sizes else None
+
+    def _put(self, digest: str, data: bytes) -> None:
+        self.store.put(blob_key(digest), data)
+        self._wrote(digest, len(data))
+
+    def _wrote(self, digest: str, size: int) -> None:
+        if self._sizes is not None:
+            self._sizes[blob_key(digest)] = size
 
     def adopt(self, repository: str, digest: str, tags: Sequence[str], *, write: bool) -> bool:
         """Name an image by ``tags`` that another index here names by the first of them, with what is attached to it.
@@ -407,6 +430,10 @@ class Layout(ReadOnlyLayout):
                 )
         self._turn.copy()
         self.store.tidy("blobs/", LEFT_BEHIND)
+        # One listing instead of a question for each blob, while they are few: for a new place most of all.
+        if isinstance(self.store, S3):
+            listed = list(itertools.islice(self.store.list("blobs/"), _FEW))
+            self._sizes = {blob.key: blob.size for blob in listed} if len(listed) < _FEW else None
         self._marked = True
 
     def _without_index(self) -> None:
@@ -419,7 +446,7 @@ class Layout(ReadOnlyLayout):
             self._write_names()
         finally:
             self._turn.end()
-            self._marked = False
+            self._marked, self._sizes = False, None
 
     def _write_names(self) -> None:
         with self._writing:
@@ -490,7 +517,7 @@ class Layout(ReadOnlyLayout):
             return ours
         data = index(list({**listed, **added}.values()))
         digest = digest_of(data)
-        self.store.put(blob_key(digest), data)
+        self._put(digest, data)
         return {**ours, "digest": digest, "size": len(data)}
 
 

@@ -68,7 +68,7 @@ class Turn:
             self._note = ""
 
     def _leave(self, kind: str) -> None:
-        self._note = f"{kind}{clock.stamp(clock.now())}-{secrets.token_hex(4)}"
+        self._note = self._note or f"{kind}{clock.stamp(clock.now())}-{secrets.token_hex(4)}"
         self._store.put(self._note, b"{}\n")
 
     def _notes(self, kind: str) -> list[str]:

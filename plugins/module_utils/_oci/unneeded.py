@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.layout im
     Layout,
     blob_key,
     entries_of,
+    indexed,
     indexes,
     read_small,
 )
@@ -90,21 +91,23 @@ def remove_point(layout: Layout, *, workers: int, write: bool) -> Removed:
         turn.end()
 
 
-def needed(store: Store, keys: Iterable[str], workers: int) -> set[str]:
+def needed(store: Store, keys: Sequence[str], workers: int) -> set[str]:
     """The digests of all that is below what these indexes name."""
-    level: dict[str, str] = {}
-    for key in keys:
-        for entry in entries_of(read_small(store, key), f"{key} in {store.place}"):
-            level[str(entry.get("digest"))] = str(entry.get("mediaType") or "")
+    named = {
+        (str(entry.get("digest")), str(entry.get("mediaType") or ""))
+        for entries in indexed(store, keys)
+        for entry in entries
+    }
     found: set[str] = set()
-    while level:
-        found |= level.keys()
-        walked = [digest for digest, kind in level.items() if _NAMES_MORE.search(kind)]
-        read = pool.values(pool.each(walked, lambda digest: _manifest(store, digest), workers=workers))
-        manifests = [manifest for manifest in read if manifest is not None]
+    read: set[str] = set()
+    while named:
+        found |= {digest for digest, _kind in named}
+        fresh = {digest for digest, kind in named if _NAMES_MORE.search(kind)} - read
+        read |= fresh
+        outcomes = pool.each(fresh, lambda digest: _manifest(store, digest), workers=workers)
+        manifests = [manifest for manifest in pool.values(outcomes) if manifest is not None]
         found |= {blob.digest for manifest in manifests for blob in manifest.blobs}
-        children = [child for manifest in manifests for child in manifest.children]
-        level = {child.digest: child.media_type for child in children if child.digest not in found}
+        named = {(child.digest, child.media_type) for manifest in manifests for child in manifest.children}
     return found
 
 

@@ -367,14 +367,19 @@ class S3(Store):
 
 def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The same bytes in pieces of ``_PART``; the last may be smaller."""
-    held = bytearray()
+    held: list[bytes] = []
+    size = 0
     for chunk in chunks:
-        held += chunk
-        while len(held) >= _PART:
-            yield bytes(held[:_PART])
-            del held[:_PART]
-    if held:
-        yield bytes(held)
+        held.append(chunk)
+        size += len(chunk)
+        if size >= _PART:
+            whole = b"".join(held)
+            for start in range(0, size - _PART + 1, _PART):
+                yield whole[start : start + _PART]
+            held = [whole[size - size % _PART :]]
+            size %= _PART
+    if size:
+        yield b"".join(held)
 
 
 def _client(session: Any, place: S3Place, connections: int, read_timeout: float, attempts: int) -> S3Client:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -392,6 +393,32 @@ def test_the_index_is_not_written_for_every_name(east: FakeRegistry, bucket: Fak
     assert run(images=images, sources=[at(east)], target=prefix(bucket).options)["copied"] == 20
     assert len(prefix(bucket).names) == 20
     assert sum("/index.json" in line for line in bucket.writes()) < 10
+
+
+@pytest.mark.parametrize("few", [1000, 1])
+def test_a_bucket_is_asked_for_each_blob_only_where_it_has_many(
+    east: FakeRegistry, bucket: FakeS3, run: Run, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(layout_module, "_FEW", few)
+    kept, roots = prefix(bucket), [east.image("shop/web", layers=(os.urandom(10),)) for _image in range(2)]
+    for root in roots:
+        asked = len(bucket.requests)
+        assert run(images=given(east, root), sources=[at(east)], target=kept.options)["changed"]
+        questions = [line for line in bucket.requests[asked:] if re.match("HEAD .*blobs/|GET .*images/blobs/", line)]
+        # At first there is nothing, which is few in any case.
+        assert bool(questions) is (few == 1 and root is roots[1])
+        sound(kept)
+
+
+def test_parts_of_a_blob_are_equal_but_for_the_last(bucket: FakeS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_module, "_PART", 100)
+    store = S3(S3Place("bucket", "images", bucket.url, "muster", "canary"))
+    for sizes, parts in (((30, 90, 250, 5), 4), ((60, 40), 1), ((60, 40, 200), 3), ((20,), 0), ((350,), 4)):
+        asked = len(bucket.requests)
+        chunks = [os.urandom(size) for size in sizes]
+        store.write("blob", iter(chunks))
+        assert bucket.objects["images/blob"] == b"".join(chunks)
+        assert sum("partNumber=" in line for line in bucket.requests[asked:]) == parts
 
 
 def test_what_other_tools_put_into_the_index_stays(tmp_path: Path, east: FakeRegistry, run: Run) -> None:

@@ -277,6 +277,30 @@ def test_nothing_goes_while_somebody_copies(
     assert not any(key.startswith(("muster/", "blobs/")) for key in kept.files())
 
 
+def test_a_copy_says_so_before_it_looks_for_what_it_will_rely_on(east: FakeRegistry, bucket: FakeS3, run: Run) -> None:
+    kept, images = prefix(bucket), given(east, signed(east))
+    run(images=images, sources=[at(east)], target=kept.options, point=ONE)
+    bucket.requests.clear()
+    assert run(images=images, sources=[at(east)], target=kept.options, point=TWO)["bytes_copied"] == 0
+    about = [line for line in bucket.requests if "copying/" in line or "blobs" in line]
+    assert about[0].startswith("PUT ") and about[-1].startswith("DELETE ") and "copying/" in about[-1]
+
+
+def test_every_write_of_a_removal_may_be_the_last(east: FakeRegistry, tmp_path: Path, run: Run) -> None:
+    known = store(tmp_path)
+    for last in range(6):
+        with FakeS3() as bucket:
+            kept = prefix(bucket)
+            _roots, _first, second = two_points(kept, east, run)
+            bucket.writes_left = last
+            assert run(**away(kept, known))["failed"]
+            bucket.writes_left = 1_000_000
+            assert run(images=second["images"], target=kept.options, point=TWO, verify="full")["failures"] == 0
+            assert "warnings" not in run(**away(kept, known))
+            run(**away(kept, known, TWO))
+            assert {key for key in kept.files() if not key.startswith("muster/removing/")} == {"oci-layout"}
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_copy_waits_for_who_takes_away(
     kept: Kept, east: FakeRegistry, bucket: FakeS3, run: Run, monkeypatch: pytest.MonkeyPatch, killed: bool

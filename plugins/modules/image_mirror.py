@@ -56,9 +56,12 @@ options:
         so is known for common operators; C(image_fields) of the application adds places, as a list of C(kinds)
         (RESOURCE.GROUP, globs allowed) and C(path) (a JSON pointer, V(*) for every element).
       - On a Docker host it has, instead of C(namespaces), C(containers) (names and globs of containers),
-        C(compose_projects) (names and globs of Compose projects) or both. Containers count whether they run or not. A
-        service without any container, such as one that is scaled to 0, is only known to its Compose file and is not
-        seen. C(docker compose create) makes one without starting it.
+        C(compose_projects) (names and globs of Compose projects) or both. Containers count whether they run or not.
+      - Services of these projects that have no container count too, such as those that are scaled to 0 or whose profile
+        is not active. They are known from the Compose files, which the labels of the project's containers name. A
+        warning tells where these cannot be read, for example because O(docker) reaches another machine.
+      - C(compose_files) of the application says itself which files a project has, as a list of C(project), C(files)
+        and, where these are needed, C(env_files) and C(environment), see the note on Compose files.
       - Images that match a C(pattern) of its C(images.exclude), a glob of V(HOST/REPOSITORY) as in
         O(signatures[].pattern), are neither resolved nor copied, nor are their signatures looked at. They are in
         RV(excluded) with the C(reason) of the first entry that matches. This is about what the application runs, not
@@ -243,10 +246,20 @@ notes:
     (V(mirror)), by a tag whose configuration is what runs (V(config_digest)). Only what does not run is resolved by its
     V(tag).
   - On a Docker host the digests by which the image was pulled or pushed (C(RepoDigests)) take the place of those that a
-    node reports, and nothing is resolved by its tag, as every container has an image. What is nowhere else comes last
+    node reports, and what a container was made from is never resolved by its tag. What is nowhere else comes last
     of all from the daemon (V(export)), because the host is then the only place that has it. That is so for what was
     built there, for what its registry has lost, and where the registry does not answer or refuses. A warning tells of
     each image for which another digest was expected.
+  - The files in C(compose_files) of O(application) are absolute paths on the machine of this task, in the order that
+    Compose has them in; a project whose files are named there belongs to the application. Without C(env_files) there
+    is C(.env) beside the first file, if at all. C(environment) is what the shell has when Compose runs, of which this
+    module knows nothing else. Empty C(files) say that the project has no service without a container.
+  - Of Compose files everything counts that decides on a service's image, that is C(image), C(build), C(extends),
+    C(include), several files, C(!reset) and variables with their defaults. An image whose variable has no value is not
+    resolved, and neither is one that Compose builds and Docker does not have. Files of other machines are not read,
+    which a warning says of C(include).
+  - The image of a service without a container is the one that Docker has of its name. What Docker does not have is
+    resolved by its V(tag), or by the digest that the file says.
   - Docker keeps no manifest of an image, so one from V(docker-archive:) or V(docker-daemon:) gets one that is made from
     its configuration and layers, the same each time. Its digest is a new one, as RV(images[].resolved_by=export) and
     RV(images[].msg) say. Only the image store of containerd keeps manifests, and then the image keeps its digest.
@@ -263,6 +276,7 @@ notes:
 requirements:
   - boto3 >= 1.36 (Python package), for V(s3://) places and stores
   - cryptography >= 42.0.0, where O(signatures) has keys
+  - PyYAML (Python package), for the files of Compose projects
 seealso:
   - module: muster.container_dr.recovery_point
 """
@@ -292,6 +306,17 @@ EXAMPLES = r"""
       endpoint_url: https://s3.east.example.com
       access_key: muster
       secret_key: "{{ bucket_key }}"
+
+- name: The same with services that have no container, of a host whose Compose files are not on this machine
+  muster.container_dr.image_mirror:
+    docker:
+      docker_host: ssh://ops@dock1.example.com
+    application:
+      name: wiki
+      compose_files:
+        - project: wiki
+          files: [/srv/deploy/wiki/compose.yaml, /srv/deploy/wiki/production.yaml]
+          environment: {TAG: "1.4"}
 
 - name: Copy them to the backup registry
   muster.container_dr.image_mirror:
@@ -504,7 +529,7 @@ images:
     used_by:
       description:
         - Workloads and containers that use it. On a Docker host V(containers/NAME), or V(PROJECT/services/SERVICE:NAME)
-          of a Compose project.
+          of a Compose project, V(PROJECT/services/SERVICE) where it has no container.
       type: list
       elements: str
       sample: ["shop/deployments/web:web"]

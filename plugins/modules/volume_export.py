@@ -76,7 +76,7 @@ options:
     description:
       - The application as the inventory describes it, with C(namespaces), C(hooks), C(streams) and C(volumes.exclude).
       - On a Docker host it has C(containers), C(compose_projects) or both instead of C(namespaces), and C(hooks) are
-        refused.
+        refused. A Compose project whose files are in C(compose_files) belongs to it, too.
     type: dict
     required: true
   site:

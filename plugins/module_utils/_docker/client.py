@@ -67,6 +67,11 @@ class Engine:
         self._connected: Any = None
         self._lock = threading.Lock()
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is reached by a socket of this machine, whose files are then those of its host."""
+        return self._url().startswith(("unix:", "http+unix:"))
+
     def name(self) -> str:
         """The host's name, as the engine knows it."""
         return str(self.info().get("Name") or "")

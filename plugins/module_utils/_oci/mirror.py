@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Incomplete,
     InvalidInput,
     MusterError,
     Refused,
@@ -207,6 +208,9 @@ def _resolve(request: Request, registries: Registries, found: Sequence[workloads
 
     def one(use: workloads.Use) -> Resolved:
         request.progress.update("image", use.image, "running", msg="resolving")
+        if use.problem:
+            hint = "Give variables in application.compose_files, or leave the image out by application.images.exclude."
+            raise Incomplete("resolve", f"image {use.image}", use.problem, hint)
         if use.held is not None:
             return ladder.resolve_held(use.image, use.held)
         return ladder.resolve(use.image, use.image_id, live=use.live)

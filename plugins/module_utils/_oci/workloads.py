@@ -37,7 +37,7 @@ class Use:
     """One container that names an image, and the node that it was placed on.
 
     ``image_id`` is empty for what has not run; ``live`` is what runs now. On a Docker host ``held`` is what the daemon
-    says of the image.
+    says of the image. With a ``problem`` nobody can say which image it is.
     """
 
     image: str
@@ -46,6 +46,7 @@ class Use:
     node: str = ""
     live: bool = True
     held: Held | None = None
+    problem: str = ""
 
 
 def uses(

@@ -21,6 +21,7 @@ _NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
 # Of a file in a snapshot, and part of the name of a host there.
 _FILE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")
 _GLOB = re.compile(r"[*?\[]")
+_PROJECT = re.compile(r"^[a-z0-9][a-z0-9_-]*$")
 # These choose objects only; k8s_snapshot checks what is in them.
 SELECTION_KEYS = (
     "allow_no_match",
@@ -41,6 +42,7 @@ _KEYS = (
     "namespaces",
     "containers",
     "compose_projects",
+    "compose_files",
     "targets",
     "hooks",
     "hook_annotations",
@@ -149,17 +151,33 @@ class Application:
 
 
 @dataclass(frozen=True)
+class ComposeFiles:
+    """The files of one Compose project, as paths, and the variables that Compose gets besides."""
+
+    project: str
+    files: tuple[str, ...]
+    env_files: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Containers:
     """An application on a Docker host: names and globs of containers and of Compose projects."""
 
     name: str
     containers: tuple[str, ...]
     compose_projects: tuple[str, ...]
+    compose_files: tuple[ComposeFiles, ...] = ()
+
+    @property
+    def projects(self) -> tuple[str, ...]:
+        """The patterns of Compose projects; one whose files are named belongs to the application."""
+        return tuple(dict.fromkeys((*self.compose_projects, *(entry.project for entry in self.compose_files))))
 
 
 def on_docker(value: Mapping[str, Any]) -> bool:
     """Whether an application is on a Docker host; :class:`InvalidInput` for one that would be on a cluster as well."""
-    docker = [key for key in ("containers", "compose_projects") if value.get(key)]
+    docker = [key for key in ("containers", "compose_projects", "compose_files") if value.get(key)]
     cluster = [key for key in ("namespaces", "whole_cluster", *SELECTION_KEYS) if value.get(key)]
     cluster = [key for key in dict.fromkeys(cluster) if key != "allow_no_match"]
     if docker and cluster:
@@ -179,7 +197,30 @@ def containers(value: Mapping[str, Any]) -> Containers:
         name,
         _texts(f"{where}, containers", value.get("containers")),
         _texts(f"{where}, compose_projects", value.get("compose_projects")),
+        _compose_files(f"{where}, compose_files", value.get("compose_files")),
     )
+
+
+def _compose_files(where: str, value: Any) -> tuple[ComposeFiles, ...]:
+    found = []
+    for index, item in enumerate(_dicts(where, value)):
+        entry = f"{where}[{index}]"
+        _known(entry, item, ("project", "files", "env_files", "environment"))
+        project = _text(entry, item, "project")
+        if not _PROJECT.match(project):
+            raise _wrong(entry, f"project is {project!r}", "Write its name; docker compose ls shows it.")
+        if item.get("files") is None:
+            raise _wrong(entry, "it has no 'files'", "List them, or none where its containers are all that it has.")
+        files, env_files = (_texts(f"{entry}, {key}", item.get(key)) for key in ("files", "env_files"))
+        for path in (*files, *env_files):
+            if not path.startswith("/"):
+                raise _wrong(entry, f"{path!r} is no absolute path", "Begin it with '/'.")
+        given = _dict(f"{entry}, environment", item.get("environment"))
+        if not all(isinstance(text, str | int | float) and not isinstance(text, bool) for text in given.values()):
+            raise _wrong(f"{entry}, environment", "a value in it is no text", "Quote it.")
+        found.append(ComposeFiles(project, files, env_files, {str(key): str(text) for key, text in given.items()}))
+    _unique(where, [entry.project for entry in found])
+    return tuple(found)
 
 
 def name_of(value: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,25 @@ def test_what_no_registry_has_is_exported_once_and_is_the_same_each_time(
     # The copy is an image that Docker itself takes back: what it is made of has the same configuration.
     identity = docker("image", "inspect", "--format", "{{.Id}}", image)
     assert identity in crane("manifest", entry["target"])
+
+
+def test_a_compose_service_without_a_container_is_seen_by_its_file(
+    container: str, image: str, facts: JSON, east: Site, tmp_path: Path
+) -> None:
+    repository, _colon, _tag = image.rpartition(":")
+    (tmp_path / ".env").write_text(f"REPOSITORY={repository}\n")
+    (tmp_path / "compose.yaml").write_text('services: {web: {image: "x"}, idle: {image: "${REPOSITORY}:${TAG:-1}"}}')
+    files = {"project": container, "files": [str(tmp_path / "compose.yaml")]}
+    resolved = good(
+        mirror(
+            docker={"docker_host": facts["docker_host"]},
+            application={"name": "hosted", "compose_files": [files]},
+            sources=[east.registry()],
+        )
+    )
+    (entry,) = resolved["images"]
+    assert entry["name"] == image and entry["resolved_by"] == "export"
+    assert entry["used_by"] == [f"{container}/services/idle", f"{container}/services/web:{container}-web-1"]
 
 
 def test_a_container_that_is_not_there_is_named(facts: JSON, west: Site) -> None:

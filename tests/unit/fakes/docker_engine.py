@@ -484,7 +484,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
         elif path.startswith("/images/") and path.endswith("/json"):
             name = path.removeprefix("/images/").removesuffix("/json")
-            self._told("image", name, engine.found(name))
+            self._told("image", name, engine.found(name) or engine.found(f"{name}:latest"))
         elif path.startswith("/images/") and path.endswith("/get"):
             self._export(path.removeprefix("/images/").removesuffix("/get"))
         else:

@@ -23,6 +23,7 @@ from fakes.registry import FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
 from ansible_collections.muster.container_dr.plugins.module_utils._docker import client as client_module
+from ansible_collections.muster.container_dr.plugins.module_utils._docker import compose as compose_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import daemon as daemon_module
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import mirror as mirror_module
 from ansible_collections.muster.container_dr.plugins.modules import image_mirror
@@ -552,3 +553,234 @@ def test_docker_by_tls(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         # As Docker's own programs have it: a folder.
         monkeypatch.setenv("DOCKER_CERT_PATH", str(folder))
         assert len(run(docker=reach)["images"]) == 1
+
+
+# -- Compose services without a container ---------------------------------------------------------------------
+
+
+def labelled(engine: FakeEngine, name: str, folder: Path, files: str = "compose.yaml", **more: str) -> None:
+    """Say of a container which files Compose made it from."""
+    paths = ",".join(str(folder / file) for file in files.split(","))
+    project = {"config_files": paths, "working_dir": str(folder), **more}
+    engine.by_name(name)["Labels"] |= {f"com.docker.compose.project.{key}": value for key, value in project.items()}
+
+
+@pytest.fixture
+def wiki(tmp_path: Path) -> Path:
+    """The folder of a project's files."""
+    folder = tmp_path / "wiki"
+    folder.mkdir()
+    return folder
+
+
+def of_services(result: JSON) -> dict[str, tuple[str, str]]:
+    """Of each service without a container what its image is called and how it was resolved."""
+    return {
+        user.rpartition("/")[2]: (entry["name"], entry["resolved_by"])
+        for entry in result["images"]
+        for user in entry["used_by"]
+        if "/services/" in user and ":" not in user
+    }
+
+
+def test_services_without_a_container_are_found_by_the_labels_of_others(
+    engine: FakeEngine, east: FakeRegistry, west: FakeRegistry, run: Run, wiki: Path
+) -> None:
+    held, gone = (east.image("shop/tool", tag, layers=(tag.encode(),)) for tag in ("2", "3"))
+    pinned = f"{east.host}/shop/tool@{east.image('shop/tool', layers=(b'pinned',))['digest']}"
+    name = f"{east.host}/shop/tool"
+    engine.pulled(east.repository("shop/tool"), held["digest"], f"{name}:2", digests=(f"{name}@{held['digest']}",))
+    built = engine.built("wiki-jobs:latest", layers=(b"by Compose 2",))
+    engine.built("wiki_old:latest", layers=(b"by Compose 1",))
+    engine.run("wiki-web-1", "web:1", engine.built("web:1"), **of_compose("wiki", "web"))
+    (wiki / ".env").write_text("REGISTRY=nowhere\nTOOL=2\n")
+    (wiki / "other.env").write_text(f"REGISTRY={east.host}\n")
+    labelled(engine, "wiki-web-1", wiki, environment_file=f"{wiki}/.env,{wiki}/other.env")
+    (wiki / "compose.yaml").write_text(
+        """
+        x-profile: &debug {profiles: [debug]}
+        services:
+          web: {image: "web:${WHATEVER_IT_RUNS}"}
+          held: {image: "${REGISTRY}/shop/tool:$TOOL", scale: 0}
+          gone: {<<: *debug, image: "${REGISTRY}/shop/tool:${GONE:-3}"}
+          pinned: {image: "PINNED", ports: [22:22]}
+          jobs: {build: .}
+          old: {build: {context: .}}
+          model: {provider: {type: model}}
+        """.replace("PINNED", pinned)
+    )
+    result = run(engine, application={"name": "wiki", "compose_projects": ["w*"]}, target=place(west))
+    assert not result.get("failed"), result["msg"]
+    assert of_services(result) == {
+        "held": (f"{name}:2", "image_id"),
+        "gone": (f"{name}:3", "tag"),
+        "pinned": (pinned, "spec_digest"),
+        "jobs": ("wiki-jobs", "export"),
+        "old": ("wiki_old", "export"),
+    }
+    entries = {entry["name"]: entry for entry in result["images"]}
+    assert entries[f"{name}:3"]["digest"] == gone["digest"]
+    assert (
+        "the tag was taken" in run(engine, application={"name": "w", "compose_projects": ["wiki"]})["images"][1]["msg"]
+    )
+    assert entries["wiki-jobs"]["repository"] == f"docker-daemon:{built}"
+    assert "web:1" in entries
+
+
+def test_what_a_services_file_does_not_say_is_unresolved_and_never_guessed(
+    engine: FakeEngine, east: FakeRegistry, run: Run, wiki: Path
+) -> None:
+    engine.run("wiki-web-1", "web:1", engine.built("web:1"), **of_compose("wiki", "web"))
+    labelled(engine, "wiki-web-1", wiki)
+    (wiki / ".env").write_text("FROM_SHELL\nSECRET=canary\n")
+    (wiki / "compose.yaml").write_text(
+        """
+        services:
+          unset: {image: "web:${TAG}"}
+          shell: {image: "web:${FROM_SHELL:-1}"}
+          must: {image: "web:${TAG:?say one}"}
+          broken: {image: "web:${TAG"}
+          list: {image: [web]}
+          none: {restart: always}
+          never: {build: .}
+          lost: {image: "HOST/shop/lost:1"}
+          loop: {extends: {service: loop}}
+          nobody: {extends: {service: someone}, build: .}
+        """.replace("HOST", east.host)
+    )
+    application: JSON = {"name": "wiki", "compose_projects": ["wiki"]}
+    result = run(engine, application=application)
+    assert result["failed"]
+    failed = {entry["used_by"][0].rpartition("/")[2]: entry for entry in result["images"] if entry["failed"]}
+    words = {
+        "unset": "variable TAG has no value",
+        "shell": "variable FROM_SHELL is not known",
+        "must": "variable TAG has no value",
+        "broken": "not closed",
+        "list": "its image is no text",
+        "none": "neither image nor build",
+        "never": "Docker has no image of this name",
+        "lost": "has no such tag",
+        "loop": "extends itself",
+        "nobody": "has no service someone",
+    }
+    assert {name: words[name] in entry["msg"] for name, entry in failed.items()} == dict.fromkeys(words, True)
+    assert {entry["resolved_by"] for entry in failed.values()} == {"unresolved"}
+    assert failed["unset"]["name"] == "web:${TAG}"
+    # What is not wanted is left out by name, and variables of the shell can be given.
+    assert not run(engine, application=application, allow_unresolved=True).get("failed")
+    (wiki / "compose.yaml").write_text('services: {never: {build: .}, unset: {image: "web:${TAG}"}}')
+    application["images"] = {"exclude": [{"pattern": "docker.io/library/wiki-*", "reason": "is built anew"}]}
+    files = {"project": "wiki", "files": [str(wiki / "compose.yaml")], "environment": {"TAG": 1}}
+    result = run(engine, application={**application, "compose_files": [files]})
+    assert not result.get("failed") and [entry["name"] for entry in result["images"]] == ["web:1"]
+    assert result["images"][0]["used_by"] == ["wiki/services/unset", "wiki/services/web:wiki-web-1"]
+    assert result["excluded"] == [{"what": "image:wiki-never", "why": "is built anew"}]
+
+
+def test_files_that_are_merged_included_and_extended(engine: FakeEngine, run: Run, wiki: Path) -> None:
+    for name in ("a:1", "a:2", "b:1", "c:7", "d:1", "e:1", "f:1", "g:1", "wiki-reset:latest"):
+        engine.built(name, layers=(name.encode(),))
+    (wiki / "parts").mkdir()
+    (wiki / ".env").write_text("C=7\n")
+    (wiki / "parts" / ".env").write_text("C=8\nD=1\n")
+    (wiki / "parts" / "compose.yaml").write_text(
+        'services: {c: {image: "c:$C"}, d: {image: "d:$D"}, over: {image: "a:1"}}'
+    )
+    (wiki / "common.yaml").write_text('services: {base: {image: "e:1"}, far: {extends: base}}')
+    (wiki / "compose.yaml").write_text(
+        """
+        include:
+          - parts/compose.yaml
+          - {path: "oci://example.com/stack:1"}
+        services:
+          a: {image: "a:1"}
+          b: {image: "b:1"}
+          reset: {image: "b:1", build: .}
+          e: {extends: {file: common.yaml, service: far}}
+          f: {extends: e, image: "f:1"}
+        """
+    )
+    (wiki / "more.yaml").write_text(
+        """
+        services:
+          a: {image: "a:2", ports: !override [1:1]}
+          b: {restart: always}
+          over: {image: "g:1"}
+          reset: {image: !reset null}
+        """
+    )
+    files = [str(wiki / name) for name in ("compose.yaml", "more.yaml")]
+    result = run(engine, application={"name": "wiki", "compose_files": [{"project": "wiki", "files": files}]})
+    assert not result.get("failed"), result["msg"]
+    assert {service: image for service, (image, _by) in of_services(result).items()} == {
+        "a": "a:2",
+        "b": "b:1",
+        "c": "c:7",
+        "d": "d:1",
+        "over": "g:1",
+        "reset": "wiki-reset",
+        "e": "e:1",
+        "f": "f:1",
+    }
+    assert any("oci://example.com/stack:1 is not on this machine" in str(text) for text in result["warnings"])
+
+
+def test_files_that_cannot_be_read_are_told_of(
+    engine: FakeEngine, run: Run, wiki: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.run("wiki-web-1", "web:1", engine.built("web:1"), **of_compose("wiki", "web"))
+    application: JSON = {"name": "wiki", "compose_projects": ["wiki"]}
+    seen = 0
+
+    def told(**more: Any) -> str:
+        nonlocal seen
+        result = run(engine, application={**application, **more})
+        assert not result.get("failed") and [entry["name"] for entry in result["images"]] == ["web:1"]
+        # Warnings of a process gather.
+        before, seen = seen, len(result["warnings"])
+        return str(result["warnings"][before:])
+
+    first = told()
+    assert "Services of Compose project wiki that have no container" in first and "name no files" in first
+    labelled(engine, "wiki-web-1", wiki)
+    assert "there is no such file" in told()
+    (wiki / "compose.yaml").write_text("services:\n  web: {image: 'canary\n")
+    assert "it is no YAML, see line" in told()
+    for text, words in (
+        ("[]", "no mapping"),
+        ("services: [a]", "its services are no mapping"),
+        ("include: compose.yaml", "it includes itself"),
+        ("a: " + "[" * 5000, "it is no YAML"),
+    ):
+        (wiki / "compose.yaml").write_text(text)
+        assert words in told()
+    (wiki / "compose.yaml").write_bytes(b"\xff")
+    assert "no text in UTF-8" in told()
+    with monkeypatch.context() as without:
+        without.setattr(compose_module, "REQUIREMENT", Requirement("PyYAML", ("no_such_module",)))
+        assert "PyYAML" in told()
+    monkeypatch.setattr(client_module.Engine, "is_here", False)
+    assert "may be on another machine" in told()
+    # Files that the user names must be there; an empty list says that there is nothing to look for.
+    entry: JSON = {"project": "wiki", "files": [str(wiki / "nothing.yaml")]}
+    result = run(engine, application={**application, "compose_files": [entry]})
+    assert result["failed"] and "nothing.yaml of Compose project wiki: there is no such file" in result["msg"]
+    assert told(compose_files=[{**entry, "files": []}]) == "[]"
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"files": ["/a"]}, "'project' is None"),
+        ({"project": "Wiki", "files": ["/a"]}, "project is 'Wiki'"),
+        ({"project": "wiki"}, "it has no 'files'"),
+        ({"project": "wiki", "files": ["a"]}, "'a' is no absolute path"),
+        ({"project": "wiki", "files": ["/a"], "env_files": [".env"]}, "'.env' is no absolute path"),
+        ({"project": "wiki", "files": ["/a"], "environment": {"A": None}}, "a value in it is no text"),
+        ({"project": "wiki", "file": "/a"}, "unknown key 'file'"),
+    ],
+)
+def test_compose_files_that_cannot_be_meant(engine: FakeEngine, run: Run, entry: JSON, words: str) -> None:
+    result = run(engine, application={"name": "wiki", "compose_files": [entry]})
+    assert result["failed"] and words in result["msg"]

@@ -69,6 +69,7 @@ def test_what_takes_a_stream_back_is_where_it_came_from_unless_it_says_otherwise
         ({"namespaces": []}, "names no namespaces"),
         ({"namespaces": [], "compose_projects": ["shop"]}, "it is on a Docker host"),
         ({"containers": ["web"]}, "it has containers of a Docker host and namespaces of a cluster"),
+        ({"compose_files": [{"project": "a", "files": []}]}, "it has compose_files of a Docker host and namespaces"),
         ({"namespaces": "ledger"}, "not a list of texts"),
         ({"namespaces": ["a", "a"]}, "is there twice"),
         ({"targts": {}}, "Did you mean 'targets'"),

@@ -227,6 +227,20 @@ options:
       - Whether images that cannot be resolved to a digest are only reported instead of failing the task.
     type: bool
     default: false
+  spool_dir:
+    description:
+      - Directory in which large layers (32 MiB and more) are put by where one side of a copy is much slower than the
+        other, or where an upload broke. A slow target then does not keep the source waiting, and an upload that is
+        repeated does not download again. E(TMPDIR) by default.
+      - Where both sides are about as fast nothing is written there. The files have no names and go with the module
+        however it ends. Where the disk is full the layers are copied without, which a warning says.
+    type: path
+  spool_size:
+    description:
+      - How much of O(spool_dir) may be taken at a time, such as V(500M). It is never more than half of what is free
+        there. A layer for which there is no room is copied without being put by. V(0) puts nothing by.
+    type: str
+    default: 4G
   workers:
     description:
       - Number of images, and of layers, that are worked on at the same time. What a registry can bear is set with its
@@ -718,6 +732,8 @@ OPTIONS = (
             "recheck_after": {"type": "str", "default": "24h"},
             "signatures": {"type": "list", "elements": "dict", "default": [], "options": SIGNATURE_ARGUMENTS},
             "allow_unresolved": {"type": "bool", "default": False},
+            "spool_dir": {"type": "path"},
+            "spool_size": {"type": "str", "default": "4G"},
             "workers": {"type": "int", "default": 8},
             "fail_fast": {"type": "bool", "default": False},
         },

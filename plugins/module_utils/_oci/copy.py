@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
@@ -29,8 +29,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest 
     Manifest,
     index,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference, is_remote
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Rejected, Source, Target
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.spool import Spool
 
 _MOUNT_CANDIDATES = 3
 _LINK_ATTEMPTS = 5
@@ -114,6 +115,7 @@ class Copier:
         attachments: bool = True,
         platforms: Sequence[str] = (),
         yields: bool = False,
+        spool: Spool | None = None,
     ) -> None:
         self._target = target
         self._yields = yields
@@ -121,6 +123,7 @@ class Copier:
         self._attachments = attachments
         self._platforms = platforms
         self._sparse = bool(platforms)
+        self._spool = spool
         self._there: dict[str, dict[str, None]] = {}
         self._planned: set[str] = set()
         self._turns: dict[str, threading.Lock] = {}
@@ -288,10 +291,12 @@ class Copier:
         if not self._write:
             tally.add(mounted=1) if mountable else tally.add(size=blob.size, blobs=1)
             return
+        # What lies on this machine already need not be put by here.
+        spool = self._spool if is_remote(route.source.host) else None
         for last in (False, True):
             try:
-                download = Download(route.source, route.source_repository, blob)
-                sent = self._target.receive(route.repository, blob, download, tally.advance, session)
+                with closing(Download(route.source, route.source_repository, blob, spool)) as download:
+                    sent = self._target.receive(route.repository, blob, download, tally.advance, session)
             except Corrupt:
                 # One more chance: bytes may have been hurt on the way. The session is lost with them.
                 if last:

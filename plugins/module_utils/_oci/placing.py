@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible.module_utils.common.text.formatters import human_to_bytes
+
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Incomplete,
@@ -48,6 +50,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries, Registry
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Target
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.spool import Spool
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.unneeded import remove_point
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.wholeness import Wholeness
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import sealed
@@ -82,7 +85,7 @@ class Goal:
 class _Copiers:
     """One copier for each place that takes images."""
 
-    def __init__(self, request: Request, registries: Registries, hosts: Iterable[str]) -> None:
+    def __init__(self, request: Request, registries: Registries, hosts: Iterable[str], spool: Spool) -> None:
         params = request.params
         self._made = {
             host: Copier(
@@ -92,6 +95,7 @@ class _Copiers:
                 attachments=params["attachments"],
                 platforms=params["platforms"],
                 yields=bool(params["original_names"]),
+                spool=spool,
             )
             for host in hosts
         }
@@ -137,12 +141,14 @@ def copy(
     goal = Goal.of(request)
     origin = Place.of(params["from"]) if params.get("from") else None
     platforms = tuple(params["platforms"])
+    spool = _spool(request)
     records = _records(request, goal)
     # Where it was copied before, an image has its path already.
     _give_paths(entries, (goal.place, *mirrors, origin), keep=origin is not None)
     _fail_nameless(entries, goal)
     tags = _tags(request, entries, goal)
-    copiers = _Copiers(request, registries, {goal(entry).host for entry in known(entries) if not entry["failed"]})
+    hosts = {goal(entry).host for entry in known(entries) if not entry["failed"]}
+    copiers = _Copiers(request, registries, hosts, spool)
 
     def origin_of(entry: Entry) -> Reference:
         return Reference(origin.host, origin.repository(entry["path"])) if origin else original(entry)
@@ -193,6 +199,11 @@ def copy(
             records.lost(entry["path"], entry["digest"])
     finally:
         copiers.close()
+        if spool.problem:
+            request.warn(
+                f"Large layers could not be put by in {spool.folder} ({spool.problem}) and were copied without that. "
+                "Make room there, or set spool_dir or spool_size."
+            )
         if not request.check_mode:
             records.save()
     told = result(request, entries, "copied", f"to {goal.name}")
@@ -378,6 +389,15 @@ def take_point_away(request: Request, registries: Registries) -> dict[str, Any]:
     told = result(request, entries, "removed", f"from {place.name}", changed=bool(entries or removed.blobs))
     told["msg"] += f", and {removed.blobs} blobs ({removed.bytes} bytes)"
     return {**told, "blobs_removed": removed.blobs, "bytes_removed": removed.bytes}
+
+
+def _spool(request: Request) -> Spool:
+    size = request.params["spool_size"]
+    try:
+        limit = human_to_bytes(size)
+    except ValueError:
+        raise InvalidInput("use", f"spool_size {size!r}", "it is no size", "Write it as 500M or 4G.") from None
+    return Spool(request.params.get("spool_dir"), limit)
 
 
 def _records(request: Request, goal: Goal) -> Records:

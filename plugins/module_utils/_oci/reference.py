@@ -49,6 +49,11 @@ def is_layout(host: str) -> bool:
     return not is_registry(host) and host.startswith(("oci:", "s3:"))
 
 
+def is_remote(host: str) -> bool:
+    """Whether a place is reached by the network, as registries and buckets are."""
+    return is_registry(host) or host.startswith("s3:")
+
+
 @dataclass(frozen=True)
 class Reference:
     """An image's full name: ``host`` without Docker Hub's short forms, ``repository``, and a tag, a digest or both.

@@ -294,7 +294,7 @@ class Registry:
         """Store one blob and return how many bytes were sent; ``session`` is an upload session that is already open."""
         location = session
         start = sent = breaks = 0
-        invalid = False
+        invalid = repeated = False
 
         def counted(chunks: Iterator[bytes]) -> Iterator[bytes]:
             nonlocal sent
@@ -304,6 +304,8 @@ class Registry:
                 advance(len(chunk))
 
         while True:
+            if repeated:
+                download.gather(start)
             if location is None:
                 location, start = self.begin_upload(repository), 0
             try:
@@ -312,6 +314,7 @@ class Registry:
                     self.upload(repository, location, blob.digest, start, blob.size, counted(chunks))
                 return sent
             except SessionLost as error:
+                repeated = True
                 breaks += 1
                 if breaks >= BREAKS:
                     raise Unavailable(

@@ -52,6 +52,9 @@ class Chunks(Protocol):
     def chunks(self, start: int = 0) -> Generator[bytes, None, None]:
         """The bytes from ``start`` to the end."""
 
+    def gather(self, start: int) -> None:
+        """Prepare for an upload that is repeated from ``start``."""
+
 
 @runtime_checkable
 class Target(Source, Protocol):

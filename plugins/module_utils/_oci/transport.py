@@ -83,6 +83,20 @@ class Task:
     target: str
 
 
+_acting = threading.local()
+
+
+def worker() -> int:
+    """Who asks: this thread, or the one that it reads for."""
+    found: int = getattr(_acting, "worker", None) or threading.get_ident()
+    return found
+
+
+def act_for(another: int) -> None:
+    """Count what this thread asks for as asked by another, which waits for it."""
+    _acting.worker = another
+
+
 class Answer:
     """A response. Its connection goes back for reuse once the body was read to the end."""
 
@@ -101,7 +115,7 @@ class Answer:
         self._response = response
         self._connection = connection
         self._host = host
-        self._worker = threading.get_ident()
+        self._worker = worker()
         length = response.headers.get("Content-Length", "")
         chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
         self.length = int(length) if length.isdigit() and not chunked else None
@@ -263,19 +277,19 @@ class _Host:
         Who copies within one host reads and writes there at the same time. The second of the two does not wait for
         a place: workers that all hold one and all want another would wait for ever.
         """
-        worker, limit = threading.get_ident(), self.endpoint.connections
+        me, limit = worker(), self.endpoint.connections
         with self._left:
-            self._left.wait_for(lambda: not limit or worker in self._workers or len(self._workers) < limit)
-            self._workers[worker] += 1
+            self._left.wait_for(lambda: not limit or me in self._workers or len(self._workers) < limit)
+            self._workers[me] += 1
         self._requests.take(1)
         while (pause := self._not_before - time.monotonic()) > 0:
             time.sleep(pause)
 
-    def leave(self, worker: int) -> None:
+    def leave(self, who: int) -> None:
         with self._left:
-            self._workers[worker] -= 1
-            if not self._workers[worker]:
-                del self._workers[worker]
+            self._workers[who] -= 1
+            if not self._workers[who]:
+                del self._workers[who]
             self._left.notify()
 
     def cool(self, seconds: float) -> None:
@@ -487,7 +501,7 @@ class Transport:
         try:
             answer = self._attempt(host, method, url, headers, body)
         except BaseException:
-            host.leave(threading.get_ident())
+            host.leave(worker())
             raise
         pause = retry_after(answer) if answer.status in RETRY_STATUS else None
         if pause is not None and pause > MAX_WAIT:

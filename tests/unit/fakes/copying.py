@@ -18,6 +18,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci import bl
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.auth import Keyring
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.copy import Copier, Route, Tally
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registries, Registry
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.spool import Spool
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.transport import Endpoint, Transport
 from fakes.registry import FakeRegistry
 
@@ -60,11 +61,12 @@ def copy(
     write: bool = True,
     keyring: Keyring | None = None,
     workers: int = 4,
+    spool: Spool | None = None,
     **reach: Any,
 ) -> Tally:
     registries = connect(source, target, keyring=keyring, **reach)
     tally = Tally()
-    copier = Copier(registries.at(target.host), write=write, workers=workers)
+    copier = Copier(registries.at(target.host), write=write, workers=workers, spool=spool)
     try:
         copier.copy(Route(registries.at(source.host), repository, to), digest, tally)
     finally:

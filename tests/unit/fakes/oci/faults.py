@@ -23,6 +23,7 @@ class Fault:
     byte, ``length`` is added to Content-Length, ``cut`` hangs up after so many bytes (0: after the headers),
     ``drip`` sends ten pieces so many seconds apart, ``lost`` hangs up instead of answering, ``parts`` after it, without
     having said so.
+    ``stalls`` is called after the first bytes of the request's body were taken, ``served`` after the answer was sent.
     A fault with nothing lets a request pass.
     """
 
@@ -41,6 +42,8 @@ class Fault:
     length: int = 0
     drip: float = 0.0
     then: Callable[[], object] | None = None
+    stalls: Callable[[], object] | None = None
+    served: Callable[[], object] | None = None
 
 
 class Script:

@@ -251,7 +251,11 @@ class Handler(BaseHTTPRequestHandler):
     def _receive(self, into: bytearray) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         limit = self.fault.swallow if self.fault.swallow >= 0 else length
-        data = self.rfile.read(min(length, limit))
+        begin = b""
+        if self.fault.stalls:
+            begin = self.rfile.read(min(length, 1024))
+            self.fault.stalls()
+        data = begin + self.rfile.read(min(length, limit) - len(begin))
         into += data
         with self.registry.lock:
             self.registry.uploaded_bytes += len(data)
@@ -297,6 +301,8 @@ class Handler(BaseHTTPRequestHandler):
         for start in range(0, len(body), step):
             time.sleep(fault.drip)
             self.wfile.write(body[start : start + step])
+        if fault.served:
+            fault.served()
         if fault.length > 0:
             raise _Hangup
         self.close_connection = fault.parts or self.close_connection

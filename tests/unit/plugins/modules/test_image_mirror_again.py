@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +20,7 @@ from fakes.k8s_modules import calling
 from fakes.registry import MANIFEST, FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob, spool
 from ansible_collections.muster.container_dr.plugins.modules import image_mirror
 
 Mirror = Callable[..., dict[str, Any]]
@@ -596,3 +599,54 @@ def test_nothing_goes_while_a_recovery_point_cannot_be_read(
     result = mirror(image, state="absent")
     assert result["failed"] and "nobody knows which images it needs" in result["msg"]
     assert not any(line.startswith("DELETE") for line in west.requests)
+
+
+# -- large layers of which one side is slow -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(east: FakeRegistry, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """An image with a large layer, for a target that counts as slow."""
+    monkeypatch.setattr(blob, "LARGE", 1_000_000)
+    monkeypatch.setattr(spool.Sides, "target_lags", lambda _sides, done, size: done < size)
+    return east.image("app", layers=(os.urandom(3_000_000),))
+
+
+def fetched(east: FakeRegistry) -> int:
+    """How often the large layer was asked for; the configuration once."""
+    return len([line for line in east.requests if line.startswith("GET") and "/blobs/" in line]) - 1
+
+
+def test_large_layers_are_put_by_where_the_user_says(
+    mirror: Mirror, slow: dict[str, Any], east: FakeRegistry, west: FakeRegistry, tmp_path: Path
+) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    assert mirror(slow, spool_dir=str(folder))["blobs_copied"] == 2
+    assert fetched(east) == 2 and list(folder.iterdir()) == []
+    west.repositories.clear()
+    east.requests.clear()
+    assert mirror(slow, spool_size="0", recheck_after="0")["blobs_copied"] == 2
+    assert fetched(east) == 1
+
+
+def test_a_full_disk_is_told_and_stops_no_copy(
+    mirror: Mirror, slow: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spool.os, "pwrite", full)
+    result = mirror(slow)
+    assert result["blobs_copied"] == 2
+    assert "No space left on device" in str(result["warnings"]) and "spool_dir" in str(result["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"spool_dir": "/nowhere"}, "spool_dir /nowhere"), ({"spool_size": "much"}, "is no size")]
+)
+def test_a_spool_that_cannot_be_meant(
+    mirror: Mirror, slow: dict[str, Any], options: dict[str, Any], words: str
+) -> None:
+    result = mirror(slow, **options)
+    assert result["failed"] and words in result["msg"]

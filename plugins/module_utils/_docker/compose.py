@@ -21,7 +21,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Package, Requirement
 from ansible_collections.muster.container_dr.plugins.module_utils._docker.interpolation import (
     Undetermined,
-    Variables,
     environment,
     interpolate,
 )
@@ -110,7 +109,7 @@ class _Reader:
         files: Sequence[Path],
         directory: Path,
         env_files: Sequence[Path],
-        given: Variables,
+        given: Mapping[str, str | None],
         above: tuple[Path, ...],
     ) -> dict[str, JSON]:
         """What the files together say of each service: ``image``, ``build`` and ``provider``, of the last that does.
@@ -138,7 +137,7 @@ class _Reader:
         directory: Path,
         declared: Mapping[str, Any],
         name: str,
-        variables: Variables,
+        variables: Mapping[str, str | None],
         below: tuple[tuple[Path, str], ...],
     ) -> JSON:
         """What a file says of a service, with what that extends."""
@@ -162,7 +161,7 @@ class _Reader:
         directory: Path,
         declared: Mapping[str, Any],
         extends: Any,
-        variables: Variables,
+        variables: Mapping[str, str | None],
         below: tuple[tuple[Path, str], ...],
     ) -> JSON:
         extends = extends if isinstance(extends, Mapping) else {"service": extends}
@@ -182,7 +181,7 @@ class _Reader:
         return self._service(path, directory, declared, name, variables, below)
 
     def _included(
-        self, entry: Any, path: Path, directory: Path, variables: Variables, above: tuple[Path, ...]
+        self, entry: Any, path: Path, directory: Path, variables: Mapping[str, str | None], above: tuple[Path, ...]
     ) -> dict[str, JSON]:
         entry = entry if isinstance(entry, Mapping) else {"path": entry}
         try:
@@ -203,7 +202,9 @@ class _Reader:
         below = directory / own if own else paths[0].parent
         return self.services(paths, below, [directory / file for file in env_files], variables, above)
 
-    def _variables(self, directory: Path, env_files: Sequence[Path], given: Variables) -> dict[str, str | None]:
+    def _variables(
+        self, directory: Path, env_files: Sequence[Path], given: Mapping[str, str | None]
+    ) -> dict[str, str | None]:
         """The variables of the environment files, of which later ones count more, and those that are given."""
         usual = directory / ".env"
         found: dict[str, str | None] = {}
@@ -255,7 +256,7 @@ def _over(first: JSON, second: JSON) -> JSON:
     return {**first, **second}
 
 
-def _image(value: Any, variables: Variables) -> _Image:
+def _image(value: Any, variables: Mapping[str, str | None]) -> _Image:
     if not isinstance(value, str):
         return _Image("", "its image is no text")
     try:

@@ -2,7 +2,10 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Variables in Compose files and in the files that give them values. Values may be secrets: no error shows one."""
+"""Variables in Compose files and in the files that give them values.
+
+``None`` stands for a value that cannot be known here. Values may be secrets, so no error shows one.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,6 @@ import re
 from collections.abc import Mapping
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
-
-# None stands for a value that cannot be known here.
-Variables = Mapping[str, str | None]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r"(:?)([-?+])")
@@ -33,7 +33,7 @@ class Undetermined(Exception):
     """A text whose variables do not all have a value; says why."""
 
 
-def interpolate(text: str, variables: Variables) -> str:
+def interpolate(text: str, variables: Mapping[str, str | None]) -> str:
     """The text with its variables replaced as Compose does it; a variable without a value is not taken for empty."""
     parts: list[str] = []
     at = 0
@@ -68,7 +68,7 @@ def _closing(text: str, at: int) -> int:
     raise Undetermined("a '${' in it is not closed")
 
 
-def _value(name: str, rest: str, variables: Variables) -> str:
+def _value(name: str, rest: str, variables: Mapping[str, str | None]) -> str:
     """What stands for a variable; ``rest`` is what follows its name within the braces."""
     value = variables.get(name, "")
     if value is None:
@@ -84,7 +84,7 @@ def _value(name: str, rest: str, variables: Variables) -> str:
     raise Undetermined(f"variable {name} has no value")
 
 
-def environment(text: str, given: Variables, where: str) -> dict[str, str | None]:
+def environment(text: str, given: Mapping[str, str | None], where: str) -> dict[str, str | None]:
     """The variables of an environment file; those ``given`` go before its own where it uses them.
 
     Raises :class:`InvalidInput` with the number of a line that is none.
@@ -105,7 +105,7 @@ def environment(text: str, given: Variables, where: str) -> dict[str, str | None
     return found
 
 
-def _assigned(entry: re.Match[str], variables: Variables) -> str | None:
+def _assigned(entry: re.Match[str], variables: Mapping[str, str | None]) -> str | None:
     if entry["single"] is not None:
         return entry["single"].replace("\\'", "'")
     text = entry["plain"]

@@ -238,7 +238,7 @@ def test_nothing_is_put_by_where_no_side_is_slower(
 )
 def test_when_a_target_counts_as_slow(source: float, target: float, done: int, expected: bool) -> None:
     assert Sides(source, target).target_lags(done, 1000) is expected
-    assert Sides(source, target).source_lags() is False and Sides(target, source).source_lags() is True
+    assert not Sides(1.0, 6.0).source_lags() and Sides(6.0, 1.0).source_lags()
 
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path) -> None:

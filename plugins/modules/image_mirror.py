@@ -270,8 +270,8 @@ notes:
     module knows nothing else. Empty C(files) say that the project has no service without a container.
   - Of Compose files everything counts that decides on a service's image, that is C(image), C(build), C(extends),
     C(include), several files, C(!reset) and variables with their defaults. An image whose variable has no value is not
-    resolved, and neither is one that Compose builds and Docker does not have. Files of other machines are not read,
-    which a warning says of C(include).
+    resolved. Of what Compose builds and has not built there, there is no image, and of files of other machines
+    C(include) is not read; warnings say so.
   - The image of a service without a container is the one that Docker has of its name. What Docker does not have is
     resolved by its V(tag), or by the digest that the file says.
   - Docker keeps no manifest of an image, so one from V(docker-archive:) or V(docker-daemon:) gets one that is made from

@@ -76,11 +76,6 @@ class Engine:
         """The host's name, as the engine knows it."""
         return str(self.info().get("Name") or "")
 
-    @property
-    def by_socket(self) -> bool:
-        """Whether it is reached through a socket of this machine."""
-        return str(self._client().base_url) == "http+docker://localhost"
-
     def info(self) -> JSON:
         """What ``docker info`` says of the engine."""
         told: JSON = self._ask("ask", self.place, lambda client: client.info())

@@ -65,10 +65,18 @@ def _idle(
             continue
         for service in services:
             if (project.name, service.name) not in taken:
-                yield _declared(engine, project.name, service, node)
+                use = _declared(engine, project.name, service, node)
+                if use:
+                    yield use
+                else:
+                    warn(
+                        f"Service {service.name} of Compose project {project.name} has no image to copy: Compose "
+                        "builds it, and has not done so here."
+                    )
 
 
-def _declared(engine: Engine, project: str, service: compose.Service, node: str) -> Use:
+def _declared(engine: Engine, project: str, service: compose.Service, node: str) -> Use | None:
+    """None for a service of which there is no image anywhere, because it was never built."""
     user = f"{project}/services/{service.name}"
     if service.problem:
         return Use(service.image, "", user, node, live=False, problem=service.problem)
@@ -78,8 +86,7 @@ def _declared(engine: Engine, project: str, service: compose.Service, node: str)
         if image is not None:
             held = _held(_full(str(image["Id"])), image)
             return Use(_written(name, held), "", user, node, live=False, held=held)
-    problem = "Compose builds it, and Docker has no image of this name" if service.built else ""
-    return Use(service.image, "", user, node, live=False, problem=problem)
+    return None if service.built else Use(service.image, "", user, node, live=False)
 
 
 def _held(identity: str, image: JSON | None, platform: str = "") -> Held:

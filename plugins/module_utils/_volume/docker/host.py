@@ -116,7 +116,7 @@ def require(engine: Engine) -> None:
     target = f"mover.runs_in: host for {engine.place}"
     told = engine.info()
     root = str(told.get("DockerRootDir") or "")
-    if not engine.by_socket or not root or not Path(root).is_dir():
+    if not engine.is_here or not root or not Path(root).is_dir():
         reason = "restic runs where the task runs, and that is not the engine's own machine"
         hint = (
             "Run the task on the Docker host (hosts or delegate_to), with its socket as docker.docker_host; or leave "

@@ -30,7 +30,12 @@ description:
     says so, unless an entry of C(volumes.exclude) whose name holds a slash (C(WORKLOAD/VOLUME), with C(*) and C(?))
     gives the reason why that is fine.
   - A claim that waits for its first pod, and that no pod wants, holds no data and is named in RV(excluded) too.
-  - What a killed run left in the cluster is removed by the next.
+  - What killed runs have left in the cluster (snapshots, clones, Jobs) is removed by the next run of this module or of
+    M(muster.container_dr.volume_import) there, for whatever application, and named in RV(cleaned). What may be alive is
+    not touched. On the same machine it is seen at once that a run is over. Of one from elsewhere it is certain an hour
+    after it was heard of, or O(mover.timeout) and ten minutes after it made its last Job, by the clock of the API
+    server. Snapshots of O(phase=cut) are kept for O(phase=move) for a day.
+  - What runs for the same application left is removed in any case; one of them that is still alive fails.
   - Of an application on a Docker host (C(containers), C(compose_projects)) it moves the named and anonymous volumes and
     the bind mounts of its containers, running or not, by short-lived containers on that host. There are no snapshots
     and no hooks there; O(methods) says what stands still meanwhile. Volumes are named C(volumes/NAME), anonymous ones
@@ -467,6 +472,34 @@ restarted:
   elements: str
   returned: always
   sample: []
+cleaned:
+  description:
+    - What dead runs, of whatever application, had left in the cluster and this run has removed; in check mode what it
+      would remove. It is looked for in the whole cluster as far as this is permitted, else in the namespaces of the
+      application and of movers.
+    - Things of earlier versions, which do not say whether their run goes on, are left, and a warning names the runs.
+  type: list
+  elements: dict
+  returned: on a cluster
+  contains:
+    run:
+      description: The run's id, as in the label C(container-dr.muster.dev/run).
+      type: str
+      sample: 20260131t040506-1a2b3c
+    application:
+      description: The application, as in the label C(container-dr.muster.dev/application).
+      type: str
+      sample: ledger
+    removed:
+      description: What was removed, with the data behind it.
+      type: list
+      elements: str
+      sample: [snapshot ledger/muster-data-0123456789]
+    failed:
+      description: Why other things of it are still there; the next run tries again.
+      type: list
+      elements: str
+      sample: []
 stopped:
   description:
     - What was stopped while volumes were read, in the order of stopping; in check mode what would be. First those that

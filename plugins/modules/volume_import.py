@@ -16,6 +16,8 @@ description:
   - A volume counts as complete only if restic ended without an error, verified what it wrote, and the counts and the
     tree are those of the point.
   - A claim that a killed run left half restored is restored again by the next.
+  - What dead runs of whatever application have left in the cluster is removed, as M(muster.container_dr.volume_export)
+    does it.
   - A stream of the point is given to its restore command as input, in a pod that runs, once all claims are restored. It
     counts as complete only if the command was given as many bytes as were recorded and ended with exit code 0. Where
     restic or the connection fails on the way the command is not told that its input has ended, but what it does then is
@@ -323,6 +325,12 @@ volumes:
       description: What became of it.
       type: str
       sample: ""
+cleaned:
+  description: What was removed of dead runs, as in RV(muster.container_dr.volume_export#module:cleaned).
+  type: list
+  elements: dict
+  returned: on a cluster
+  sample: []
 """
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (

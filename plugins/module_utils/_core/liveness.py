@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,16 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import c
 Holder = dict[str, Any]
 
 
-def over(holder: Mapping[str, Any] | None, until: str) -> bool:
+def over(holder: Mapping[str, Any] | None, until: str, now: datetime | None = None) -> bool:
     """Whether the run of a process can no longer be going on; ``until`` (RFC 3339) it says so itself.
 
-    On this machine its process is looked for; from elsewhere only the time tells.
+    On this machine its process is looked for; from elsewhere only the time tells: ``now``, by default this machine's.
     """
     ours = ourselves()
     if holder and ours and all(holder.get(key) == ours[key] for key in ("boot", "namespace")):
         # A process has one run at a time, so what it left is of an earlier one.
         return holder == ours or not _alive(holder)
-    return clock.now() >= clock.parse(until)
+    return (now or clock.now()) >= clock.parse(until)
 
 
 def ourselves() -> Holder | None:

@@ -13,6 +13,8 @@ EXCLUDE = PREFIX + "exclude"
 POINT = PREFIX + "point"
 ROLE = PREFIX + "role"
 RUN = PREFIX + "run"
+# On what a run makes: until when it goes on at most.
+ALIVE = PREFIX + "alive"
 MOVER = PREFIX + "mover"
 # On claims that we restored: which snapshot's tree they hold, and whether all of it.
 TREE = PREFIX + "tree"
@@ -24,8 +26,13 @@ NAMESPACE = "muster-container-dr"
 
 # Values of ROLE that several parts ask for.
 BUBBLE = "bubble"
+CLONE = "clone"
+CUT = "cut"
+HELD = "held"
+MEMBER = "member"
 MOVING = "mover"
 PULL_SECRET = "pull-secret"
+RESTORING = "restore"
 THAW = "thaw"
 
 # Annotations of pods that users write: commands around backups, after restores, and init containers of restores.

@@ -22,6 +22,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -221,6 +223,9 @@ class Watch:
 class Cluster:
     """A connection to one API server."""
 
+    # What its clock is ahead of ours, as of its last answer.
+    _ahead = timedelta()
+
     def __init__(self, configuration: Any, name: str, headers: Mapping[str, Any] | None = None) -> None:
         self._configuration = configuration
         self._api = kubernetes.client.ApiClient(configuration)
@@ -256,6 +261,10 @@ class Cluster:
         if params.get("impersonate_groups"):
             headers["Impersonate-Group"] = list(params["impersonate_groups"])
         return cls(configuration, str(params.get("context") or configuration.host), headers)
+
+    def now(self) -> datetime:
+        """The time by the API server's clock, which all who talk to it share; ours before it has answered."""
+        return clock.now() + self._ahead
 
     # -- requests ---------------------------------------------------------------------------------------------
 
@@ -329,6 +338,7 @@ class Cluster:
                 waited += _rest(attempt, None)
                 continue
             self._answered = True
+            self._compare(answer.headers.get("Date"))
             if answer.status == 429:
                 self._budget.too_many()
             else:
@@ -348,6 +358,11 @@ class Cluster:
                 raise _error(action, path, answer.status, _status(answer.data))
             waited += _rest(attempt, retry_after)
         raise AssertionError("unreachable")
+
+    def _compare(self, date: str | None) -> None:
+        """Take note of the server's time."""
+        with contextlib.suppress(TypeError, ValueError):
+            self._ahead = parsedate_to_datetime(date or "") - clock.now()
 
     def _starting(self) -> bool:
         """Whether the server may have started just now: it denies everybody until it has read its roles."""

@@ -30,7 +30,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._module import
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, scheduling
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
+    alive,
     backed_up,
+    leftovers,
     mover_run,
     namespace,
     naming,
@@ -120,18 +122,33 @@ class _Export:
         run = naming.new_run()
         ledger = self._ledger(run, self._namespaces)
         if self._request.check_mode:
-            return {**self._export(ledger, run), **self._owed(ledger)}
+            cleaned = self._sweep(run)
+            result = self._export(ledger, run)
+            changed = result["changed"] or leftovers.changed(cleaned)
+            return {**result, **self._owed(ledger), "cleaned": cleaned, "changed": changed}
         with settings.interruptible(f"the export of {self._name}"):
             # Before anything that could stand in the way: an application that a killed run has frozen waits for it.
             thawed = ledger.pay(self._secrets, self._request.warn, self._request.progress)
-            paid = {"thawed": thawed, "restarted": ledger.woken}
-            changed = bool(thawed or ledger.woken)
+            cleaned = self._sweep(run)
+            paid = {"thawed": thawed, "restarted": ledger.woken, "cleaned": cleaned}
+            changed = bool(thawed or ledger.woken) or leftovers.changed(cleaned)
             try:
                 result = self._export(ledger, run)
             except MusterError as error:
                 error.result = {"changed": changed, **paid, **error.result}
                 raise
             return {**result, **paid, "changed": result["changed"] or changed}
+
+    def _sweep(self, run: str) -> list[JSON]:
+        """Remove what dead runs left, of whatever application."""
+        return leftovers.sweep(
+            self._cluster,
+            self._name,
+            run,
+            [*self._namespaces, self._settings.namespace],
+            self._request.warn,
+            plan=self._request.check_mode,
+        )
 
     def _ledger(self, run: str, namespaces: Sequence[str]) -> thaw.Ledger:
         labels = naming.labels(run, self._name, marks.THAW)
@@ -312,6 +329,9 @@ class _Export:
             self._request.warn(f"Removed what an earlier run left behind: {', '.join(removed[:10])}.")
         sources = [source for source in survey.sources if source.method == "snapshot" and not source.group_class]
         groups = grouping.plan(self._cluster, run, survey.sources)
+        # Who moves what is cut here may be a process that has not begun yet.
+        waits = alive.WAITS + self._cut_timeout + self._ready_timeout
+        noted = alive.statement(self._cluster, waits, process=self._phase != "cut")
         made: list[Cut] = []
         pending: dict[tuple[str, ...], snapshot.Look] = {}
         try:
@@ -320,11 +340,11 @@ class _Export:
                 # Noted before they are created, so that whatever happens they can be removed.
                 for group in groups:
                     made += group.cuts()
-                    grouping.create(self._cluster, group, self._name)
+                    grouping.create(self._cluster, group, self._name, noted)
                     pending[group.volumes] = partial(grouping.look, self._cluster, group)
                 for source in sources:
                     made.append(snapshot.plan(run, source))
-                    snapshot.create(self._cluster, made[-1], self._name, source.snapshot_class)
+                    snapshot.create(self._cluster, made[-1], self._name, source.snapshot_class, noted)
                     pending[(source.claim.label,)] = partial(snapshot.look, self._cluster, made[-1])
                 hint = grouping.HINT if groups else ""
                 moments = snapshot.wait_cut(pending, self._cut_timeout, self._request.progress, hint)
@@ -363,7 +383,7 @@ class _Export:
     def _run_move(self, cuts: list[Cut], streams: list[streaming.Cut]) -> JSON:
         both: list[Piece] = [*cuts, *streams]
         result: JSON = {"run": both[0].run if both else None, "excluded": [], "cuts": []}
-        result |= {"hooks": [], "thawed": [], "restarted": []}
+        result |= {"hooks": [], "thawed": [], "restarted": [], "cleaned": []}
         stopped = [cut.volume for cut in cuts if cut.method == "stopped"]
         if cuts:
             parts.require_reachable(self._repository)
@@ -396,7 +416,8 @@ class _Export:
             self._request.warn,
             self._request.progress,
         )
-        with pool.beside(1) as beside:
+        goes_on = partial(snapshot.say_alive, self._cluster, cuts, self._name)
+        with alive.Kept(goes_on), pool.beside(1) as beside:
             try:
                 if any(cut.method == "snapshot" for cut in cuts):
                     namespace.ensure_ours(self._cluster, self._settings.namespace, self._name)

@@ -36,6 +36,8 @@ GROUP = "groupsnapshot.storage.k8s.io"
 _APIS = (f"{GROUP}/v1", f"{GROUP}/v1beta2")
 _DEFAULT_CLASS = "groupsnapshot.storage.kubernetes.io/is-default-class"
 _FINALIZER = "groupsnapshot.storage.kubernetes.io/volumegroupsnapshot-bound-protection"
+# On the claims of a group while it is cut.
+_MARK = marks.PREFIX + "cut-"
 HINT = "With group_snapshots: never each volume is cut by itself."
 _RIGHTS = f"Grant the rights in docs/rbac/groups.yml. {HINT}"
 
@@ -215,9 +217,21 @@ def marked(cluster: Cluster, application: str, groups: Sequence[Group], warn: Ca
                     warn(f"A label was left on claim {claim.label}, the next run removes it: {error}")
 
 
+def unmark(cluster: Cluster, api: str, namespace: str, name: str) -> None:
+    """Take the labels off the claims of a group whose run can no longer do it."""
+    document = cluster.find(groups_path(api, namespace, name)) or {"spec": {}}
+    chosen = ((document["spec"].get("source") or {}).get("selector") or {}).get("matchLabels") or {}
+    path = object_path("v1", "persistentvolumeclaims", namespace)
+    for label, value in chosen.items():
+        if label.startswith(_MARK):
+            for item in _list(cluster, path, {"labelSelector": f"{label}={value}"}):
+                one = object_path("v1", "persistentvolumeclaims", namespace, item["metadata"]["name"])
+                cluster.patch(one, {"metadata": {"labels": {label: None}}})
+
+
 def _mark(application: str) -> str:
     """Of each application its own: two of them may cut one claim at the same time."""
-    return marks.PREFIX + "cut-" + hashlib.sha256(application.encode()).hexdigest()[:16]
+    return _MARK + hashlib.sha256(application.encode()).hexdigest()[:16]
 
 
 def _label(cluster: Cluster, namespace: str, name: str, application: str, value: str | None) -> None:
@@ -237,8 +251,8 @@ def groups_path(api: str, namespace: str, name: str | None = None) -> str:
     return object_path(api, "volumegroupsnapshots", namespace, name)
 
 
-def create(cluster: Cluster, group: Group, application: str) -> None:
-    """Ask for the group snapshot. It is not made yet."""
+def create(cluster: Cluster, group: Group, application: str, noted: Mapping[str, str]) -> None:
+    """Ask for the group snapshot, with these annotations. It is not made yet."""
     with _permitted(f"the volumes of namespace {group.namespace}"):
         cluster.create(
             groups_path(group.api, group.namespace),
@@ -248,7 +262,8 @@ def create(cluster: Cluster, group: Group, application: str) -> None:
                 "metadata": {
                     "name": group.name,
                     "namespace": group.namespace,
-                    "labels": naming.labels(group.run, application, "cut"),
+                    "labels": naming.labels(group.run, application, marks.CUT),
+                    "annotations": dict(noted),
                 },
                 "spec": {
                     "volumeGroupSnapshotClassName": group.group_class,
@@ -307,7 +322,7 @@ def members(cluster: Cluster, group: Group, moment: str, application: str, timeo
         document = found[cut.claim]
         name = document["metadata"]["name"]
         # It is ours as well, and no part of the application that is captured.
-        labels = naming.labels(group.run, application, "member")
+        labels = naming.labels(group.run, application, marks.MEMBER)
         with _permitted(f"snapshot {cut.namespace}/{name}"):
             cluster.patch(snapshot.snapshots_path(cut.namespace, name), {"metadata": {"labels": labels}})
         content = cluster.find(snapshot.contents_path(_bound(document)))

@@ -31,6 +31,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
     destination,
+    leftovers,
     mover_run,
     namespace,
     naming,
@@ -142,15 +143,35 @@ class _Import:
             work = [target for target in targets if target.action in ("create", "restore")]
             fed = [one for one in returns if one.feed]
             volumes = [self._entry(target, changed=target in work) for target in targets]
+            cleaned = self._sweep(targets)
             return {
-                "changed": bool(work or fed),
+                "changed": bool(work or fed) or leftovers.changed(cleaned),
+                "cleaned": cleaned,
                 "msg": f"{len(work) + len(fed)} of {len(self._given)} volumes would be restored.",
                 "volumes": stream_tasks.in_order(
                     self._given, volumes, [one.entry(changed=one in fed) for one in returns]
                 ),
             }
         with settings.interruptible(f"the restore of {self._name}'s volumes"):
-            return self._restore(targets, returns)
+            cleaned = self._sweep(targets)
+            try:
+                result = self._restore(targets, returns)
+            except MusterError as error:
+                error.result = {"changed": leftovers.changed(cleaned), "cleaned": cleaned, **error.result}
+                raise
+            changed = result["changed"] or leftovers.changed(cleaned)
+            return {**result, "cleaned": cleaned, "changed": changed}
+
+    def _sweep(self, targets: Sequence[Target]) -> list[JSON]:
+        """Remove what dead runs left, of whatever application."""
+        return leftovers.sweep(
+            self._cluster,
+            self._name,
+            self._run,
+            [*(target.namespace for target in targets), self._settings.namespace],
+            self._request.warn,
+            plan=self._request.check_mode,
+        )
 
     # -- plan -------------------------------------------------------------------------------------------------
 
@@ -337,7 +358,7 @@ class _Import:
             for name in spaces
             if namespace.ensure(self._cluster, name, self._request.params.get("namespace_labels"))
         ]
-        removed = snapshot.debris(self._cluster, self._name, spaces, self._settings.namespace, roles=("restore",))
+        removed = snapshot.debris(self._cluster, self._name, spaces, self._settings.namespace, roles=(marks.RESTORING,))
         if removed:
             self._request.warn(f"Removed what an earlier run left behind: {', '.join(removed[:10])}.")
         moved = pool.chosen(targets, self._restore_one, self._next, workers=self._workers)
@@ -456,7 +477,7 @@ class _Import:
             claim=target.claim,
             verb=verb,
             arguments=arguments,
-            labels=naming.labels(self._run, self._name, "restore"),
+            labels=naming.labels(self._run, self._name, marks.RESTORING),
             capabilities=() if device else parts.WRITE,
             read_only=False,
             only_if_empty=target.only_if_empty and not device,

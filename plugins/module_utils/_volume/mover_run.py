@@ -26,6 +26,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import exit_codes
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import alive
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import ENDING
 
@@ -45,6 +46,8 @@ _ASK_JOB, _READ_LOG = 5.0, 0.5
 _EVICTIONS = 3
 # As long as the control plane waits by default until it gives up the pods of a node that is gone.
 _SILENCE = 300.0
+# Seconds for which a Job may be there after its time limit, until it is removed.
+_FOLLOWED = 600.0
 _MEMORY = "Set mover.resources to a larger memory request, and to no limit or a higher one, or use larger nodes."
 
 
@@ -93,7 +96,9 @@ def run(
             remove(cluster, mover.namespace, mover.name)
 
     def once(mover: parts.Mover) -> Report:
-        owner = cluster.create(object_path("batch/v1", "jobs", mover.namespace), parts.job(mover, settings, repository))
+        body = parts.job(mover, settings, repository)
+        body["metadata"]["annotations"] = alive.statement(cluster, settings.timeout + _FOLLOWED)
+        owner = cluster.create(object_path("batch/v1", "jobs", mover.namespace), body)
         try:
             _equip(cluster, mover, settings, repository, owner)
             report = _Follower(cluster, mover, settings, action, target, advance).follow()

@@ -26,16 +26,16 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client im
     object_path,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pod_security import ENFORCE
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import alive, naming
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.claim import SNAPSHOT_API
 
 JSON = dict[str, Any]
 # DAC_READ_SEARCH is not in "baseline", and nobody but us works in this namespace.
 _OURS = {ENFORCE: "privileged", **naming.MANAGED_BY}
-# On it, for each application whose backup uses it, since when. The next one of the same application replaces that of
-# a run that was killed.
+# On it, for each application whose backup uses it, what that says of its life. The next one of the same application
+# replaces that of a run that was killed; its movers, if there are any, keep the namespace anyway.
 _USER = marks.PREFIX + "user-"
-# Seconds after which a backup counts as killed. Its movers, if there are any, keep the namespace anyway.
+# Seconds after which a backup counts as killed.
 _LONGEST = 86400.0
 _ATTEMPTS = 5
 _IN_USE = (
@@ -82,7 +82,8 @@ def ensure_ours(cluster: Cluster, name: str, application: str) -> None:
         ensure(cluster, name, _OURS)
         # Another run may have taken it away since it was looked at.
         with contextlib.suppress(ApiNotFound):
-            found = cluster.patch(path, {"metadata": {"annotations": {_user(application): clock.iso(clock.now())}}})
+            said = alive.words(cluster, _LONGEST)
+            found = cluster.patch(path, {"metadata": {"annotations": {_user(application): said}}})
             if not found["metadata"].get("deletionTimestamp"):
                 break
     else:
@@ -97,8 +98,12 @@ def ensure_ours(cluster: Cluster, name: str, application: str) -> None:
         )
 
 
-def remove_ours(cluster: Cluster, name: str, application: str) -> bool:
-    """Let go of our namespace, and delete it where we made it and no backup of another application uses it."""
+def remove_ours(cluster: Cluster, name: str, application: str | None = None) -> bool:
+    """Let go of our namespace for an application, and delete it where we made it and no other backup uses it.
+
+    Without an application nothing is let go.
+    """
+    user = _user(application) if application else None
     path = object_path("v1", "namespaces", None, name)
     for _attempt in range(_ATTEMPTS):
         found = cluster.find(path)
@@ -106,10 +111,11 @@ def remove_ours(cluster: Cluster, name: str, application: str) -> bool:
             return False
         metadata = found["metadata"]
         ours = all((metadata.get("labels") or {}).get(key) == value for key, value in naming.MANAGED_BY.items())
-        used = _users(metadata, application) or any(_holds(cluster, object_path(*kind, name)) for kind in _IN_USE)
+        used = _used(cluster, metadata, user) or any(_holds(cluster, object_path(*kind, name)) for kind in _IN_USE)
         if used or not ours:
             with contextlib.suppress(ApiNotFound):
-                cluster.patch(path, {"metadata": {"annotations": {_user(application): None}}})
+                if user:
+                    cluster.patch(path, {"metadata": {"annotations": {user: None}}})
             return False
         try:
             # As it was seen: whoever has begun to use it since then has written that on it.
@@ -124,14 +130,21 @@ def _user(application: str) -> str:
     return _USER + hashlib.sha256(application.encode()).hexdigest()[:16]
 
 
-def _users(metadata: JSON, application: str) -> bool:
-    """Whether others use the namespace; one that has said so long ago was killed."""
-    for key, value in (metadata.get("annotations") or {}).items():
-        if key.startswith(_USER) and key != _user(application):
-            with contextlib.suppress(InvalidInput):
-                if (clock.now() - clock.parse(str(value))).total_seconds() < _LONGEST:
-                    return True
-    return False
+def _used(cluster: Cluster, metadata: JSON, user: str | None) -> bool:
+    """Whether others than this one use the namespace."""
+    notes = (metadata.get("annotations") or {}).items()
+    return any(_lives(cluster, str(value)) for key, value in notes if key.startswith(_USER) and key != user)
+
+
+def _lives(cluster: Cluster, text: str) -> bool:
+    said = alive.read(text)
+    if said is not None:
+        return not said.over(cluster.now())
+    try:
+        # An earlier version says since when.
+        return (cluster.now() - clock.parse(text)).total_seconds() < _LONGEST
+    except InvalidInput:
+        return False
 
 
 def _holds(cluster: Cluster, path: str) -> bool:

@@ -24,7 +24,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import quantity
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import naming
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import alive, naming
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.claim import SNAPSHOT_API, Claim, Source
 
 JSON = dict[str, Any]
@@ -87,8 +87,8 @@ def plan(run: str, source: Source) -> Cut:
     return Cut(run, claim, "snapshot", naming.object_name(run, claim.namespace, claim.name))
 
 
-def create(cluster: Cluster, cut: Cut, application: str, snapshot_class: str | None) -> None:
-    """Ask for the snapshot, in the application's namespace. It is not made yet."""
+def create(cluster: Cluster, cut: Cut, application: str, snapshot_class: str | None, noted: Mapping[str, str]) -> None:
+    """Ask for the snapshot, in the application's namespace, with these annotations. It is not made yet."""
     cluster.create(
         snapshots_path(cut.namespace),
         {
@@ -97,7 +97,8 @@ def create(cluster: Cluster, cut: Cut, application: str, snapshot_class: str | N
             "metadata": {
                 "name": cut.snapshot,
                 "namespace": cut.namespace,
-                "labels": naming.labels(cut.run, application, "cut"),
+                "labels": naming.labels(cut.run, application, marks.CUT),
+                "annotations": dict(noted),
             },
             "spec": {
                 "volumeSnapshotClassName": snapshot_class,
@@ -237,9 +238,10 @@ def clone(cluster: Cluster, cut: Cut, namespace: str, application: str, timeout:
     if not handle:
         target = f"the snapshot of {claim.label}"
         raise Incomplete("read", target, "its content has no handle", "Look at the CSI driver.")
-    set_policy(cluster, content, "Retain")
+    _hold(cluster, content, cut, application, {"deletionPolicy": "Retain"})
     name = naming.object_name(cut.run, cut.namespace, cut.claim)
-    labels = naming.labels(cut.run, application, "clone")
+    labels = naming.labels(cut.run, application, marks.CLONE)
+    noted = alive.statement(cluster, alive.LASTS)
     spec: JSON = {
         # Two contents share one handle now; only the original one may take the data away.
         "deletionPolicy": "Retain",
@@ -256,14 +258,14 @@ def clone(cluster: Cluster, cut: Cut, namespace: str, application: str, timeout:
         {
             "apiVersion": SNAPSHOT_API,
             "kind": "VolumeSnapshotContent",
-            "metadata": {"name": name, "labels": labels},
+            "metadata": {"name": name, "labels": labels, "annotations": noted},
             "spec": spec,
         },
     )
     snapshot: JSON = {
         "apiVersion": SNAPSHOT_API,
         "kind": "VolumeSnapshot",
-        "metadata": {"name": name, "namespace": namespace, "labels": labels},
+        "metadata": {"name": name, "namespace": namespace, "labels": labels, "annotations": noted},
         "spec": {"source": {"volumeSnapshotContentName": name}},
     }
     if spec.get("volumeSnapshotClassName"):
@@ -287,6 +289,26 @@ def clone(cluster: Cluster, cut: Cut, namespace: str, application: str, timeout:
         },
     )
     return name
+
+
+def say_alive(cluster: Cluster, cuts: Sequence[Cut], application: str) -> None:
+    """Say on the content of one of these snapshots, which stay until the end, that their run goes on."""
+    for cut in cuts:
+        document = cluster.find(snapshots_path(cut.namespace, cut.snapshot)) if cut.snapshot else None
+        bound = ((document or {}).get("status") or {}).get("boundVolumeSnapshotContentName")
+        content = cluster.find(contents_path(bound)) if bound else None
+        if content is not None:
+            _hold(cluster, content, cut, application, {})
+            return
+
+
+def _hold(cluster: Cluster, content: JSON, cut: Cut, application: str, spec: JSON) -> None:
+    """Change a content, and mark it as kept for a run: once its snapshot is gone nothing else tells whose it is."""
+    metadata = {
+        "labels": naming.labels(cut.run, application, marks.HELD),
+        "annotations": alive.statement(cluster, alive.LASTS),
+    }
+    cluster.patch(contents_path(content["metadata"]["name"]), {"metadata": metadata, "spec": spec})
 
 
 def _modes(claim: Claim) -> list[str]:
@@ -341,7 +363,7 @@ def debris(
     namespaces: Sequence[str],
     ours: str,
     *,
-    roles: Sequence[str] = ("cut", "clone", marks.MOVING),
+    roles: Sequence[str] = (marks.CUT, marks.CLONE, marks.MOVING),
 ) -> list[str]:
     """Remove what earlier runs for this application left behind in these roles; returns what was removed.
 
@@ -364,13 +386,13 @@ def debris(
                 if cluster.delete(object_path(api, resource, namespace, name), propagation="Foreground"):
                     removed.append(f"{resource} {namespace}/{name}")
     for item in _list(cluster, object_path("v1", "persistentvolumeclaims", ours), query):
-        if item["metadata"]["labels"].get(marks.ROLE) == "clone":
+        if item["metadata"]["labels"].get(marks.ROLE) == marks.CLONE:
             release(cluster, ours, item["metadata"]["name"])
             removed.append(f"clone {item['metadata']['name']}")
     for namespace in everywhere:
         for item in _list(cluster, snapshots_path(namespace), query):
             name = item["metadata"]["name"]
-            if item["metadata"]["labels"].get(marks.ROLE) == "cut":
+            if item["metadata"]["labels"].get(marks.ROLE) == marks.CUT:
                 drop(cluster, namespace, name)
             else:
                 cluster.delete(snapshots_path(namespace, name))

@@ -78,7 +78,12 @@ class Storage(ApiServer):
             f"content-{name}",
             "",
             f"{GROUP}/v1",
-            spec={"driver": DRIVER, "deletionPolicy": "Delete", "sourceVolumeMode": "Filesystem"},
+            spec={
+                "driver": DRIVER,
+                "deletionPolicy": "Delete",
+                "sourceVolumeMode": "Filesystem",
+                "volumeSnapshotRef": {one: snapshot["metadata"][one] for one in ("namespace", "name", "uid")},
+            },
             status={"creationTime": BEGAN * 10**9 + self._cuts * 10**8, "snapshotHandle": f"handle-{name}"},
         )
         self.add(content)
@@ -296,6 +301,11 @@ class Storage(ApiServer):
         super()._delete(place)
         if place[0] == f"volumegroupsnapshots.{GROUPS}":
             self._ungroup(gone)
+        if place[0] == f"volumesnapshots.{GROUP}":
+            name = str((gone.get("status") or {}).get("boundVolumeSnapshotContentName"))
+            bound = (f"volumesnapshotcontents.{GROUP}", "", name)
+            if bound in self.objects and self.objects[bound]["spec"]["deletionPolicy"] == "Delete":
+                del self.objects[bound]
         if place[0] == "jobs.batch":
             for other, obj in list(self.objects.items()):
                 if other[:2] == ("pods", place[1]) and place[2] in (obj["metadata"].get("labels") or {}).values():

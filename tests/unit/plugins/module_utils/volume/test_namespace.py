@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -13,7 +14,7 @@ import pytest
 from fakes.api_server import ApiServer, running
 from fakes.storage import failure
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, liveness
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Conflict
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import JSON, Cluster
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import namespace
@@ -25,6 +26,17 @@ NAME = "muster-container-dr"
 def server() -> Iterator[ApiServer]:
     with running() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run on a machine of its own."""
+    numbers = itertools.count()
+
+    def ourselves() -> JSON:
+        return {"boot": f"machine {next(numbers)}", "namespace": "n", "process": 1, "began": "1"}
+
+    monkeypatch.setattr(liveness, "ourselves", ourselves)
 
 
 @pytest.fixture
@@ -55,10 +67,30 @@ def test_one_that_was_killed_long_ago_keeps_nothing(
 ) -> None:
     today = clock.now()
     with monkeypatch.context() as patched:
-        patched.setattr(clock, "now", lambda: today - timedelta(hours=25))
+        patched.setattr(cluster, "now", lambda: today - timedelta(hours=25))
         namespace.ensure_ours(cluster, NAME, "shop")
     namespace.ensure_ours(cluster, NAME, "ledger")
     assert namespace.remove_ours(cluster, NAME, "ledger") is True and there(server) is None
+
+
+def test_one_that_was_killed_on_this_machine_keeps_nothing(
+    server: ApiServer, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What one process has begun earlier has ended.
+    monkeypatch.setattr(liveness, "ourselves", lambda: {"boot": "b", "namespace": "n", "process": 1, "began": "1"})
+    namespace.ensure_ours(cluster, NAME, "shop")
+    assert namespace.remove_ours(cluster, NAME) is True and there(server) is None
+
+
+@pytest.mark.parametrize(("hours", "gone"), [(23, False), (25, True)])
+def test_what_an_earlier_version_has_said_counts(server: ApiServer, cluster: Cluster, hours: int, gone: bool) -> None:
+    namespace.ensure_ours(cluster, NAME, "shop")
+    found = there(server)
+    assert found is not None
+    found["metadata"]["annotations"] = {
+        key: clock.iso(clock.now() - timedelta(hours=hours)) for key in found["metadata"]["annotations"]
+    }
+    assert namespace.remove_ours(cluster, NAME) is gone
 
 
 def test_who_begins_while_it_is_taken_away_has_it(

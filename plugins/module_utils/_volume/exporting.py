@@ -421,7 +421,7 @@ class _Export:
             try:
                 if any(cut.method == "snapshot" for cut in cuts):
                     namespace.ensure_ours(self._cluster, self._settings.namespace, self._name)
-                grouping.hold(self._cluster, cuts)
+                grouping.hold(self._cluster, cuts, self._name)
                 # Their pods have to run, and may be among those that are stopped.
                 poured = pool.each(streams, self._pods.pour, workers=self._workers)
                 with pool.beside(self._workers) as self._beside, stopped:

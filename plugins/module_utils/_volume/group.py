@@ -357,14 +357,26 @@ def _of(cuts: Sequence[Cut]) -> list[tuple[str, str]]:
     return list(dict.fromkeys((cut.namespace, cut.group) for cut in cuts if cut.group))
 
 
-def hold(cluster: Cluster, cuts: Sequence[Cut]) -> None:
+def hold(cluster: Cluster, cuts: Sequence[Cut], application: str) -> None:
     """Keep the data of groups until :func:`drop`, so that nobody deletes it under the movers."""
     groups = _of(cuts)
     api = served(cluster) if groups else None
     for namespace, name in groups:
         if api:
             content = _content(cluster, api, cluster.find(groups_path(api, namespace, name)))
-            _set_policy(cluster, api, content, "Retain")
+            _set_policy(cluster, api, content, "Retain", naming.labels(cuts[0].run, application, marks.HELD))
+
+
+def contents(cluster: Cluster, api: str, namespace: str, name: str) -> list[JSON]:
+    """What stands for the data of a group snapshot: its own content, and those of its members."""
+    document = cluster.find(groups_path(api, namespace, name))
+    if document is None:
+        return []
+    found = [_content(cluster, api, document)]
+    for member in _members(cluster, namespace, document["metadata"]["uid"]):
+        bound = _bound(member)
+        found.append(cluster.find(snapshot.contents_path(bound)) if bound else None)
+    return [one for one in found if one is not None]
 
 
 def drop(cluster: Cluster, api: str, namespace: str, name: str, *, timeout: float = 60.0) -> bool:
@@ -381,12 +393,11 @@ def drop(cluster: Cluster, api: str, namespace: str, name: str, *, timeout: floa
     document = cluster.find(path)
     if document is None:
         return True
-    _set_policy(cluster, api, _content(cluster, api, document), "Delete")
-    for member in _members(cluster, namespace, document["metadata"]["uid"]):
-        bound = _bound(member)
-        content = cluster.find(snapshot.contents_path(bound)) if bound else None
-        if content is not None:
+    for content in contents(cluster, api, namespace, name):
+        if content["kind"] == "VolumeSnapshotContent":
             snapshot.set_policy(cluster, content, "Delete")
+        else:
+            _set_policy(cluster, api, content, "Delete", {})
     cluster.delete(path)
     while cluster.find(path) is not None or _members(cluster, namespace, document["metadata"]["uid"]):
         if time.monotonic() >= end:
@@ -412,10 +423,10 @@ def _count(content: JSON | None) -> int:
     return len(((content or {}).get("status") or {}).get("volumeSnapshotInfoList") or [])
 
 
-def _set_policy(cluster: Cluster, api: str, content: JSON | None, policy: str) -> None:
+def _set_policy(cluster: Cluster, api: str, content: JSON | None, policy: str, labels: Mapping[str, str]) -> None:
     if content is not None and content["spec"].get("deletionPolicy") != policy:
         path = object_path(api, "volumegroupsnapshotcontents", None, content["metadata"]["name"])
-        cluster.patch(path, {"spec": {"deletionPolicy": policy}})
+        cluster.patch(path, {"metadata": {"labels": dict(labels)}, "spec": {"deletionPolicy": policy}})
 
 
 def debris(cluster: Cluster, application: str, namespaces: Sequence[str]) -> list[str]:

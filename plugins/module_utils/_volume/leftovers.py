@@ -22,6 +22,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Interrupted,
     MusterError,
     NotFound,
+    Refused,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import alive, mover_run, naming, snapshot
@@ -201,10 +202,10 @@ def _stages(cluster: Cluster, api: str | None, run: Run) -> Iterator[list[Remova
         beside = groups.setdefault((_place(one)[0], str(name)), []) if name and api else alone
         beside.append(_place(one))
     yield [
-        (f"group snapshot {_title(place)}", partial(_drop_group, cluster, str(api), place, members))
+        (f"group snapshot {_title(place)}", partial(_drop_group, cluster, run.name, str(api), place, members))
         for place, members in groups.items()
     ]
-    yield [(f"snapshot {_title(place)}", partial(snapshot.drop, cluster, *place)) for place in alone]
+    yield [(f"snapshot {_title(place)}", partial(_drop, cluster, run.name, place)) for place in alone]
     known = {*alone, *(member for members in groups.values() for member in members)}
     held = [one for one in run.of("volumesnapshotcontents", marks.HELD) if _referred(one) not in known]
     yield [removal for removal in (_held(cluster, one) for one in held) if removal]
@@ -215,13 +216,36 @@ def _clones(run: Run) -> list[Place]:
     return [_referred(one) for one in run.of("volumesnapshotcontents", marks.CLONE)]
 
 
-def _drop_group(cluster: Cluster, api: str, place: Place, members: Iterable[Place]) -> None:
+def _require_ours(content: JSON, run: str, title: str) -> None:
+    """:class:`Refused` for data that are to be kept and not for our sake, whatever a snapshot says: who may label those
+    of a namespace may not have the right to destroy what the cluster's administrator keeps."""
+    labels = content["metadata"].get("labels") or {}
+    held = labels.get(marks.ROLE) == marks.HELD and labels.get(marks.RUN) == run
+    if content["spec"].get("deletionPolicy") != "Delete" and not held:
+        reason = (
+            f"its content {content['metadata']['name']} keeps the data, as its class says, and has no label of ours"
+        )
+        raise Refused("remove", title, reason, "Delete both where nobody needs them.")
+
+
+def _drop(cluster: Cluster, run: str, place: Place) -> None:
+    document = cluster.find(snapshot.snapshots_path(*place)) or {}
+    bound = (document.get("status") or {}).get("boundVolumeSnapshotContentName")
+    content = cluster.find(snapshot.contents_path(bound)) if bound else None
+    if content is not None:
+        _require_ours(content, run, f"snapshot {_title(place)}")
+    snapshot.drop(cluster, *place)
+
+
+def _drop_group(cluster: Cluster, run: str, api: str, place: Place, members: Iterable[Place]) -> None:
+    for content in grouping.contents(cluster, api, *place):
+        _require_ours(content, run, f"group snapshot {_title(place)}")
     grouping.unmark(cluster, api, *place)
     if not grouping.drop(cluster, api, *place):
         raise Incomplete("remove", f"group snapshot {_title(place)}", "it is not gone yet", "See its driver's log.")
     # Those that were not told that their group went.
     for member in members:
-        snapshot.drop(cluster, *member)
+        _drop(cluster, run, member)
 
 
 def _held(cluster: Cluster, content: JSON) -> Removal | None:

@@ -251,6 +251,21 @@ def test_data_that_somebody_has_taken_over_stay(run: Runner, server: Storage, de
     assert (SNAPSHOTS, "shop", "mine") in server.objects
 
 
+def test_a_label_of_ours_on_a_snapshot_destroys_no_data_that_its_class_keeps(
+    run: Runner, server: Storage, dead: str
+) -> None:
+    """Who may label snapshots in a namespace may not have the right to what the administrator keeps."""
+    (held, *_) = [obj for place, obj in of(server, dead).items() if place[0] == CONTENTS and "shop" in str(obj["spec"])]
+    held["metadata"]["labels"] = {"team": "storage"}
+    held["spec"]["deletionPolicy"] = "Retain"
+    result = run("ledger")
+    name = held["metadata"]["name"]
+    assert not result.get("failed") and contents(server) == {name: "Retain"}
+    (said,) = result["cleaned"][0]["failed"]
+    assert f"content {name} keeps the data, as its class says" in said
+    assert (SNAPSHOTS, "shop", held["spec"]["volumeSnapshotRef"]["name"]) in server.objects
+
+
 def test_a_second_cleaner_at_the_same_time_does_no_harm(run: Runner, server: Storage, dead: str) -> None:
     def other(method: str, _path: str) -> None:
         if method in ("DELETE", "PATCH"):

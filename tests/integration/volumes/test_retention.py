@@ -137,6 +137,7 @@ def reader(history: History) -> Iterator[subprocess.Popen[bytes]]:
         started.communicate()
 
 
+@pytest.mark.nightly
 def test_what_expired_goes_and_what_stays_restores(history: History) -> None:
     first, second, last = history.documents
     good(history.copy())

@@ -143,9 +143,11 @@ def _is_ours(item: JSON) -> bool:
 
 def _controller(item: JSON) -> tuple[str, str] | None:
     for owner in item["metadata"].get("ownerReferences") or []:
-        plural = f"{str(owner.get('kind')).lower()}s"
-        if owner.get("controller") and plural in _TEMPLATES.values():
-            return plural, str(owner["name"])
+        # Other groups have kinds of the same names, OpenKruise a StatefulSet.
+        group = str(owner.get("apiVersion")).rpartition("/")[0]
+        resource = f"{str(owner.get('kind')).lower()}s{'.' if group else ''}{group}"
+        if owner.get("controller") and resource in _TEMPLATES:
+            return _TEMPLATES[resource], str(owner["name"])
     return None
 
 

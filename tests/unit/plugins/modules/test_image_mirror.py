@@ -229,11 +229,11 @@ def test_what_does_not_run(cluster: FakeCluster, east: FakeRegistry, run: Run) -
     east.image("shop/job", "1", layers=(b"newer",))
     template(cluster, "deployments", "idle", f"{east.host}/shop/web:1")
     template(cluster, "cronjobs", "nightly", f"{east.host}/shop/job:1")
-    owner = [{"controller": True, "kind": "CronJob", "name": "nightly"}]
+    owner = [{"controller": True, "apiVersion": "batch/v1", "kind": "CronJob", "name": "nightly"}]
     cluster.collections["/apis/batch/v1/namespaces/shop/jobs"] = [
         {"metadata": {"name": "nightly-1", "ownerReferences": owner}, "spec": {}}
     ]
-    of_job = [{"controller": True, "kind": "Job", "name": "nightly-1"}]
+    of_job = [{"controller": True, "apiVersion": "batch/v1", "kind": "Job", "name": "nightly-1"}]
     ran = f"{east.host}/shop/job@{last['digest']}"
     pod(cluster, "x", f"{east.host}/shop/job:1", ran, phase="Succeeded", ownerReferences=of_job)
     job, web = run(application=APPLICATION)["images"]
@@ -241,6 +241,21 @@ def test_what_does_not_run(cluster: FakeCluster, east: FakeRegistry, run: Run) -
     assert web["used_by"] == ["shop/deployments/idle:web"]
     assert (job["digest"], job["resolved_by"]) == (last["digest"], "image_id")
     assert job["used_by"] == ["shop/cronjobs/nightly:web"]
+
+
+def test_a_kind_of_another_group_is_not_the_built_in_one_of_that_name(
+    cluster: FakeCluster, east: FakeRegistry, run: Run
+) -> None:
+    first, other = east.image("shop/web", "1"), east.image("shop/web", "2", layers=(b"other",))
+    template(cluster, "statefulsets", "web", f"{east.host}/shop/web:1")
+    owner = [{"controller": True, "apiVersion": "apps.kruise.io/v1beta1", "kind": "StatefulSet", "name": "web"}]
+    written = f"{east.host}/shop/web:1"
+    pod(cluster, "web-0", written, f"{east.host}/shop/web@{other['digest']}", ownerReferences=owner)
+    images = run(application=APPLICATION)["images"]
+    assert {entry["digest"]: entry["used_by"] for entry in images} == {
+        first["digest"]: ["shop/statefulsets/web:web"],
+        other["digest"]: ["shop/pods/web-0:web"],
+    }
 
 
 @pytest.mark.parametrize("denied", [False, True])

@@ -19,6 +19,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from fakes.catalogued import Catalogued
 from fakes.s3 import FakeS3
+from fakes.shifted_clock import ShiftedClock
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._store.directory import Directory
@@ -38,27 +39,13 @@ LOGIN = {"access_key": "a", "secret_key": "canary-secret"}
 NOTES = {"repository/muster-lock.json", "store/applications/ledger/lock.json"}
 
 
-class Time:
-    """The engine's clock and the bucket's."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-        self._real = clock.now
-
-    def __call__(self) -> datetime:
-        return self._real() + self.ahead
-
-    def days(self, number: float) -> None:
-        self.ahead += timedelta(days=number)
-
-
 @dataclass
 class Places:
     """East is directories, west a bucket."""
 
     root: Path
     bucket: FakeS3
-    time: Time
+    time: ShiftedClock
     call: Callable[..., JSON]
 
     @property
@@ -119,7 +106,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
         assert bool(result.get("failed")) == bool(fails) and fails in result["msg"], result["msg"]
         return result
 
-    time = Time()
+    time = ShiftedClock()
     monkeypatch.setattr(clock, "now", time)
     # What boto3 reads of its own files takes longer than all the rest.
     session = boto3.session.Session()

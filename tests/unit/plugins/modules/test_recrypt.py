@@ -21,6 +21,7 @@ import pytest
 from fakes.modules import call
 from fakes.real_restic import PASSWORD, Bed, real
 from fakes.s3 import FakeS3
+from fakes.shifted_clock import ShiftedClock
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import repository as restic_repository
@@ -386,23 +387,9 @@ class Vault:
             self.bucket.add(f"repository/{key}", None)
 
 
-class Time:
-    """The engine's clock and the bucket's."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-        self._real = clock.now
-
-    def __call__(self) -> datetime:
-        return self._real() + self.ahead
-
-    def days(self, number: float) -> None:
-        self.ahead += timedelta(days=number)
-
-
 @pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    made = Time()
+def time(monkeypatch: pytest.MonkeyPatch) -> ShiftedClock:
+    made = ShiftedClock()
     monkeypatch.setattr(clock, "now", made)
     return made
 
@@ -413,7 +400,7 @@ def vault(east: Site, west: Site) -> Iterator[Vault]:
         yield Vault(bucket, east, west)
 
 
-def test_what_restic_has_copied_is_locked_and_the_record_says_until_when(vault: Vault, time: Time) -> None:
+def test_what_restic_has_copied_is_locked_and_the_record_says_until_when(vault: Vault, time: ShiftedClock) -> None:
     vault.east.seal("data")
     # What restic took away before there were locks stays away.
     old = f"index/{hashlib.sha256(b'old').hexdigest()}"
@@ -443,7 +430,7 @@ def test_what_restic_has_copied_is_locked_and_the_record_says_until_when(vault: 
     assert vault.until() >= clock.parse(later["object_lock"]["until"]) > until + timedelta(days=13)
 
 
-def test_what_was_hidden_or_written_over_at_the_copy_is_brought_back_by_name(vault: Vault, time: Time) -> None:
+def test_what_was_hidden_or_written_over_at_the_copy_is_brought_back_by_name(vault: Vault, time: ShiftedClock) -> None:
     point = vault.east.seal("data")
     vault.mirror()
     time.days(1)
@@ -462,7 +449,9 @@ def test_what_was_hidden_or_written_over_at_the_copy_is_brought_back_by_name(vau
     assert clock.parse(done["object_lock"]["until"]) <= vault.until() and not vault.mirror()["changed"]
 
 
-def test_what_retention_takes_away_is_hidden_on_record_and_goes_when_its_lock_ends(vault: Vault, time: Time) -> None:
+def test_what_retention_takes_away_is_hidden_on_record_and_goes_when_its_lock_ends(
+    vault: Vault, time: ShiftedClock
+) -> None:
     east = vault.east
     expired, newest = east.seal("data"), east.seal("data")
     vault.mirror()

@@ -89,7 +89,7 @@ unit: venv system ## Run the unit tests, in parallel, and print their coverage (
 
 .PHONY: api
 api: venv system ## Run the tests of objects against a real API server, which the test bed builds (no container engine)
-	@$(RUN) pytest $(or $(filter tests/api%,$(ONLY)),tests/api)
+	@$(RUN) pytest --numprocesses auto $(or $(filter tests/api%,$(ONLY)),tests/api)
 
 .PHONY: test-lowest
 test-lowest: system ## Run the unit tests with the oldest packages that requirements.txt allows

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import contextlib
 import hashlib
@@ -14,6 +15,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +28,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot, Source
 
 ROOT = Path(__file__).resolve().parents[3]
 RESTIC = os.environ.get("MUSTER_RESTIC") or shutil.which(
@@ -34,6 +36,8 @@ RESTIC = os.environ.get("MUSTER_RESTIC") or shutil.which(
 )
 real = pytest.mark.skipif(RESTIC is None, reason="no restic here; `make unit` builds one")
 PASSWORD = "canary-password"
+# What tests of this process get copies of, by the name of the site and the password.
+_made: dict[tuple[str, str], Path] = {}
 
 
 @dataclass
@@ -83,8 +87,25 @@ class Bed:
         self.opened.restore(snapshot.id, target)
         return (target / name).read_bytes() == (self.place / "sources" / name / name).read_bytes()
 
-    def hasten(self) -> None:
-        """Make the one key of the repository cheap to derive, which otherwise takes most of the time of a command."""
+    def begin(self, site: str = "", like: Bed | None = None) -> Bed:
+        """Put a repository without snapshots here; those of two sites have two ids, and ``like`` gives its chunker.
+
+        restic takes seconds to make one, and half a second to open it with the key that it makes. So each is made once
+        per process, with a key that is cheap to derive, and copied.
+        """
+        known = (site, self.options["password"])
+        if known not in _made:
+            folder = Path(tempfile.mkdtemp(prefix="muster-tests-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            first = Bed(folder)
+            first.options["password"] = self.options["password"]
+            first.opened.init(Source(like.options["url"], like.options["password"]) if like else None)
+            first._hasten()
+            _made[known] = folder / "repository"
+        shutil.copytree(_made[known], self.options["url"], dirs_exist_ok=True)
+        return self
+
+    def _hasten(self) -> None:
         (path,) = Path(self.options["url"], "keys").iterdir()
         key = json.loads(path.read_bytes())
         sealed, password = base64.b64decode(key["data"]), self.options["password"].encode()

@@ -142,8 +142,7 @@ def sites(keys: Path, tmp_path: Path) -> Sites:
 @pytest.fixture
 def east(sites: Sites) -> Site:
     made = sites("east")
-    made.bed.opened.init()
-    made.bed.hasten()
+    made.bed.begin("east")
     return made
 
 
@@ -157,8 +156,7 @@ def empty(sites: Sites) -> Site:
 def west(sites: Sites, east: Site) -> Site:
     """Where one for copies is, which is opened fast."""
     made = sites("west", "of-west-alone")
-    made.bed.opened.init(restic_repository.Source(east.bed.options["url"], PASSWORD))
-    made.bed.hasten()
+    made.bed.begin("west", east.bed)
     return made
 
 

@@ -33,14 +33,6 @@ Runner = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def bed(tmp_path: Path) -> Bed:
-    made = Bed(tmp_path)
-    made.opened.init()
-    made.hasten()
-    return made
-
-
-@pytest.fixture
 def restic(tmp_path: Path) -> ResticProgram:
     program = ResticProgram(tmp_path)
     program.answer("key-list", KEYS)

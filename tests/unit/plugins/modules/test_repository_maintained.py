@@ -54,14 +54,6 @@ def store(tmp_path: Path) -> Catalogued:
 
 
 @pytest.fixture
-def bed(tmp_path: Path) -> Bed:
-    made = Bed(tmp_path)
-    made.opened.init()
-    made.hasten()
-    return made
-
-
-@pytest.fixture
 def program(tmp_path: Path) -> ResticProgram:
     return ResticProgram(tmp_path)
 

@@ -179,8 +179,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Site:
     (root / "allowed").write_text("muster " + (root / "key.pub").read_text())
     site = Site(root, "good")
     (site.place / "store").mkdir(parents=True)
-    site.bed.opened.init()
-    site.bed.hasten()
+    site.bed.begin()
     (key,) = site.files("keys")
     another = key.read_bytes() + b"\n"
     key.with_name(hashlib.sha256(another).hexdigest()).write_bytes(another)

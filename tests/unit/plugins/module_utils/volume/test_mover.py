@@ -310,8 +310,7 @@ def test_files_with_new_inodes_are_read_again_unless_inodes_are_ignored(
     tmp_path: Path, detection: str, changed: int
 ) -> None:
     """A driver that copies files to make a clone gives them new inodes, and new times of their metadata."""
-    bed = Bed(tmp_path)
-    bed.opened.init()
+    bed = Bed(tmp_path).begin()
     for clone in ("first", "second"):
         for number in range(20):
             path = tmp_path / clone / "data" / f"file-{number}"
@@ -332,8 +331,7 @@ def test_files_with_new_inodes_are_read_again_unless_inodes_are_ignored(
 @real
 @pytest.mark.parametrize(("detection", "changed"), [("strict", 1), ("ignore_ctime", 0)])
 def test_a_new_time_of_metadata_alone_may_be_ignored(tmp_path: Path, detection: str, changed: int) -> None:
-    bed = Bed(tmp_path)
-    bed.opened.init()
+    bed = Bed(tmp_path).begin()
     path = tmp_path / "data" / "file"
     path.parent.mkdir()
     path.write_text("content")

@@ -145,9 +145,7 @@ def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
         shell = str(tmp_path / "busybox-sh")
         Path(shell).write_text(f'#!/bin/sh\nexec {BUSYBOX} sh "$@"\n')
         Path(shell).chmod(0o755)
-    made = Volume(tmp_path, Bed(tmp_path), shell)
-    made.bed.restic("--no-cache", "init")
-    made.bed.hasten()
+    made = Volume(tmp_path, Bed(tmp_path).begin(), shell)
     made.data.mkdir(parents=True)
     return made
 

@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete, MusterError
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Incomplete,
+    MusterError,
+    Unavailable,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, Snapshot
 
@@ -74,12 +77,20 @@ def read_back(
     ``become`` makes an entry, with a function that finds a snapshot by its id.
     """
     known: dict[str, Snapshot] = {}
+    silent: Unavailable | None = None
     if any(outcome.value for outcome in outcomes):
         # One by one each would take a start of restic; without the list they have to.
-        with contextlib.suppress(MusterError):
+        try:
             known = {one.id: one for one in repository.snapshots()}
+        except Unavailable as unheard:
+            # A server that does not answer was waited for long enough, and not once more for each volume.
+            silent = unheard
+        except MusterError:
+            pass
 
     def find(identity: str) -> Snapshot:
+        if silent:
+            raise silent
         return known.get(identity) or repository.snapshot(identity)
 
     entries: list[pool.Outcome[Item, JSON]] = []

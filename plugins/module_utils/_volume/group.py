@@ -296,7 +296,8 @@ def look(cluster: Cluster, group: Group) -> tuple[str | None, str]:
 def members(cluster: Cluster, group: Group, moment: str, application: str, timeout: float) -> list[Cut]:
     """The cuts of a group, once the controller has made a snapshot of every member.
 
-    The consistency points are what the driver says of the members, or else ``moment``, when the group was cut.
+    The consistency points are what the driver says of the members. One of which nothing is said (yet) has the earliest
+    of those, as a group is one instant; ``moment``, when the group was cut, knows only seconds.
     """
     identity = cluster.get(groups_path(group.api, group.namespace, group.name))["metadata"]["uid"]
     end = time.monotonic() + timeout
@@ -326,8 +327,9 @@ def members(cluster: Cluster, group: Group, moment: str, application: str, timeo
         with _permitted(f"snapshot {cut.namespace}/{name}"):
             cluster.patch(snapshot.snapshots_path(cut.namespace, name), {"metadata": {"labels": labels}})
         content = cluster.find(snapshot.contents_path(_bound(document)))
-        cuts.append(replace(cut, snapshot=name, consistency_point=snapshot.instant(content) or moment))
-    return cuts
+        cuts.append(replace(cut, snapshot=name, consistency_point=snapshot.instant(content)))
+    known = min((cut.consistency_point for cut in cuts if cut.consistency_point), default=moment)
+    return [replace(cut, consistency_point=cut.consistency_point or known) for cut in cuts]
 
 
 def _bound(document: JSON) -> str | None:

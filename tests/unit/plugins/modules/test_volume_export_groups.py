@@ -320,19 +320,29 @@ def test_a_single_volume_needs_no_group(run: Runner, server: Storage) -> None:
 # -- what the driver says ---------------------------------------------------------------------------------------------
 
 
-def test_the_points_are_what_the_driver_says_of_the_members(run: Runner, server: Storage) -> None:
+@pytest.mark.parametrize(
+    ("told", "points", "skew"),
+    [
+        ((0, 250), ("00.007", "00.257"), 0.25),
+        # One of which the driver has not said anything yet: a group is one instant, and the group knows only seconds.
+        ((None, 250), ("00.257", "00.257"), 0.0),
+        ((250, None), ("00.257", "00.257"), 0.0),
+        ((None, None), ("00.000", "00.000"), 0.0),
+    ],
+)
+def test_the_points_are_what_the_driver_says_of_the_members(
+    run: Runner, server: Storage, told: tuple[int | None, ...], points: tuple[str, ...], skew: float
+) -> None:
     def cut(group: JSON, claims: list[JSON]) -> JSON:
         status = server.good_group(group, claims)
-        status["volumeSnapshotInfoList"][1]["creationTime"] += 250_000_000
-        status["volumeSnapshotInfoList"][0]["creationTime"] = None
+        for info, later in zip(status["volumeSnapshotInfoList"], told, strict=True):
+            info["creationTime"] = None if later is None else info["creationTime"] + later * 1_000_000
         return status
 
     server.cut_group = cut
     result = run()
-    # The first says nothing, so it has the time of the group.
-    points = [one["consistency_point"] for one in result["volumes"]]
-    assert points == ["2026-01-01T00:00:00.000Z", "2026-01-01T00:00:00.257Z"]
-    assert result["consistency"] == {"point": points[0], "skew_seconds": 0.257, "mode": "group"}
+    assert [one["consistency_point"] for one in result["volumes"]] == [f"2026-01-01T00:00:{one}Z" for one in points]
+    assert result["consistency"] == {"point": f"2026-01-01T00:00:{points[0]}Z", "skew_seconds": skew, "mode": "group"}
 
 
 def test_a_driver_that_says_no_thaws_and_leaves_nothing(run: Runner, server: Storage, cluster: LocalCluster) -> None:

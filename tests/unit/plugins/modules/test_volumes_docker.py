@@ -554,3 +554,34 @@ def test_single_paths_go_beside_what_is_there(bring: Run, engine: FakeEngine, re
     assert "MUSTER_TREE=part" in engine.movers[-1]["Env"] and "--delete" not in engine.movers[-1]["Entrypoint"]
     missing = bring(recorded(), paths={"volumes/data": ["b"]})
     assert missing["failed"] and "does not have 'b'" in missing["msg"]
+
+
+def test_movers_of_a_run_that_begins_meanwhile_are_left_alone(export: Run, engine: FakeEngine) -> None:
+    engine.has("db", mount("data"))
+    labels = {APPLICATION: "shop", RUN: "young", "container-dr.muster.dev/mover": "m"}
+    labels["app.kubernetes.io/managed-by"] = "muster.container_dr"
+    told = engine.volumes_told
+
+    def meanwhile() -> None:
+        engine.volumes_told = told
+        record = {"format": ledger.FORMAT, "holder": None, "until": "2999-01-01T00:00:00Z", "owed": []}
+        mine = {key: value for key, value in labels.items() if key in (APPLICATION, RUN)}
+        engine.volume(
+            "muster-run-young", **mine, **{"container-dr.muster.dev/role": "thaw", RECORD: json.dumps(record)}
+        )
+        engine.has("muster-young", labels=labels)
+
+    engine.volumes_told = meanwhile
+    result = export()
+    assert result["changed"] and engine.by_name("muster-young")["State"] == "running", engine.events
+
+
+def test_movers_of_a_run_whose_record_cannot_be_read_are_left_alone(export: Run, engine: FakeEngine) -> None:
+    """It may be one of a later version that goes on."""
+    engine.has("db", mount("data"))
+    debt(engine, "0", until=LONG_AGO, holder=None, action="something new")
+    labels = {APPLICATION: "shop", RUN: "old", "container-dr.muster.dev/mover": "m"}
+    engine.has("muster-old", labels={**labels, "app.kubernetes.io/managed-by": "muster.container_dr"})
+    result = export()
+    assert "cannot be read; remove it" in str(result["warnings"])
+    assert engine.by_name("muster-old")["State"] == "running"

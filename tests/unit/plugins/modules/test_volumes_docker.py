@@ -585,3 +585,11 @@ def test_movers_of_a_run_whose_record_cannot_be_read_are_left_alone(export: Run,
     result = export()
     assert "cannot be read; remove it" in str(result["warnings"])
     assert engine.by_name("muster-old")["State"] == "running"
+
+
+def test_who_lives_in_the_network_of_another_starts_after_it(export: Run, engine: FakeEngine) -> None:
+    gate = engine.has("db", mount("logs"))
+    engine.has("app-1", mount("data"), NetworkMode=f"container:{gate}")
+    result = export(methods={"*": "stopped"})
+    assert not result.get("failed"), result["msg"]
+    assert [event for event in engine.events if event in ("start db", "start app-1")] == ["start db", "start app-1"]

@@ -556,6 +556,24 @@ def test_single_paths_go_beside_what_is_there(bring: Run, engine: FakeEngine, re
     assert missing["failed"] and "does not have 'b'" in missing["msg"]
 
 
+def test_what_a_volume_was_made_for_says_nothing_of_what_it_holds_now(bring: Run, engine: FakeEngine) -> None:
+    """Labels of volumes never change: another point may have been restored since, or its application have run."""
+    bring(recorded())
+    assert bring(recorded("volumes/logs"), targets={"volumes/logs": {"volume": "data"}}, existing="replace")["changed"]
+    back = bring(recorded(), existing="replace")
+    assert back["changed"] and len(engine.movers) == 3, back
+    assert "MUSTER_ONLY_IF_EMPTY=no" in engine.movers[-1]["Env"] and "--delete" in engine.movers[-1]["Entrypoint"]
+
+
+def test_folders_in_one_another_are_refused(bring: Run, engine: FakeEngine) -> None:
+    entries = [recorded(name, kind="bind", volume=None, path=name) for name in ("/srv/files", "/srv/files/sub")]
+    targets = {"/srv/files": {"path": "/srv/back"}, "/srv/files/sub": {"path": "/srv/back/sub"}}
+    refused = bring(*entries, targets=targets, existing="replace")
+    assert refused["failed"] and "/srv/back/sub is in /srv/back" in refused["msg"] and engine.movers == []
+    targets["/srv/files/sub"]["path"] = "/srv/backup"
+    assert bring(*entries, targets=targets, existing="replace")["changed"]
+
+
 def test_movers_of_a_run_that_begins_meanwhile_are_left_alone(export: Run, engine: FakeEngine) -> None:
     engine.has("db", mount("data"))
     labels = {APPLICATION: "shop", RUN: "young", "container-dr.muster.dev/mover": "m"}
@@ -593,3 +611,23 @@ def test_who_lives_in_the_network_of_another_starts_after_it(export: Run, engine
     result = export(methods={"*": "stopped"})
     assert not result.get("failed"), result["msg"]
     assert [event for event in engine.events if event in ("start db", "start app-1")] == ["start db", "start app-1"]
+
+
+def test_what_an_import_starts_for_a_killed_run_is_a_change(bring: Run, engine: FakeEngine) -> None:
+    identity = engine.has("db", mount("logs"), state="exited")
+    engine.volume("data")
+    debt(engine, identity, until=LONG_AGO, holder=None)
+    planned = bring(recorded(), existing="keep", check=True)
+    result = bring(recorded(), existing="keep")
+    assert engine.by_name("db")["State"] == "running" and result["changed"] and planned["changed"]
+    assert not bring(recorded(), existing="keep")["changed"]
+
+
+def test_only_a_volume_that_holds_data_was_restored_already(bring: Run, engine: FakeEngine) -> None:
+    engine.refuses = {"/containers/create": 409}
+    for _attempt in (1, 2):
+        failed = bring(recorded())
+        assert failed["failed"] and "the fake refuses" in failed["msg"], failed
+    assert "data" in engine.volumes and not failed["volumes"][0]["complete"]
+    engine.refuses = {}
+    assert bring(recorded())["volumes"][0]["complete"] and len(engine.movers) == 1

@@ -236,6 +236,16 @@ def test_what_is_mounted_for_containers_only_is_refused(
     export(fails="its driver mounts it only while a container uses it")
 
 
+def test_what_cannot_be_reached_was_not_restored_already(export: Run, bring: Run, engine: FakeEngine) -> None:
+    exported = export()
+    exported["volumes"][0]["driver"] = "convoy"
+    engine.containers.clear()
+    del engine.volumes["data"]
+    (Path(engine.root) / "volumes").rename(Path(engine.root) / "gone")
+    for _attempt in (1, 2):
+        bring(exported, fails="its driver mounts it only while a container uses it")
+
+
 def test_what_is_unmounted_meanwhile_is_no_empty_volume(
     export: Run, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,14 +102,16 @@ class _Export:
         self._repository.identify()
         warn = self._request.warn
         if self._request.check_mode:
-            return {**self._export(), "thawed": [], "restarted": self._ledger.planned(warn)}
+            planned, owed = self._export(), self._ledger.planned(warn)
+            return {**planned, "thawed": [], "restarted": owed, "changed": planned["changed"] or bool(owed)}
         with settings.interruptible(f"the export of {self._name}"):
             restarted = self._ledger.pay(warn, self._request.progress)
             paid: JSON = {"thawed": [], "restarted": restarted}
             try:
                 result = self._export()
             except MusterError as error:
-                error.result = {"changed": bool(restarted), **paid, **error.result}
+                changed = bool(restarted) or bool(error.result.get("changed"))
+                error.result = {**paid, **error.result, "changed": changed}
                 raise
             return {**result, **paid, "changed": result["changed"] or bool(restarted)}
 
@@ -302,6 +304,9 @@ class _Export:
         )
         place = mover.Place(volume.volume, None if volume.volume else volume.places[0])
         with settings.at_repository(self._repository, self._budgets.repository, self._request.progress, volume.name):
+            if volume.volume and self._engine.volume(volume.volume) is None:
+                # Docker would make an empty one for the mover.
+                raise NotFound("export", f"volume {volume.name}", "it was removed meanwhile", "Run it again.")
             return mover.run(
                 self._engine,
                 worker,

@@ -574,6 +574,22 @@ def test_folders_in_one_another_are_refused(bring: Run, engine: FakeEngine) -> N
     assert bring(*entries, targets=targets, existing="replace")["changed"]
 
 
+def test_a_volume_that_is_gone_when_its_turn_comes_is_no_empty_one(export: Run, engine: FakeEngine) -> None:
+    engine.has("app-1", mount("data"))
+    engine.has("db", mount("logs"))
+
+    def before(verb: str, _name: str) -> None:
+        if verb == "create":
+            engine.before = lambda _verb, _name: None
+            engine.containers = [one for one in engine.containers if "mover" in str(one["Labels"])]
+            engine.volumes.clear()
+
+    engine.before = before
+    result = export()
+    assert result["failed"] and "was removed" in result["msg"]
+    assert sum(one["failed"] for one in result["volumes"]) == 1 and "logs" not in engine.volumes
+
+
 def test_movers_of_a_run_that_begins_meanwhile_are_left_alone(export: Run, engine: FakeEngine) -> None:
     engine.has("db", mount("data"))
     labels = {APPLICATION: "shop", RUN: "young", "container-dr.muster.dev/mover": "m"}
@@ -621,6 +637,26 @@ def test_what_an_import_starts_for_a_killed_run_is_a_change(bring: Run, engine: 
     result = bring(recorded(), existing="keep")
     assert engine.by_name("db")["State"] == "running" and result["changed"] and planned["changed"]
     assert not bring(recorded(), existing="keep")["changed"]
+
+
+def test_what_was_started_for_a_killed_run_is_a_change_of_one_that_fails(
+    export: Run, bring: Run, engine: FakeEngine
+) -> None:
+    identity = engine.has("db", mount("data"))
+    engine.mover = lambda _body, _files: (3, "code 3\n")
+    for run in (export, lambda: bring(recorded("volumes/logs", volume="logs"))):
+        engine.by_name("db")["State"] = "exited"
+        debt(engine, identity, until=LONG_AGO, holder=None)
+        failed = run()
+        assert failed["failed"] and engine.by_name("db")["State"] == "running" and failed["changed"]
+
+
+def test_phase_cut_in_check_mode_says_what_it_would_start(export: Run, engine: FakeEngine) -> None:
+    identity = engine.has("db", mount("data"), state="exited")
+    debt(engine, identity, until=LONG_AGO, holder=None)
+    planned = export(check=True, phase="cut")
+    assert (planned["changed"], planned["restarted"]) == (True, ["db"])
+    assert export(phase="cut")["changed"]
 
 
 def test_only_a_volume_that_holds_data_was_restored_already(bring: Run, engine: FakeEngine) -> None:

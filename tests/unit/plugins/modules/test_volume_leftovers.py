@@ -340,6 +340,30 @@ def test_a_statement_that_says_nothing_is_none(text: str) -> None:
     assert alive.read(text) is None
 
 
+PAST = "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        "me",
+        ["me"],
+        {**(liveness.ourselves() or {}), "process": None},
+        {**(liveness.ourselves() or {}), "process": 1e400},
+        "[" * 100_000,
+    ],
+)
+def test_whatever_is_written_there_stands_in_no_backup_s_way(run: Runner, server: Storage, holder: Any) -> None:
+    """Who may make a Job in any namespace could else end the backups of all."""
+    deep = isinstance(holder, str) and len(holder) > 2
+    text = holder if deep else json.dumps({"at": PAST, "until": "2999-01-01T00:00:00Z", "holder": holder})
+    labels = {RUN: "other", "container-dr.muster.dev/role": "mover", "container-dr.muster.dev/application": "x"}
+    server.add(thing("Job", "job", "shop", "batch/v1", metadata={"labels": labels, "annotations": {ALIVE: text}}))
+    result = run("ledger")
+    assert not result.get("failed"), result["msg"]
+    assert result["cleaned"] == [] and of(server, "other")
+
+
 def test_a_group_of_a_dead_run_goes_with_its_members_and_labels(run: Runner, server: Storage) -> None:
     server.serve_groups("v1")
     server.add(group_class("together"))

@@ -193,7 +193,7 @@ def _removed(removal: Removal) -> None:
 def _stages(cluster: Cluster, api: str | None, run: Run) -> Iterator[list[Removal]]:
     """What to do, one stage after the other: who reads, what is read, and at last the data behind it."""
     jobs = [_place(one) for one in run.of("jobs")]
-    yield [(f"job {_title(place)}", partial(mover_run.remove, cluster, *place)) for place in jobs]
+    yield [(f"job {_title(place)}", partial(mover_run.remove, cluster, *place, ours=False)) for place in jobs]
     yield [(f"clone {_title(place)}", partial(snapshot.release, cluster, *place)) for place in _clones(run)]
     alone = [_place(one) for one in run.of("volumesnapshots", marks.CUT)]
     groups: dict[Place, list[Place]] = {_place(one): [] for one in run.of("volumegroupsnapshots")}

@@ -364,6 +364,16 @@ def test_whatever_is_written_there_stands_in_no_backup_s_way(run: Runner, server
     assert result["cleaned"] == [] and of(server, "other")
 
 
+def test_a_job_that_says_it_is_ours_takes_no_secret_of_others_with_it(run: Runner, server: Storage) -> None:
+    labels = {RUN: "other", "container-dr.muster.dev/role": "mover", "container-dr.muster.dev/application": "x"}
+    dead = json.dumps({"at": PAST, "until": PAST, "holder": None})
+    server.add(thing("Job", "db", "shop", "batch/v1", metadata={"labels": labels, "annotations": {ALIVE: dead}}))
+    server.add(thing("Secret", "db", "shop"), thing("NetworkPolicy", "db", "shop", "networking.k8s.io/v1"))
+    assert run("ledger")["cleaned"][0]["removed"] == ["job shop/db"]
+    assert ("secrets", "shop", "db") in server.objects
+    assert ("networkpolicies.networking.k8s.io", "shop", "db") in server.objects
+
+
 def test_a_group_of_a_dead_run_goes_with_its_members_and_labels(run: Runner, server: Storage) -> None:
     server.serve_groups("v1")
     server.add(group_class("together"))

@@ -328,8 +328,9 @@ class _Export:
 
     def _cut(self, survey: claims.Survey, hooks: backup_hooks.Hooks, run: str) -> tuple[list[Cut], str]:
         """Freeze, snapshot, thaw; the cuts in the survey's order, and when the cut began."""
-        removed = snapshot.debris(self._cluster, self._name, self._namespaces, self._settings.namespace)
-        removed += grouping.debris(self._cluster, self._name, self._namespaces)
+        warn = self._request.warn
+        removed = snapshot.debris(self._cluster, self._name, self._namespaces, self._settings.namespace, warn)
+        removed += grouping.debris(self._cluster, self._name, self._namespaces, warn)
         if removed:
             self._request.warn(f"Removed what an earlier run left behind: {', '.join(removed[:10])}.")
         sources = [source for source in survey.sources if source.method == "snapshot" and not source.group_class]

@@ -284,9 +284,7 @@ class _Export:
         kinds: list[str] = []
         self._repository.entries(snapshot, ["/"], lambda entry: kinds.append(str(entry.get("type"))), recursive=False)
         if kinds and kinds[0] not in ("dir", "file"):
-            reason = f"it is a {kinds[0]} of the host, which holds no data"
-            hint = "Exclude it in volumes.exclude."
-            raise Refused("export", f"volume {volume.name}", reason, hint)
+            raise _holds_nothing(volume, kinds[0])
         return kinds[0] if kinds else "dir"
 
     def _read(self, volume: Volume, advance: mover_run.Advance) -> mover_run.Report:
@@ -307,16 +305,27 @@ class _Export:
             if volume.volume and self._engine.volume(volume.volume) is None:
                 # Docker would make an empty one for the mover.
                 raise NotFound("export", f"volume {volume.name}", "it was removed meanwhile", "Run it again.")
-            return mover.run(
-                self._engine,
-                worker,
-                self._settings,
-                self._repository,
-                place,
-                "export",
-                f"volume {volume.name}",
-                advance,
-            )
+            try:
+                return mover.run(
+                    self._engine,
+                    worker,
+                    self._settings,
+                    self._repository,
+                    place,
+                    "export",
+                    f"volume {volume.name}",
+                    advance,
+                )
+            except MusterError as error:
+                # restic leaves sockets out, and there is nothing else.
+                if volume.volume or "snapshot is empty" not in error.reason:
+                    raise
+                raise _holds_nothing(volume, "socket") from None
+
+
+def _holds_nothing(volume: Volume, kind: str) -> Refused:
+    reason = f"it is a {kind} of the host, which holds no data"
+    return Refused("export", f"volume {volume.name}", reason, "Exclude it in volumes.exclude.")
 
 
 def _refuse_meaningless(params: Mapping[str, Any]) -> None:

@@ -349,7 +349,11 @@ def _refuse_meaningless(params: Mapping[str, Any]) -> None:
 
 def _take(found: Survey, cuts: Iterable[Mapping[str, Any]]) -> None:
     """Leave in the survey what was cut, as it was; :class:`NotFound` where something of it is gone."""
-    methods = {str(cut.get("name")): str(cut.get("method")) for cut in cuts if cut.get("kind") == "docker"}
+    taken = [cut for cut in cuts if cut.get("method") != streaming.METHOD]
+    if any(cut.get("kind") != "docker" or cut.get("method") not in volumes.METHODS for cut in taken):
+        reason = "an entry is not what phase cut returned for a Docker host"
+        raise InvalidInput("use", "option cuts", reason, "Pass the cuts unchanged.")
+    methods = {str(cut.get("name")): str(cut["method"]) for cut in taken}
     gone = sorted(set(methods) - {one.name for one in found.volumes})
     if gone:
         reason = "no container of the application has it any more"

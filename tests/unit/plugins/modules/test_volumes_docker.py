@@ -667,3 +667,13 @@ def test_only_a_volume_that_holds_data_was_restored_already(bring: Run, engine: 
     assert "data" in engine.volumes and not failed["volumes"][0]["complete"]
     engine.refuses = {}
     assert bring(recorded())["volumes"][0]["complete"] and len(engine.movers) == 1
+
+
+@pytest.mark.parametrize(
+    "cut", [{"kind": "pvc", "name": "shop/data", "method": "live"}, {"kind": "docker", "name": "volumes/data"}]
+)
+def test_cuts_that_are_none_are_refused(export: Run, engine: FakeEngine, cut: JSON) -> None:
+    """Those of a cluster would else be passed over, and what is left of them be called a backup."""
+    engine.has("db", mount("data"))
+    refused = export(phase="move", cuts=[cut])
+    assert refused["failed"] and "not what phase cut returned" in refused["msg"] and engine.movers == []

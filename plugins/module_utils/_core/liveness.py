@@ -23,7 +23,8 @@ def over(holder: Mapping[str, Any] | None, until: str, now: datetime | None = No
     On this machine its process is looked for; from elsewhere only the time tells: ``now``, by default this machine's.
     """
     ours = ourselves()
-    if holder and ours and all(holder.get(key) == ours[key] for key in ("boot", "namespace")):
+    # Others may have written it.
+    if isinstance(holder, Mapping) and ours and all(holder.get(key) == ours[key] for key in ("boot", "namespace")):
         # A process has one run at a time, so what it left is of an earlier one.
         return holder == ours or not _alive(holder)
     return (now or clock.now()) >= clock.parse(until)
@@ -60,7 +61,7 @@ def _alive(holder: Mapping[str, Any]) -> bool:
         os.kill(number, 0)
     except ProcessLookupError:
         return False
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         # Somebody else's: it exists, and may be the one.
         return True
     try:

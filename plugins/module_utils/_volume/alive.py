@@ -65,7 +65,7 @@ def read(text: str) -> Statement | None:
         body = json.loads(text)
         clock.parse(str(body["until"]))
         return Statement(clock.parse(str(body["at"])), str(body["until"]), body.get("holder"))
-    except (ValueError, KeyError, TypeError, AttributeError, InvalidInput):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, InvalidInput):
         return None
 
 

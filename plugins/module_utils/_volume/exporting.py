@@ -16,6 +16,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Incomplete,
     InvalidInput,
     MusterError,
+    NotFound,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import (
     backup_hooks,
@@ -110,6 +111,9 @@ class _Export:
         # What was cut says itself where it is.
         self._namespaces = [] if self._phase == "move" else list(scope.of(self._cluster, chosen).namespaces)
         self._application["namespaces"] = self._namespaces
+        if not self._namespaces and self._phase != "move" and not chosen.allow_no_match:
+            reason = "each that it names is excluded by a mark, or is being deleted"
+            raise NotFound("find", f"a namespace of application {self._name}", reason, "Mend the application.")
 
     def run(self) -> JSON:
         if self._phase == "move":
@@ -120,7 +124,7 @@ class _Export:
                 [Cut.read(one) for one in given if one not in streams], [streaming.Cut.read(one) for one in streams]
             )
         run = naming.new_run()
-        ledger = self._ledger(run, self._namespaces)
+        ledger = self._ledger(run, self._namespaces or [self._settings.namespace])
         if self._request.check_mode:
             cleaned = self._sweep(run)
             result = self._export(ledger, run)
@@ -135,7 +139,8 @@ class _Export:
             try:
                 result = self._export(ledger, run)
             except MusterError as error:
-                error.result = {"changed": changed, **paid, **error.result}
+                changed = changed or bool(error.result.get("changed"))
+                error.result = {**paid, **error.result, "changed": changed}
                 raise
             return {**result, **paid, "changed": result["changed"] or changed}
 
@@ -323,8 +328,9 @@ class _Export:
 
     def _cut(self, survey: claims.Survey, hooks: backup_hooks.Hooks, run: str) -> tuple[list[Cut], str]:
         """Freeze, snapshot, thaw; the cuts in the survey's order, and when the cut began."""
-        removed = snapshot.debris(self._cluster, self._name, self._namespaces, self._settings.namespace)
-        removed += grouping.debris(self._cluster, self._name, self._namespaces)
+        warn = self._request.warn
+        removed = snapshot.debris(self._cluster, self._name, self._namespaces, self._settings.namespace, warn)
+        removed += grouping.debris(self._cluster, self._name, self._namespaces, warn)
         if removed:
             self._request.warn(f"Removed what an earlier run left behind: {', '.join(removed[:10])}.")
         sources = [source for source in survey.sources if source.method == "snapshot" and not source.group_class]
@@ -402,9 +408,16 @@ class _Export:
             if stopped:
                 result["thawed"] = ledger.pay(self._secrets, self._request.warn, self._request.progress)
                 result["restarted"] = ledger.woken
+            changed = bool(result["thawed"] or result["restarted"])
             if cuts:
                 self._look_back()
-            return {**result, **self._move(cuts, streams, clock.iso(clock.now()), ledger)}
+            try:
+                moved = self._move(cuts, streams, clock.iso(clock.now()), ledger)
+            except MusterError as error:
+                changed = changed or bool(error.result.get("changed"))
+                error.result = {**result, **error.result, "changed": changed}
+                raise
+            return {**result, **moved, "changed": changed or moved["changed"]}
 
     def _move(self, cuts: Sequence[Cut], streams: Sequence[streaming.Cut], cut_at: str, ledger: thaw.Ledger) -> JSON:
         both: list[Piece] = [*cuts, *streams]
@@ -442,11 +455,12 @@ class _Export:
         ended: list[pool.Outcome[Any, JSON]] = [*read, *poured]
         volumes = [outcomes.entry(outcome, self._waiting(outcome.item)) for outcome in ended]
         failed = sum(entry["failed"] for entry in volumes)
+        reports = stopped.report()
         result: JSON = {
-            "changed": any(entry["changed"] for entry in volumes),
+            "changed": any(entry["changed"] for entry in [*volumes, *reports]),
             "consistency": _consistency(both, cut_at, volumes),
             "volumes": volumes,
-            "stopped": stopped.report(),
+            "stopped": reports,
         }
         added = sum(entry["bytes_added"] or 0 for entry in volumes)
         result["msg"] = f"{len(volumes) - failed} of {len(volumes)} volumes exported, {added} bytes added."

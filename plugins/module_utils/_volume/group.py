@@ -431,7 +431,7 @@ def _set_policy(cluster: Cluster, api: str, content: JSON | None, policy: str, l
         cluster.patch(path, {"metadata": {"labels": dict(labels)}, "spec": {"deletionPolicy": policy}})
 
 
-def debris(cluster: Cluster, application: str, namespaces: Sequence[str]) -> list[str]:
+def debris(cluster: Cluster, application: str, namespaces: Sequence[str], warn: Callable[[str], None]) -> list[str]:
     """Remove what earlier runs for this application left behind of groups; returns what was removed."""
     removed: list[str] = []
     selector = f"{marks.APPLICATION}={naming.label_value(application)},{marks.ROLE}=cut"
@@ -444,6 +444,13 @@ def debris(cluster: Cluster, application: str, namespaces: Sequence[str]) -> lis
                 groups = _list(cluster, groups_path(api, namespace), {"labelSelector": selector})
         for item in groups:
             name = item["metadata"]["name"]
+            try:
+                for content in contents(cluster, str(api), namespace, name):
+                    run = str(item["metadata"]["labels"].get(marks.RUN))
+                    snapshot.require_ours(content, run, f"group snapshot {namespace}/{name}")
+            except Refused as error:
+                warn(str(error))
+                continue
             drop(cluster, str(api), namespace, name)
             removed.append(f"group snapshot {namespace}/{name}")
         path = object_path("v1", "persistentvolumeclaims", namespace)

@@ -358,7 +358,14 @@ class _Import:
             for name in spaces
             if namespace.ensure(self._cluster, name, self._request.params.get("namespace_labels"))
         ]
-        removed = snapshot.debris(self._cluster, self._name, spaces, self._settings.namespace, roles=(marks.RESTORING,))
+        removed = snapshot.debris(
+            self._cluster,
+            self._name,
+            spaces,
+            self._settings.namespace,
+            self._request.warn,
+            roles=(marks.RESTORING,),
+        )
         if removed:
             self._request.warn(f"Removed what an earlier run left behind: {', '.join(removed[:10])}.")
         moved = pool.chosen(targets, self._restore_one, self._next, workers=self._workers)

@@ -22,7 +22,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Interrupted,
     MusterError,
     NotFound,
-    Refused,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import alive, mover_run, naming, snapshot
@@ -193,7 +192,7 @@ def _removed(removal: Removal) -> None:
 def _stages(cluster: Cluster, api: str | None, run: Run) -> Iterator[list[Removal]]:
     """What to do, one stage after the other: who reads, what is read, and at last the data behind it."""
     jobs = [_place(one) for one in run.of("jobs")]
-    yield [(f"job {_title(place)}", partial(mover_run.remove, cluster, *place)) for place in jobs]
+    yield [(f"job {_title(place)}", partial(mover_run.remove, cluster, *place, ours=False)) for place in jobs]
     yield [(f"clone {_title(place)}", partial(snapshot.release, cluster, *place)) for place in _clones(run)]
     alone = [_place(one) for one in run.of("volumesnapshots", marks.CUT)]
     groups: dict[Place, list[Place]] = {_place(one): [] for one in run.of("volumegroupsnapshots")}
@@ -205,7 +204,7 @@ def _stages(cluster: Cluster, api: str | None, run: Run) -> Iterator[list[Remova
         (f"group snapshot {_title(place)}", partial(_drop_group, cluster, run.name, str(api), place, members))
         for place, members in groups.items()
     ]
-    yield [(f"snapshot {_title(place)}", partial(_drop, cluster, run.name, place)) for place in alone]
+    yield [(f"snapshot {_title(place)}", partial(snapshot.drop_left, cluster, run.name, *place)) for place in alone]
     known = {*alone, *(member for members in groups.values() for member in members)}
     held = [one for one in run.of("volumesnapshotcontents", marks.HELD) if _referred(one) not in known]
     yield [removal for removal in (_held(cluster, one) for one in held) if removal]
@@ -216,36 +215,15 @@ def _clones(run: Run) -> list[Place]:
     return [_referred(one) for one in run.of("volumesnapshotcontents", marks.CLONE)]
 
 
-def _require_ours(content: JSON, run: str, title: str) -> None:
-    """:class:`Refused` for data that are to be kept and not for our sake, whatever a snapshot says: who may label those
-    of a namespace may not have the right to destroy what the cluster's administrator keeps."""
-    labels = content["metadata"].get("labels") or {}
-    held = labels.get(marks.ROLE) == marks.HELD and labels.get(marks.RUN) == run
-    if content["spec"].get("deletionPolicy") != "Delete" and not held:
-        reason = (
-            f"its content {content['metadata']['name']} keeps the data, as its class says, and has no label of ours"
-        )
-        raise Refused("remove", title, reason, "Delete both where nobody needs them.")
-
-
-def _drop(cluster: Cluster, run: str, place: Place) -> None:
-    document = cluster.find(snapshot.snapshots_path(*place)) or {}
-    bound = (document.get("status") or {}).get("boundVolumeSnapshotContentName")
-    content = cluster.find(snapshot.contents_path(bound)) if bound else None
-    if content is not None:
-        _require_ours(content, run, f"snapshot {_title(place)}")
-    snapshot.drop(cluster, *place)
-
-
 def _drop_group(cluster: Cluster, run: str, api: str, place: Place, members: Iterable[Place]) -> None:
     for content in grouping.contents(cluster, api, *place):
-        _require_ours(content, run, f"group snapshot {_title(place)}")
+        snapshot.require_ours(content, run, f"group snapshot {_title(place)}")
     grouping.unmark(cluster, api, *place)
     if not grouping.drop(cluster, api, *place):
         raise Incomplete("remove", f"group snapshot {_title(place)}", "it is not gone yet", "See its driver's log.")
     # Those that were not told that their group went.
     for member in members:
-        _drop(cluster, run, member)
+        snapshot.drop_left(cluster, run, *member)
 
 
 def _held(cluster: Cluster, content: JSON) -> Removal | None:

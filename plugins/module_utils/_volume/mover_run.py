@@ -127,14 +127,18 @@ def _equip(cluster: Cluster, mover: parts.Mover, settings: parts.Settings, repos
         cluster.create(object_path("v1", "secrets", mover.namespace), secret)
 
 
-def remove(cluster: Cluster, namespace: str, job: str, *, timeout: float = 90.0) -> None:
-    """Delete a mover's Job and what belongs to it, and wait until its pods have let go of the volume."""
+def remove(cluster: Cluster, namespace: str, job: str, *, ours: bool = True, timeout: float = 90.0) -> None:
+    """Delete a mover's Job and what belongs to it, and wait until its pods have let go of the volume.
+
+    Where only labels say that it is ``ours``, what has its name is left to the cluster, which knows what it owns.
+    """
     cluster.delete(object_path("batch/v1", "jobs", namespace, job), propagation="Background")
-    for resource, api, names in (
-        ("secrets", "v1", (job, f"{job}-pull")),
-        ("networkpolicies", "networking.k8s.io/v1", (job,)),
+    for resource, api, name in (
+        ("secrets", "v1", job),
+        ("secrets", "v1", f"{job}-pull"),
+        ("networkpolicies", "networking.k8s.io/v1", job),
     ):
-        for name in names:
+        if ours:
             cluster.delete(object_path(api, resource, namespace, name))
     began = time.monotonic()
     while time.monotonic() < began + timeout and _pods(cluster, namespace, job):

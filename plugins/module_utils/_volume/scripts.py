@@ -226,7 +226,8 @@ RESTORE = (
 total() { sum=0; while read -r n; do sum=$((sum+n)); done; echo $sum; }
 snapshot=$2
 # Says on the volume itself that it was empty and is ours to fill, so that a second pod or run goes on where the first
-# was killed. It is not in the snapshot: restic's --delete takes it away at the end.
+# was killed. It goes at the end, and does not come where nothing is going to be written: whatever is put beside it
+# later would count as ours, and be deleted.
 begun=data/.muster-restore-unfinished
 if [ "$MUSTER_ONLY_IF_EMPTY" = yes ] && [ ! -f "$begun" ]; then
   for name in data/* data/.[!.]* data/..?*; do
@@ -234,15 +235,17 @@ if [ "$MUSTER_ONLY_IF_EMPTY" = yes ] && [ ! -f "$begun" ]; then
       report "code 90"; report "error found $name"; leave 90
     fi
   done
-  printf '' > "$begun"
 fi
 holds "$snapshot"
+if [ "$MUSTER_ONLY_IF_EMPTY" = yes ]; then printf '' > "$begun"; fi
 run restic --json "$@"
 if [ "$code" = 0 ]; then
   report "files $(find data -type f -exec sh -c 'for f; do echo; done' sh {} + | wc -l)"
   report "bytes $(find data -type f -exec stat -c %s {} + | total)"
   case $MUSTER_TREE in whole) tree no data ;; part) tree yes data ;; esac
 fi
+# restic's --delete has taken it away; without that, or where a backup holds it, it is there yet.
+if [ "$code" = 0 ]; then rm -f "$begun"; fi
 finish
 """
 )

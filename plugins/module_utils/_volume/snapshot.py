@@ -19,6 +19,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     InvalidInput,
     MusterError,
     NotFound,
+    Refused,
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
@@ -351,6 +352,28 @@ def drop(cluster: Cluster, namespace: str, name: str, *, timeout: float = 60.0) 
         cluster.wait(path, lambda found: found is None, timeout=timeout, what="removal of a snapshot")
 
 
+def drop_left(cluster: Cluster, run: str, namespace: str, name: str) -> None:
+    """Remove what a snapshot's labels say to be an original one of a run."""
+    document = cluster.find(snapshots_path(namespace, name)) or {}
+    bound = (document.get("status") or {}).get("boundVolumeSnapshotContentName")
+    content = cluster.find(contents_path(bound)) if bound else None
+    if content is not None:
+        require_ours(content, run, f"snapshot {namespace}/{name}")
+    drop(cluster, namespace, name)
+
+
+def require_ours(content: JSON, run: str, title: str) -> None:
+    """:class:`Refused` for data that are to be kept and not for our sake, whatever a snapshot says: who may label those
+    of a namespace may not have the right to destroy what the cluster's administrator keeps."""
+    labels = content["metadata"].get("labels") or {}
+    held = labels.get(marks.ROLE) == marks.HELD and labels.get(marks.RUN) == run
+    if content["spec"].get("deletionPolicy") != "Delete" and not held:
+        reason = (
+            f"its content {content['metadata']['name']} keeps the data, as its class says, and has no label of ours"
+        )
+        raise Refused("remove", title, reason, "Delete both where nobody needs them.")
+
+
 def set_policy(cluster: Cluster, content: JSON, policy: str) -> None:
     """What becomes of the data when the snapshot of a content is deleted."""
     if content["spec"].get("deletionPolicy") != policy:
@@ -362,6 +385,7 @@ def debris(
     application: str,
     namespaces: Sequence[str],
     ours: str,
+    warn: Callable[[str], None],
     *,
     roles: Sequence[str] = (marks.CUT, marks.CLONE, marks.MOVING),
 ) -> list[str]:
@@ -393,7 +417,11 @@ def debris(
         for item in _list(cluster, snapshots_path(namespace), query):
             name = item["metadata"]["name"]
             if item["metadata"]["labels"].get(marks.ROLE) == marks.CUT:
-                drop(cluster, namespace, name)
+                try:
+                    drop_left(cluster, str(item["metadata"]["labels"].get(marks.RUN)), namespace, name)
+                except Refused as error:
+                    warn(str(error))
+                    continue
             else:
                 cluster.delete(snapshots_path(namespace, name))
             removed.append(f"snapshot {namespace}/{name}")

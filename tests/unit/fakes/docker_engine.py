@@ -92,6 +92,8 @@ class FakeEngine(Serving):
         self.movers: list[JSON] = []
         # Called before a request that changes something: its verb and name.
         self.before: Callable[[str, str], None] = lambda _verb, _name: None
+        # Called when the volumes were listed, before the next request.
+        self.volumes_told: Callable[[], None] = lambda: None
         self.logins: list[str] = []
         self.execs: list[JSON] = []
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -323,6 +325,9 @@ class FakeEngine(Serving):
             return 404, {"message": f"No such image: {body['Image']}"}
         self._happens("create", name)
         self.movers.append(body)
+        for one in body["HostConfig"]["Mounts"]:
+            if one["Type"] == "volume" and one.get("Source", "anonymous") not in {"anonymous", *self.volumes}:
+                self.volume(one["Source"])
         mounts = [
             {
                 "Type": one["Type"],
@@ -349,6 +354,9 @@ class FakeEngine(Serving):
     def _start(self, container: JSON, _query: dict[str, str], _data: bytes) -> tuple[int, Any]:
         if container["State"] == "running":
             return 304, None
+        _kind, _colon, shared = str(container.get("HostConfig", {}).get("NetworkMode")).partition("container:")
+        if shared and next(one for one in self.containers if one["Id"] == shared)["State"] != "running":
+            return 409, {"message": "cannot join network of a non running container"}
         container["State"] = "running"
         self.touch(container)
         if "body" in container:
@@ -461,6 +469,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/volumes":
             wanted = json.loads(parse_qs(urlsplit(self.path).query).get("filters", ["{}"])[0]).get("label", [])
             volumes = [one for one in engine.volumes.values() if all(_labelled(one, label) for label in wanted)]
+            engine.volumes_told()
             self._answer(200, {"Volumes": volumes or None})
         elif path.startswith("/volumes/"):
             name = path.removeprefix("/volumes/")

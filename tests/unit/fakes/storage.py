@@ -308,7 +308,9 @@ class Storage(ApiServer):
                 del self.objects[bound]
         if place[0] == "jobs.batch":
             for other, obj in list(self.objects.items()):
-                if other[:2] == ("pods", place[1]) and place[2] in (obj["metadata"].get("labels") or {}).values():
+                owners = [one["uid"] for one in obj["metadata"].get("ownerReferences") or []]
+                pod = other[0] == "pods" and place[2] in (obj["metadata"].get("labels") or {}).values()
+                if other[1] == place[1] and (pod or gone["metadata"].get("uid") in owners):
                     del self.objects[other]
         if place[0] == "persistentvolumeclaims":
             bound = ("persistentvolumes", "", str(gone["spec"].get("volumeName")))

@@ -102,14 +102,16 @@ class _Export:
         self._repository.identify()
         warn = self._request.warn
         if self._request.check_mode:
-            return {**self._export(), "thawed": [], "restarted": self._ledger.planned(warn)}
+            planned, owed = self._export(), self._ledger.planned(warn)
+            return {**planned, "thawed": [], "restarted": owed, "changed": planned["changed"] or bool(owed)}
         with settings.interruptible(f"the export of {self._name}"):
             restarted = self._ledger.pay(warn, self._request.progress)
             paid: JSON = {"thawed": [], "restarted": restarted}
             try:
                 result = self._export()
             except MusterError as error:
-                error.result = {"changed": bool(restarted), **paid, **error.result}
+                changed = bool(restarted) or bool(error.result.get("changed"))
+                error.result = {**paid, **error.result, "changed": changed}
                 raise
             return {**result, **paid, "changed": result["changed"] or bool(restarted)}
 
@@ -282,9 +284,7 @@ class _Export:
         kinds: list[str] = []
         self._repository.entries(snapshot, ["/"], lambda entry: kinds.append(str(entry.get("type"))), recursive=False)
         if kinds and kinds[0] not in ("dir", "file"):
-            reason = f"it is a {kinds[0]} of the host, which holds no data"
-            hint = "Exclude it in volumes.exclude."
-            raise Refused("export", f"volume {volume.name}", reason, hint)
+            raise _holds_nothing(volume, kinds[0])
         return kinds[0] if kinds else "dir"
 
     def _read(self, volume: Volume, advance: mover_run.Advance) -> mover_run.Report:
@@ -302,16 +302,30 @@ class _Export:
         )
         place = mover.Place(volume.volume, None if volume.volume else volume.places[0])
         with settings.at_repository(self._repository, self._budgets.repository, self._request.progress, volume.name):
-            return mover.run(
-                self._engine,
-                worker,
-                self._settings,
-                self._repository,
-                place,
-                "export",
-                f"volume {volume.name}",
-                advance,
-            )
+            if volume.volume and self._engine.volume(volume.volume) is None:
+                # Docker would make an empty one for the mover.
+                raise NotFound("export", f"volume {volume.name}", "it was removed meanwhile", "Run it again.")
+            try:
+                return mover.run(
+                    self._engine,
+                    worker,
+                    self._settings,
+                    self._repository,
+                    place,
+                    "export",
+                    f"volume {volume.name}",
+                    advance,
+                )
+            except MusterError as error:
+                # restic leaves sockets out, and there is nothing else.
+                if volume.volume or "snapshot is empty" not in error.reason:
+                    raise
+                raise _holds_nothing(volume, "socket") from None
+
+
+def _holds_nothing(volume: Volume, kind: str) -> Refused:
+    reason = f"it is a {kind} of the host, which holds no data"
+    return Refused("export", f"volume {volume.name}", reason, "Exclude it in volumes.exclude.")
 
 
 def _refuse_meaningless(params: Mapping[str, Any]) -> None:
@@ -335,7 +349,11 @@ def _refuse_meaningless(params: Mapping[str, Any]) -> None:
 
 def _take(found: Survey, cuts: Iterable[Mapping[str, Any]]) -> None:
     """Leave in the survey what was cut, as it was; :class:`NotFound` where something of it is gone."""
-    methods = {str(cut.get("name")): str(cut.get("method")) for cut in cuts if cut.get("kind") == "docker"}
+    taken = [cut for cut in cuts if cut.get("method") != streaming.METHOD]
+    if any(cut.get("kind") != "docker" or cut.get("method") not in volumes.METHODS for cut in taken):
+        reason = "an entry is not what phase cut returned for a Docker host"
+        raise InvalidInput("use", "option cuts", reason, "Pass the cuts unchanged.")
+    methods = {str(cut.get("name")): str(cut["method"]) for cut in taken}
     gone = sorted(set(methods) - {one.name for one in found.volumes})
     if gone:
         reason = "no container of the application has it any more"

@@ -137,6 +137,8 @@ def require(engine: Engine) -> None:
 def folder(engine: Engine, action: str, volume: str | None, path: str | None) -> Folder:
     """The place of a volume, by Docker's name, or of a folder; :class:`Refused` where the host does not have it."""
     if not volume:
+        if not Path(str(path)).exists():
+            raise Refused(action, f"folder {path}", "the host does not have it", "Make it, or leave the volume out.")
         return Folder(str(path))
     told = engine.volume(volume) or {}
     place = str(told.get("Mountpoint") or "")

@@ -152,12 +152,18 @@ class _Import:
             )
             count = sum(entry["changed"] for entry in entries)
             msg = f"{count} of {len(entries)} volumes would be restored."
-            return {"changed": count > 0, "msg": msg, "volumes": entries}
+            owed = self._ledger.planned(self._request.warn)
+            return {"changed": bool(count or owed), "msg": msg, "volumes": entries}
         with settings.interruptible(f"the restore of {self._name}'s volumes"):
-            self._ledger.pay(self._request.warn, self._request.progress)
-            targets, returns = self._plan()
-            with self._ledger.open(()):
-                return self._restore(targets, returns)
+            paid = bool(self._ledger.pay(self._request.warn, self._request.progress))
+            try:
+                targets, returns = self._plan()
+                with self._ledger.open(()):
+                    result = self._restore(targets, returns)
+            except MusterError as error:
+                error.result["changed"] = paid or bool(error.result.get("changed"))
+                raise
+            return {**result, "changed": paid or result["changed"]}
 
     # -- plan -------------------------------------------------------------------------------------------------
 
@@ -175,6 +181,7 @@ class _Import:
         if twice:
             reason = f"several would go to {', '.join(twice)}"
             raise InvalidInput("restore", "the volumes", reason, "Give each one a place of its own in targets.")
+        _refuse_nested(targets)
         returns = [
             self._containers.planned(volume, "", known, partial(within, project=volume.get("project")))
             for volume in self._given
@@ -250,7 +257,7 @@ class _Import:
         if target.selected:
             msg = "the paths are put where it is, beside what is there"
             return replace(target, merge=True, only_if_empty=False, msg=msg)
-        if ours:
+        if ours and self._existing != "replace":
             return replace(target, ours=True, msg="it was made for this point and is filled unless it is already")
         if self._existing == "replace":
             done = "added to" if self._merges else "overwritten"
@@ -368,7 +375,7 @@ class _Import:
                     target.title,
                     advance,
                 )
-        except Refused:
+        except mover.NotEmpty:
             if target.ours:
                 return None
             raise
@@ -406,6 +413,17 @@ class _Import:
             "skipped": target.action == "keep" and target.problem is None,
             "msg": str(target.problem) if target.problem else target.msg,
         }
+
+
+def _refuse_nested(targets: Sequence[Target]) -> None:
+    """:class:`InvalidInput` for a folder in one out of which all goes that its own volume does not have."""
+    folders = [(target, str(target.place.path)) for target in targets if target.place.path and target.action != "keep"]
+    for outer, path in folders:
+        inside = next((place for _target, place in folders if place.startswith(path + "/")), None)
+        if inside and not outer.merge:
+            reason = f"{inside} is in {path}, and each would take away what is of the other"
+            hint = "Give each one a folder of its own in targets, or restore the inner one by a later task."
+            raise InvalidInput("restore", "the volumes", reason, hint)
 
 
 def _name(volume: Mapping[str, Any]) -> str:

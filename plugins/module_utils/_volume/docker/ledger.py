@@ -114,7 +114,7 @@ class Ledger:
     # -- those of earlier runs ------------------------------------------------------------------------------------
 
     def debts(self, warn: Callable[[str], None]) -> list[Debt]:
-        """What is written down of other runs of the application."""
+        """What is written down of other runs of the application; without ``until`` where it cannot be read."""
         found: dict[str, Debt] = {}
         wanted = (f"{marks.APPLICATION}={self._application}", f"{marks.ROLE}={marks.THAW}", RECORD)
         for volume in self._engine.volumes(*wanted):
@@ -135,7 +135,7 @@ class Ledger:
                 continue
             if not debt.until or until > clock.parse(debt.until):
                 debt.until, debt.holder, debt.owed = str(body["until"]), body.get("holder"), owed
-        return [debt for debt in found.values() if debt.records]
+        return list(found.values())
 
     def planned(self, warn: Callable[[str], None]) -> list[str]:
         """The names of what :meth:`pay` may start again."""
@@ -148,9 +148,11 @@ class Ledger:
         """
         started: list[str] = []
         while True:
+            # In this order: a run makes its record before its movers.
+            containers = self._engine.containers()
             debts = self.debts(warn)
-            alive = [debt for debt in debts if not liveness.over(debt.holder, debt.until)]
-            self._remove_movers(warn, {self._run, *(debt.run for debt in alive)})
+            alive = [debt for debt in debts if not debt.until or not liveness.over(debt.holder, debt.until)]
+            self._remove_movers(warn, containers, {self._run, *(debt.run for debt in alive)})
             for debt in debts:
                 if debt not in alive:
                     started += self._pay(debt, warn)
@@ -161,9 +163,9 @@ class Ledger:
             progress.update("wave", "containers that stand still", "waiting", msg=msg)
             time.sleep(_PAUSE)
 
-    def _remove_movers(self, warn: Callable[[str], None], alive: set[str]) -> None:
+    def _remove_movers(self, warn: Callable[[str], None], containers: Iterable[JSON], alive: set[str]) -> None:
         removed = []
-        for container in self._engine.containers():
+        for container in containers:
             labels = container.get("Labels") or {}
             ours = labels.get(marks.MANAGED_BY) == marks.MANAGER and marks.MOVER in labels
             if not ours or labels.get(marks.APPLICATION) != self._application or labels.get(marks.RUN) in alive:

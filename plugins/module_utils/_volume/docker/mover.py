@@ -66,6 +66,10 @@ class Place:
         return {**kind, "Target": "/volume/data", "ReadOnly": read_only}
 
 
+class NotEmpty(Refused):
+    """A mover found data where it was to find none, and wrote nothing."""
+
+
 def require_usable(engine: Engine, settings: Mapping[str, Any] | None, repository: Repository) -> None:
     """:class:`InvalidInput` for options that would mean nothing here, and for a repository out of a mover's reach.
 
@@ -250,7 +254,7 @@ def _failure(
     if report.code == parts.NOT_EMPTY:
         found = mover_run.found_there(report)
         hint = "Restore to another place by targets, remove the volume, or set existing to keep or replace."
-        return Refused(action, target, f"it holds data already ({found})", hint, result=result)
+        return NotEmpty(action, target, f"it holds data already ({found})", hint, result=result)
     if ended.out_of_memory or report.code == 137:
         why = "the mover was killed, most often for want of memory"
         return Unavailable(action, target, why, "Give the host more memory, or less to do at a time.", result=result)

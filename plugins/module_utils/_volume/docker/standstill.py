@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
@@ -99,14 +99,20 @@ def plan(survey: Survey, listed: Sequence[JSON]) -> Plan:
     # Compose makes containers after those that they need.
     found.writers = sorted(writers, key=lambda one: (-one.created, one.name))
     stopped = {one.id: one for one in found.writers if one.action == "stop"}
-    for container in listed:
+    # The oldest first: it is nobody's guest.
+    for container in sorted(listed, key=lambda one: int(one.get("Created") or 0)):
         mode = str((container.get("HostConfig") or {}).get("NetworkMode") or "")
         host = next((one for one in stopped.values() if mode in (f"container:{one.id}", f"container:{one.name}")), None)
-        if host and volumes.active(container) and container["Id"] not in stopped:
+        guest = stopped.get(str(container["Id"]))
+        if host and guest:
+            # Docker does not start it before the other one, so that it waits for the volumes of both.
+            stopped[guest.id] = replace(guest, claims=tuple(sorted({*guest.claims, *host.claims})))
+        elif host and volumes.active(container):
             reason = f"container {selection.name_of(container)} shares the network of {host.name} and would lose it"
             for volume in survey.volumes:
                 if volume.name in host.claims:
                     found.problems.setdefault(volume.name, _refused(volume, reason, "Set its method to paused."))
+    found.writers = [stopped.get(one.id, one) for one in found.writers]
     return found
 
 

@@ -123,6 +123,16 @@ def test_namespaces_are_names_and_globs(run: Runner, server: Storage) -> None:
     assert nothing["failed"] and "namespaces nope*" in nothing["msg"]
 
 
+@pytest.mark.parametrize("phase", ["all", "cut"])
+def test_an_application_may_have_no_namespace_now(run: Runner, server: Storage, phase: str) -> None:
+    result = run(application={"namespaces": ["nothing-*"], "allow_no_match": True}, phase=phase)
+    assert result["volumes"] == [] and not result["changed"] and not result.get("failed") and not server.writes
+    server.add(thing("Namespace", "shop", "", metadata={"labels": {"container-dr.muster.dev/exclude": "true"}}))
+    for check in (True, False):
+        refused = run(check, phase=phase)
+        assert refused["failed"] and "excluded by a mark" in refused["msg"] and not server.writes
+
+
 def test_the_mover_reads_a_clone_in_our_namespace(run: Runner, server: Storage) -> None:
     run(point="p1")
     job = server.created["jobs"][0]

@@ -285,6 +285,22 @@ def test_a_workload_that_cannot_be_started_is_an_error_and_a_debt(run: Runner, s
     assert not again.get("failed") and again["restarted"] == [API] and replicas(server) == (2, 1)
 
 
+@pytest.mark.parametrize("phase", ["all", "move"])
+def test_what_was_stopped_or_started_is_a_change_whatever_becomes_of_the_volumes(
+    run: Runner, server: Storage, phase: str
+) -> None:
+    options = {"phase": phase, "cuts": run(phase="cut")["cuts"]} if phase == "move" else {}
+    path = "/apis/apps/v1/namespaces/shop/deployments/api/scale"
+    server.mover = lambda _job: server.broken.update({path: 403}) or [ended(3)]
+    assert run(**options)["stopped"][0]["failed"]
+    server.broken.clear()
+    server.mover = lambda _job: [ended(3)]
+    again = run(**options)
+    assert again["failed"] and [one["failed"] for one in again["volumes"]] == [True, True]
+    assert again["restarted"] == [API] and again["changed"]
+    assert not server.left() and run(**options)["changed"]
+
+
 # -- what cannot be stopped -------------------------------------------------------------------------------------------
 
 HARD = {

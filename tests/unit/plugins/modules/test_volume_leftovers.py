@@ -266,6 +266,19 @@ def test_a_label_of_ours_on_a_snapshot_destroys_no_data_that_its_class_keeps(
     assert (SNAPSHOTS, "shop", held["spec"]["volumeSnapshotRef"]["name"]) in server.objects
 
 
+def test_nor_does_it_in_a_backup_of_the_application_that_it_names(run: Runner, server: Storage, dead: str) -> None:
+    held = next(obj for place, obj in of(server, dead).items() if place[0] == CONTENTS and "shop" in str(obj["spec"]))
+    held["metadata"]["labels"] = {"team": "storage"}
+    held["spec"]["deletionPolicy"] = "Retain"
+    for obj in of(server, dead).values():
+        obj["metadata"].pop("annotations", None)
+    result = run("shop")
+    name = held["metadata"]["name"]
+    assert not result.get("failed") and contents(server) == {name: "Retain"}
+    assert (SNAPSHOTS, "shop", held["spec"]["volumeSnapshotRef"]["name"]) in server.objects
+    assert f"content {name} keeps the data, as its class says" in json.dumps(result["warnings"])
+
+
 def test_a_second_cleaner_at_the_same_time_does_no_harm(run: Runner, server: Storage, dead: str) -> None:
     def other(method: str, _path: str) -> None:
         if method in ("DELETE", "PATCH"):
@@ -340,6 +353,40 @@ def test_a_statement_that_says_nothing_is_none(text: str) -> None:
     assert alive.read(text) is None
 
 
+PAST = "2026-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        "me",
+        ["me"],
+        {**(liveness.ourselves() or {}), "process": None},
+        {**(liveness.ourselves() or {}), "process": 1e400},
+        "[" * 100_000,
+    ],
+)
+def test_whatever_is_written_there_stands_in_no_backup_s_way(run: Runner, server: Storage, holder: Any) -> None:
+    """Who may make a Job in any namespace could else end the backups of all."""
+    deep = isinstance(holder, str) and len(holder) > 2
+    text = holder if deep else json.dumps({"at": PAST, "until": "2999-01-01T00:00:00Z", "holder": holder})
+    labels = {RUN: "other", "container-dr.muster.dev/role": "mover", "container-dr.muster.dev/application": "x"}
+    server.add(thing("Job", "job", "shop", "batch/v1", metadata={"labels": labels, "annotations": {ALIVE: text}}))
+    result = run("ledger")
+    assert not result.get("failed"), result["msg"]
+    assert result["cleaned"] == [] and of(server, "other")
+
+
+def test_a_job_that_says_it_is_ours_takes_no_secret_of_others_with_it(run: Runner, server: Storage) -> None:
+    labels = {RUN: "other", "container-dr.muster.dev/role": "mover", "container-dr.muster.dev/application": "x"}
+    dead = json.dumps({"at": PAST, "until": PAST, "holder": None})
+    server.add(thing("Job", "db", "shop", "batch/v1", metadata={"labels": labels, "annotations": {ALIVE: dead}}))
+    server.add(thing("Secret", "db", "shop"), thing("NetworkPolicy", "db", "shop", "networking.k8s.io/v1"))
+    assert run("ledger")["cleaned"][0]["removed"] == ["job shop/db"]
+    assert ("secrets", "shop", "db") in server.objects
+    assert ("networkpolicies.networking.k8s.io", "shop", "db") in server.objects
+
+
 def test_a_group_of_a_dead_run_goes_with_its_members_and_labels(run: Runner, server: Storage) -> None:
     server.serve_groups("v1")
     server.add(group_class("together"))
@@ -352,6 +399,24 @@ def test_a_group_of_a_dead_run_goes_with_its_members_and_labels(run: Runner, ser
     assert not result.get("failed") and not server.left() and not contents(server)
     assert server.objects["persistentvolumeclaims", "shop", "data"]["metadata"]["labels"] == {"app": "db"}
     assert any(title.startswith("group snapshot shop/") for title in result["cleaned"][0]["removed"])
+
+
+def test_a_label_of_ours_on_a_group_destroys_nothing_either(run: Runner, server: Storage) -> None:
+    server.serve_groups("v1")
+    server.add(group_class("together"))
+    name = wrecked(run, server)
+    for place, obj in server.objects.items():
+        if "content" in place[0]:
+            obj["metadata"]["labels"] = {"team": "storage"}
+            obj["spec"]["deletionPolicy"] = "Retain"
+    for obj in of(server, name).values():
+        obj["metadata"].pop("annotations", None)
+    result = run("shop", group_snapshots="never")
+    assert "has no label of ours" in json.dumps(result["warnings"]) and "group snapshot" in json.dumps(
+        result["warnings"]
+    )
+    # Its clone is gone, the data of both members are not.
+    assert list(contents(server).values()) == ["Retain"] * 2
 
 
 def test_data_of_a_group_that_is_gone_are_named(run: Runner, server: Storage) -> None:

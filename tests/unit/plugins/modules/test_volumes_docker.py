@@ -554,3 +554,126 @@ def test_single_paths_go_beside_what_is_there(bring: Run, engine: FakeEngine, re
     assert "MUSTER_TREE=part" in engine.movers[-1]["Env"] and "--delete" not in engine.movers[-1]["Entrypoint"]
     missing = bring(recorded(), paths={"volumes/data": ["b"]})
     assert missing["failed"] and "does not have 'b'" in missing["msg"]
+
+
+def test_what_a_volume_was_made_for_says_nothing_of_what_it_holds_now(bring: Run, engine: FakeEngine) -> None:
+    """Labels of volumes never change: another point may have been restored since, or its application have run."""
+    bring(recorded())
+    assert bring(recorded("volumes/logs"), targets={"volumes/logs": {"volume": "data"}}, existing="replace")["changed"]
+    back = bring(recorded(), existing="replace")
+    assert back["changed"] and len(engine.movers) == 3, back
+    assert "MUSTER_ONLY_IF_EMPTY=no" in engine.movers[-1]["Env"] and "--delete" in engine.movers[-1]["Entrypoint"]
+
+
+def test_folders_in_one_another_are_refused(bring: Run, engine: FakeEngine) -> None:
+    entries = [recorded(name, kind="bind", volume=None, path=name) for name in ("/srv/files", "/srv/files/sub")]
+    targets = {"/srv/files": {"path": "/srv/back"}, "/srv/files/sub": {"path": "/srv/back/sub"}}
+    refused = bring(*entries, targets=targets, existing="replace")
+    assert refused["failed"] and "/srv/back/sub is in /srv/back" in refused["msg"] and engine.movers == []
+    targets["/srv/files/sub"]["path"] = "/srv/backup"
+    assert bring(*entries, targets=targets, existing="replace")["changed"]
+
+
+def test_a_volume_that_is_gone_when_its_turn_comes_is_no_empty_one(export: Run, engine: FakeEngine) -> None:
+    engine.has("app-1", mount("data"))
+    engine.has("db", mount("logs"))
+
+    def before(verb: str, _name: str) -> None:
+        if verb == "create":
+            engine.before = lambda _verb, _name: None
+            engine.containers = [one for one in engine.containers if "mover" in str(one["Labels"])]
+            engine.volumes.clear()
+
+    engine.before = before
+    result = export()
+    assert result["failed"] and "was removed" in result["msg"]
+    assert sum(one["failed"] for one in result["volumes"]) == 1 and "logs" not in engine.volumes
+
+
+def test_movers_of_a_run_that_begins_meanwhile_are_left_alone(export: Run, engine: FakeEngine) -> None:
+    engine.has("db", mount("data"))
+    labels = {APPLICATION: "shop", RUN: "young", "container-dr.muster.dev/mover": "m"}
+    labels["app.kubernetes.io/managed-by"] = "muster.container_dr"
+    told = engine.volumes_told
+
+    def meanwhile() -> None:
+        engine.volumes_told = told
+        record = {"format": ledger.FORMAT, "holder": None, "until": "2999-01-01T00:00:00Z", "owed": []}
+        mine = {key: value for key, value in labels.items() if key in (APPLICATION, RUN)}
+        engine.volume(
+            "muster-run-young", **mine, **{"container-dr.muster.dev/role": "thaw", RECORD: json.dumps(record)}
+        )
+        engine.has("muster-young", labels=labels)
+
+    engine.volumes_told = meanwhile
+    result = export()
+    assert result["changed"] and engine.by_name("muster-young")["State"] == "running", engine.events
+
+
+def test_movers_of_a_run_whose_record_cannot_be_read_are_left_alone(export: Run, engine: FakeEngine) -> None:
+    """It may be one of a later version that goes on."""
+    engine.has("db", mount("data"))
+    debt(engine, "0", until=LONG_AGO, holder=None, action="something new")
+    labels = {APPLICATION: "shop", RUN: "old", "container-dr.muster.dev/mover": "m"}
+    engine.has("muster-old", labels={**labels, "app.kubernetes.io/managed-by": "muster.container_dr"})
+    result = export()
+    assert "cannot be read; remove it" in str(result["warnings"])
+    assert engine.by_name("muster-old")["State"] == "running"
+
+
+def test_who_lives_in_the_network_of_another_starts_after_it(export: Run, engine: FakeEngine) -> None:
+    gate = engine.has("db", mount("logs"))
+    engine.has("app-1", mount("data"), NetworkMode=f"container:{gate}")
+    result = export(methods={"*": "stopped"})
+    assert not result.get("failed"), result["msg"]
+    assert [event for event in engine.events if event in ("start db", "start app-1")] == ["start db", "start app-1"]
+
+
+def test_what_an_import_starts_for_a_killed_run_is_a_change(bring: Run, engine: FakeEngine) -> None:
+    identity = engine.has("db", mount("logs"), state="exited")
+    engine.volume("data")
+    debt(engine, identity, until=LONG_AGO, holder=None)
+    planned = bring(recorded(), existing="keep", check=True)
+    result = bring(recorded(), existing="keep")
+    assert engine.by_name("db")["State"] == "running" and result["changed"] and planned["changed"]
+    assert not bring(recorded(), existing="keep")["changed"]
+
+
+def test_what_was_started_for_a_killed_run_is_a_change_of_one_that_fails(
+    export: Run, bring: Run, engine: FakeEngine
+) -> None:
+    identity = engine.has("db", mount("data"))
+    engine.mover = lambda _body, _files: (3, "code 3\n")
+    for run in (export, lambda: bring(recorded("volumes/logs", volume="logs"))):
+        engine.by_name("db")["State"] = "exited"
+        debt(engine, identity, until=LONG_AGO, holder=None)
+        failed = run()
+        assert failed["failed"] and engine.by_name("db")["State"] == "running" and failed["changed"]
+
+
+def test_phase_cut_in_check_mode_says_what_it_would_start(export: Run, engine: FakeEngine) -> None:
+    identity = engine.has("db", mount("data"), state="exited")
+    debt(engine, identity, until=LONG_AGO, holder=None)
+    planned = export(check=True, phase="cut")
+    assert (planned["changed"], planned["restarted"]) == (True, ["db"])
+    assert export(phase="cut")["changed"]
+
+
+def test_only_a_volume_that_holds_data_was_restored_already(bring: Run, engine: FakeEngine) -> None:
+    engine.refuses = {"/containers/create": 409}
+    for _attempt in (1, 2):
+        failed = bring(recorded())
+        assert failed["failed"] and "the fake refuses" in failed["msg"], failed
+    assert "data" in engine.volumes and not failed["volumes"][0]["complete"]
+    engine.refuses = {}
+    assert bring(recorded())["volumes"][0]["complete"] and len(engine.movers) == 1
+
+
+@pytest.mark.parametrize(
+    "cut", [{"kind": "pvc", "name": "shop/data", "method": "live"}, {"kind": "docker", "name": "volumes/data"}]
+)
+def test_cuts_that_are_none_are_refused(export: Run, engine: FakeEngine, cut: JSON) -> None:
+    """Those of a cluster would else be passed over, and what is left of them be called a backup."""
+    engine.has("db", mount("data"))
+    refused = export(phase="move", cuts=[cut])
+    assert refused["failed"] and "not what phase cut returned" in refused["msg"] and engine.movers == []

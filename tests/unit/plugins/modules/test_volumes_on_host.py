@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -234,6 +235,29 @@ def test_what_is_mounted_for_containers_only_is_refused(
 ) -> None:
     engine.volumes["data"] |= {"Driver": driver, "Options": options}
     export(fails="its driver mounts it only while a container uses it")
+
+
+def test_what_cannot_be_reached_was_not_restored_already(export: Run, bring: Run, engine: FakeEngine) -> None:
+    exported = export()
+    exported["volumes"][0]["driver"] = "convoy"
+    engine.containers.clear()
+    del engine.volumes["data"]
+    (Path(engine.root) / "volumes").rename(Path(engine.root) / "gone")
+    for _attempt in (1, 2):
+        bring(exported, fails="its driver mounts it only while a container uses it")
+
+
+def test_what_is_no_data_or_not_there_is_said(
+    export: Run, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("door")
+    engine.containers.clear()
+    engine.has("app", mount(str(tmp_path / "door")))
+    export(fails="it is a socket of the host, which holds no data. Exclude it")
+    (tmp_path / "door").unlink()
+    export(fails=f"folder {tmp_path / 'door'}: the host does not have it")
 
 
 def test_what_is_unmounted_meanwhile_is_no_empty_volume(

@@ -31,6 +31,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume import
 pytestmark = real
 BUSYBOX = os.environ.get("MUSTER_BUSYBOX") or shutil.which("busybox")
 OLD = -304815477.5
+UNFINISHED = ".muster-restore-unfinished"
 STRANGE = ("st*r[x]", "-dash", "$(HOME)", "a b", "new\nline", 'q"uo\\te', "<&>", "ünï", "back\\slash", "\\u003c", "?")
 
 
@@ -383,6 +384,16 @@ def test_a_merge_keeps_what_else_is_there(volume: Volume, source: Path) -> None:
     assert counted == len(facts(source))
 
 
+def test_nothing_says_unfinished_after_a_merge_that_has_ended(volume: Volume, source: Path) -> None:
+    """Else a later restore into an empty volume would take it for its own, and delete what was put there since."""
+    snapshot = volume.snapshot(source)
+    (volume.data / "mine").write_text("mine")
+    (volume.data / UNFINISHED).write_text("")
+    assert volume.whole(snapshot, delete=False)[0] == 0
+    assert (volume.data / "mine").exists() and not (volume.data / UNFINISHED).exists()
+    assert volume.whole(snapshot, only_if_empty=True)[0] == scripts.NOT_EMPTY and (volume.data / "mine").exists()
+
+
 # -- what must be an error ------------------------------------------------------------------------------------------
 
 
@@ -439,6 +450,14 @@ def test_a_file_system_that_may_not_hold_what_the_point_has_is_refused(volume: V
         assert "hold what the point has: SCHILY.acl.access SCHILY.xattr.user.muster" in report.errors[0]
     # Who does not want it to be looked at takes what comes back.
     assert volume.whole(snapshot, verify=False)[0] == 0
+
+
+def test_a_refusal_leaves_no_mark_on_an_empty_volume(volume: Volume, attributed: Path) -> None:
+    """Else whatever is put there later would be taken for a restore that has not ended, and deleted."""
+    snapshot = volume.snapshot(attributed)
+    volume.file_system = NFS
+    code, _report = volume.whole(snapshot, only_if_empty=True)
+    assert code == scripts.CANNOT_HOLD and not list(volume.data.iterdir())
 
 
 def test_a_file_system_that_is_not_known_takes_a_point_without_attributes(volume: Volume, source: Path) -> None:

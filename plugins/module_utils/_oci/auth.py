@@ -125,10 +125,17 @@ def _matching(entries: Sequence[tuple[str, str, Login]], host: str, repository: 
     found = [
         (path, login)
         for pattern, path, login in entries
-        if (host == pattern or fnmatch.fnmatchcase(host, pattern))
+        if (host == pattern or _fits(host, pattern))
         and (not path or f"{repository}/".startswith(f"{path}/"))
     ]
     return sorted(found, key=lambda entry: -len(entry[0]))
+
+
+def _fits(host: str, pattern: str) -> bool:
+    """Whether a host fits the glob of a pull secret as a kubelet reads it: ``*`` is one label, and no port."""
+    (name, _colon, port), (glob, _colon, wanted) = host.partition(":"), pattern.partition(":")
+    labels, globs = name.split("."), glob.split(".")
+    return port == wanted and len(labels) == len(globs) and all(map(fnmatch.fnmatchcase, labels, globs))
 
 
 def _unique(logins: Sequence[Login]) -> list[Login]:

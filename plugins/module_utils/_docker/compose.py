@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,7 +89,8 @@ def _listed(project: str, declared: Mapping[str, JSON]) -> Iterator[Service]:
     for name in sorted(declared):
         said = {key: value for key, value in declared[name].items() if value is not _RESET}
         image = said.get("image")
-        if image is not None:
+        # An empty one, such as a variable may leave, is none.
+        if image is not None and (image.text or image.problem):
             yield Service(name, image.text or f"{project}-{name}", problem=image.problem)
         elif said.get("build") is not None:
             yield Service(name, f"{project}-{name}", built=True)
@@ -118,7 +120,7 @@ class _Reader:
         """
         variables = self._variables(directory, env_files, given)
         found: dict[str, JSON] = {}
-        for path in files:
+        for path in map(_plain, files):
             if path in above:
                 raise self._wrong(path, "it includes itself")
             for document in self._documents(path):
@@ -170,7 +172,7 @@ class _Reader:
             file = interpolate(str(extends["file"]), variables)
             if _remote(file):
                 raise Undetermined("it is in a file of another machine")
-            path = directory / file
+            path = _plain(directory / file)
             directory = path.parent
             documents = [self._declared(path, document) for document in self._documents(path)]
             declared = {key: value for one in documents for key, value in one.items()}
@@ -198,9 +200,9 @@ class _Reader:
                 f"that have no container are not seen: {problem}."
             )
             return {}
-        paths = [directory / file for file in files]
-        below = directory / own if own else paths[0].parent
-        return self.services(paths, below, [directory / file for file in env_files], variables, above)
+        paths = [_plain(directory / file) for file in files]
+        below = _plain(directory / own) if own else paths[0].parent
+        return self.services(paths, below, [_plain(directory / file) for file in env_files], variables, above)
 
     def _variables(
         self, directory: Path, env_files: Sequence[Path], given: Mapping[str, str | None]
@@ -267,6 +269,11 @@ def _image(value: Any, variables: Mapping[str, str | None]) -> _Image:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None or value is _RESET else [value]
+
+
+def _plain(path: Path) -> Path:
+    """A path without .. as Compose has it; else one of several ways to a file would lead round for ever."""
+    return Path(os.path.normpath(path))
 
 
 def _remote(file: str) -> bool:

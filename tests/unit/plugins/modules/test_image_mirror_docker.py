@@ -642,9 +642,11 @@ def test_what_a_services_file_does_not_say_is_unresolved_and_never_guessed(
           broken: {image: "web:${TAG"}
           list: {image: [web]}
           none: {restart: always}
-          never: {build: .}
+          never: {build: ., image: "${EMPTY-}"}
           lost: {image: "HOST/shop/lost:1"}
           loop: {extends: {service: loop}}
+          round: {extends: {file: ../wiki/compose.yaml, service: round}}
+          empty: {image: "${EMPTY-}"}
           nobody: {extends: {service: someone}, build: .}
         """.replace("HOST", east.host)
     )
@@ -661,6 +663,8 @@ def test_what_a_services_file_does_not_say_is_unresolved_and_never_guessed(
         "none": "neither image nor build",
         "lost": "has no such tag",
         "loop": "extends itself",
+        "round": "extends itself",
+        "empty": "neither image nor build",
         "nobody": "has no service someone",
     }
     assert {name: words[name] in entry["msg"] for name, entry in failed.items()} == dict.fromkeys(words, True)
@@ -750,7 +754,7 @@ def test_files_that_cannot_be_read_are_told_of(
     for text, words in (
         ("[]", "no mapping"),
         ("services: [a]", "its services are no mapping"),
-        ("include: compose.yaml", "it includes itself"),
+        ("include: ../wiki/compose.yaml", "it includes itself"),
         ("a: " + "[" * 5000, "it is no YAML"),
     ):
         (wiki / "compose.yaml").write_text(text)

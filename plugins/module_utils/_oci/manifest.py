@@ -57,7 +57,8 @@ class Descriptor:
     @property
     def attests(self) -> str:
         """The digest of the manifest beside it in an index that it is an attestation of, as BuildKit marks them."""
-        return str((self.document.get("annotations") or {}).get("vnd.docker.reference.digest") or "")
+        annotations = self.document.get("annotations")
+        return str(annotations.get("vnd.docker.reference.digest") or "") if isinstance(annotations, dict) else ""
 
     @property
     def is_index(self) -> bool:
@@ -122,7 +123,7 @@ class Manifest:
             subject = (document.get("subject") or {}).get("digest")
             if subject is not None and not is_digest(str(subject)):
                 raise ValueError("no digest")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise Corrupt("read", where, f"it is no image manifest ({type(error).__name__})") from None
         blobs = tuple(dict.fromkeys([*([config] if config else []), *layers]))
         return cls(data, computed, media_type, children, blobs, config, subject)
@@ -212,6 +213,6 @@ def config_platform(data: bytes) -> str:
     """The platform that an image's configuration names; empty where it names none."""
     try:
         document: Any = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return platform_name(document) if isinstance(document, dict) else ""

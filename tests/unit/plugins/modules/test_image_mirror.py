@@ -16,7 +16,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from fakes.cluster import FakeCluster
 from fakes.copying import alone
-from fakes.registry import FakeRegistry
+from fakes.registry import MANIFEST, FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import image_fields
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiDenied, ApiError
@@ -141,6 +141,16 @@ def test_the_whole_way(cluster: FakeCluster, east: FakeRegistry, west: FakeRegis
     assert broken["failed"]
     assert "does not have configuration" in broken["msg"]
     assert broken["images"][0]["failed"]
+
+
+def test_a_configuration_that_nobody_can_read_names_no_platform(
+    cluster: FakeCluster, east: FakeRegistry, run: Run
+) -> None:
+    config = east.blob("shop/web", b"[" * 200_000)
+    image = east.manifest("shop/web", {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": []}, "1")
+    pod(cluster, "web-1", f"{east.host}/shop/web:1", f"{east.host}/shop/web@{image['digest']}")
+    (entry,) = run(application=APPLICATION)["images"]
+    assert not entry["failed"] and entry["platforms"] == []
 
 
 def test_a_moved_tag_is_reported_and_what_runs_is_used(cluster: FakeCluster, east: FakeRegistry, run: Run) -> None:

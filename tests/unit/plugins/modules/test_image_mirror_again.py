@@ -209,6 +209,23 @@ def test_a_subject_that_is_no_digest_is_refused(
     assert "it is no image manifest" in result["images"][0]["msg"]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"config": {"digest": "sha256:%064d", "size": 1e999}, "layers": []}' % 0,
+        b'{"layers": ' + b"[" * 200_000,
+    ],
+    ids=["a size without end", "lists without end"],
+)
+def test_a_manifest_that_nobody_can_read_fails_its_image_alone(
+    mirror: Mirror, east: FakeRegistry, west: FakeRegistry, data: bytes
+) -> None:
+    bad, good = east.raw_manifest("app", data, MANIFEST, "1"), east.image("app", "2")
+    result = mirror(bad, good)
+    assert [entry["failed"] for entry in result["images"]] == [True, False]
+    assert "it is no image manifest" in result["images"][0]["msg"]
+
+
 def test_an_image_whose_name_is_none_fails_alone(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:
     image = east.image("app", "1")
     good = {"name": f"{east.host}/app:1", "digest": image["digest"]}
@@ -332,6 +349,13 @@ def test_a_registry_that_wants_whole_indexes_gets_them(mirror: Mirror, east: Fak
     assert "all platforms were copied" in result["images"][0]["msg"]
     assert len(copies(west).manifests) == 3
     assert not mirror(image, platforms=["linux/amd64"], recheck_after="0")["changed"]
+
+
+def test_annotations_that_are_none_say_nothing(mirror: Mirror, east: FakeRegistry, sparse: FakeRegistry) -> None:
+    child = east.image("app", layers=(b"one",))
+    kinds = ({"platform": {"os": "linux", "architecture": "amd64"}}, {"annotations": ["of no use"]})
+    root = east.index("app", [{**child, **kind} for kind in kinds], "1")
+    assert not mirror(root, platforms=["linux/amd64"]).get("failed")
 
 
 def test_a_platform_that_an_index_does_not_serve(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:

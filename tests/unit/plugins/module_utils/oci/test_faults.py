@@ -45,7 +45,7 @@ PASSING: list[tuple[str, str, dict[str, Any]]] = [
     *(
         (side, pattern, {"status": 429, "headers": {"Retry-After": value}, "times": 2})
         for side, pattern in (("source", "."), ("target", "."), ("target", SESSION))
-        for value in ("0", date(-100), "soon", "")
+        for value in ("0", date(-100), "soon", "", "\u00b2", "Sun, 06 Nov 99999999999 08:49:37 GMT")
     ),
     *(("source", pattern, {"reset": True, "times": 3}) for pattern in (BLOB, MANIFESTS)),
     *(("target", pattern, {"reset": True, "times": 3}) for pattern in (SESSION, START, PUT, "HEAD")),
@@ -114,6 +114,23 @@ def test_what_stays_is_told_and_nothing_shows_at_the_target(
         copy(source, target, root["digest"])
     if kind is not Corrupt or side == "source":
         assert target.repository("backup/app").manifests == {}
+
+
+def test_a_date_without_a_zone_is_of_the_zone_of_http(
+    source: FakeRegistry, target: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = source.image("app")
+    later = time.asctime(time.gmtime(time.time() + 7200))
+    source.fault(".", status=429, headers={"Retry-After": later}, times=FOREVER)
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        try:
+            with pytest.raises(Unavailable, match=r"asks to wait 7\d\d\d"):
+                copy(source, target, root["digest"])
+        finally:
+            there.undo()
+            time.tzset()
 
 
 def test_a_way_that_always_breaks_still_makes_progress(source: FakeRegistry, target: FakeRegistry) -> None:

@@ -202,7 +202,7 @@ class Copier:
                     "the source does not have it (any more)",
                     "Push that image again, or copy it from another place with from.",
                 )
-        wanted = manifest.serving(self._platforms if self._sparse else ())
+        wanted = manifest.serving(self._platforms if self._sparse else (), inner=tag is None)
         waiting: list[Future[None]] = [
             self._threads.submit(self._blob, route, blob, tally, there) for blob in manifest.blobs if not blob.foreign
         ]

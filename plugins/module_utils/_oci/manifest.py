@@ -153,16 +153,20 @@ class Manifest:
         """What an index says it holds, without attestations: ``linux/amd64``, ``linux/arm/v7``."""
         return sorted({child.platform for child in self.children if child.platform})
 
-    def serving(self, platforms: Sequence[str]) -> tuple[Descriptor, ...]:
+    def serving(self, platforms: Sequence[str], *, inner: bool = False) -> tuple[Descriptor, ...]:
         """The children for these platforms (``linux/arm`` takes every variant); all of them where none is named.
 
-        What has no platform goes along, unless it is an attestation of a child that is left out. Raises
-        :class:`NotFound` where no child serves any of the platforms.
+        What has no platform goes along, unless it is an attestation of a child that is left out. Where no child serves
+        any of the platforms: all of an index that is an ``inner`` one, as it has no platform; else :class:`NotFound`.
         """
         if not platforms or not self.platforms:
             return self.children
-        left_out = {child.digest for child in self.children if child.platform and not _serves(child, platforms)}
-        if len(left_out) == sum(bool(child.platform) for child in self.children):
+        served = {child.digest for child in self.children if child.platform and _serves(child, platforms)}
+        # One manifest may be listed for several platforms.
+        left_out = {child.digest for child in self.children if child.platform} - served
+        if not served:
+            if inner:
+                return self.children
             raise NotFound(
                 "choose",
                 f"platforms {', '.join(platforms)} of index {self.digest}",

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from fakes.copying import alone
 from fakes.k8s_modules import calling
-from fakes.registry import MANIFEST, FakeRegistry
+from fakes.registry import INDEX, MANIFEST, FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob, spool
@@ -349,6 +349,34 @@ def test_a_registry_that_wants_whole_indexes_gets_them(mirror: Mirror, east: Fak
     assert "all platforms were copied" in result["images"][0]["msg"]
     assert len(copies(west).manifests) == 3
     assert not mirror(image, platforms=["linux/amd64"], recheck_after="0")["changed"]
+
+
+def test_platforms_are_chosen_in_an_index_of_indexes_too(
+    mirror: Mirror, east: FakeRegistry, sparse: FakeRegistry
+) -> None:
+    linux = platforms(east, "amd64", "arm64")
+    windows = {**east.image("app", layers=(b"win",)), "platform": {"os": "windows", "architecture": "amd64"}}
+    image = east.index("app", [east.index("app", linux), east.index("app", [windows])], "1")
+    # What is attached may be an index as well, of whatever platforms.
+    document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [windows], "subject": image}
+    listed = east.manifest("app", document)
+    east.index("app", [listed], image["digest"].replace(":", "-"))
+    result = mirror(image, platforms=["linux/amd64"])
+    assert not result.get("failed"), result["msg"]
+    assert linux[1]["digest"] not in copies(sparse).manifests
+    assert {linux[0]["digest"], windows["digest"], listed["digest"]} < set(copies(sparse).manifests)
+    assert not mirror(image, platforms=["linux/amd64"], verify="digests").get("failed")
+    assert not mirror(image, platforms=["linux/amd64"], recheck_after="0")["changed"]
+
+
+def test_one_manifest_may_serve_several_platforms(mirror: Mirror, east: FakeRegistry, sparse: FakeRegistry) -> None:
+    (child,) = platforms(east, "amd64")
+    other = {**child, "platform": {"os": "linux", "architecture": "arm64"}}
+    image = east.index("app", [child, other], "1")
+    mirror(image, platforms=["linux/amd64"])
+    assert set(copies(sparse).manifests) == {image["digest"], child["digest"]}
+    del copies(sparse).manifests[child["digest"]]
+    assert mirror(image, platforms=["linux/amd64"], verify="digests")["failed"]
 
 
 def test_annotations_that_are_none_say_nothing(mirror: Mirror, east: FakeRegistry, sparse: FakeRegistry) -> None:

@@ -125,8 +125,7 @@ def _matching(entries: Sequence[tuple[str, str, Login]], host: str, repository: 
     found = [
         (path, login)
         for pattern, path, login in entries
-        if (host == pattern or _fits(host, pattern))
-        and (not path or f"{repository}/".startswith(f"{path}/"))
+        if (host == pattern or _fits(host, pattern)) and (not path or f"{repository}/".startswith(f"{path}/"))
     ]
     return sorted(found, key=lambda entry: -len(entry[0]))
 

@@ -23,10 +23,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.blob import Download
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import (
-    COSIGN_SUFFIXES,
     OCI_INDEX,
     Descriptor,
     Manifest,
+    cosign_tags,
+    fallback_tag,
     index,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference, is_remote
@@ -324,8 +325,7 @@ class Copier:
 
     def _attached(self, route: Route, digest: str, tally: Tally, seen: set[str]) -> None:
         """Signatures, attestations, SBOMs by cosign's tags, and referrers, with what is attached to them in turn."""
-        for suffix in COSIGN_SUFFIXES:
-            tag = digest.replace(":", "-") + suffix
+        for tag in cosign_tags(digest):
             attached = route.source.manifest(route.source_repository, tag)
             if attached is None:
                 continue
@@ -369,7 +369,7 @@ class Copier:
     ) -> None:
         """Add a referrer to the fallback tag of its subject, for registries without the API."""
         subject = subject or manifest.subject or ""
-        tag = subject.replace(":", "-")
+        tag = fallback_tag(subject)
         with self._turn(f"{repository} {tag}"):
             self._target.referrers(repository, subject)
             if self._target.has_referrers_api(repository):

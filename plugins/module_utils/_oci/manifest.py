@@ -25,7 +25,8 @@ ACCEPT = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, "*/*;
 _INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 _SCHEMA1 = "application/vnd.docker.distribution.manifest.v1"
 # cosign's tags for what is attached to a digest end in these.
-COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
+_COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
+_LONGEST_TAG = 128
 _ALGORITHMS = ("sha256", "sha384", "sha512")
 
 
@@ -42,6 +43,18 @@ def digest_of(data: bytes, like: str = "sha256:") -> str:
     state = hasher(like)
     state.update(data)
     return f"{like.partition(':')[0]}:{state.hexdigest()}"
+
+
+def fallback_tag(digest: str) -> str:
+    """The tag that lists what refers to a digest, where a registry does not say it itself."""
+    algorithm, _colon, value = digest.partition(":")
+    return f"{algorithm}-{value[:64]}"
+
+
+def cosign_tags(digest: str) -> list[str]:
+    """cosign's tags for the signature, attestations and SBOM of a digest; none where they would be no tags."""
+    tags = [digest.replace(":", "-") + suffix for suffix in _COSIGN_SUFFIXES]
+    return [tag for tag in tags if len(tag) <= _LONGEST_TAG]
 
 
 @dataclass(frozen=True)

@@ -251,6 +251,20 @@ def test_sha512_all_the_way(source: FakeRegistry, target: FakeRegistry) -> None:
     assert not [line for line in seen if line.split()[0] not in ("GET", "HEAD")]
 
 
+@pytest.mark.parametrize("api", [False, True])
+def test_what_refers_to_a_sha512_digest_is_listed_in_a_tag_that_is_one(source: FakeRegistry, api: bool) -> None:
+    root = source.image("app", algorithm="sha512")
+    sbom, other = (source.image("app", layers=(text,), subject=root) for text in (b"sbom", b"other"))
+    tag = f"sha512-{root['digest'][7:71]}"
+    source.index("app", [sbom, other], tag)
+    with FakeRegistry(referrers=api) as target:
+        copy(source, target, root["digest"])
+        copied = target.repository("backup/app")
+        assert {sbom["digest"], other["digest"]} < set(copied.manifests)
+        assert (tag in copied.tags) is not api
+        assert not copy(source, target, root["digest"]).changed
+
+
 def test_unusual_parts(source: FakeRegistry, target: FakeRegistry) -> None:
     """Nested indexes, artifacts without layers, empty and foreign layers, content inside descriptors, big manifests."""
     foreign = {

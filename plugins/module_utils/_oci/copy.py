@@ -126,7 +126,8 @@ class Copier:
         self._sparse = bool(platforms)
         self._spool = spool
         self._there: dict[str, dict[str, None]] = {}
-        self._planned: set[str] = set()
+        # Manifests that check mode has counted, by repository where these are apart.
+        self._planned: set[tuple[str, str]] = set()
         self._turns: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         # Blobs have threads of their own, so that the layers of one image move side by side too.
@@ -193,7 +194,7 @@ class Copier:
                 self._target.begin()
             manifest = self._target.manifest(route.repository, digest)
         found = manifest is not None
-        there = found or digest in self._planned
+        there = found or self._planned_as(route.repository, digest) in self._planned
         if manifest is None:
             manifest = route.source.manifest(route.source_repository, digest)
             if manifest is None:
@@ -234,12 +235,15 @@ class Copier:
             self._store(route, manifest, tally, there=there, tag=None if tagged else tag, link=link)
         return manifest
 
+    def _planned_as(self, repository: str, digest: str) -> tuple[str, str]:
+        return "" if self._target.shares_blobs else repository, digest
+
     def _store(
         self, route: Route, manifest: Manifest, tally: Tally, *, there: bool, tag: str | None, link: bool
     ) -> None:
         linked = True
-        if not self._write and self._target.shares_blobs:
-            self._planned.add(manifest.digest)
+        if not self._write:
+            self._planned.add(self._planned_as(route.repository, manifest.digest))
         if self._write:
             # A tag's PUT stores the manifest as well; only other algorithms than the registry's own need both.
             by_digest = not manifest.digest.startswith("sha256:")

@@ -414,6 +414,8 @@ class Layout(ReadOnlyLayout):
         if not self._marked:
             with self._writing:
                 self._prepare()
+        else:
+            self._turn.renew()
 
     def _prepare(self) -> None:
         if self._marked:

@@ -423,7 +423,7 @@ class Authorizer:
             document = json.loads(answer.body) if answer.status == 200 else {}
             token = str(document.get("token") or document.get("access_token") or "")
             lifetime = float(document.get("expires_in") or _LIFETIME)
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, AttributeError, TypeError, RecursionError):
             token, lifetime = "", 0.0
         if not token:
             said = " ".join(filter(None, (str(answer.status), *server_words(answer)))) if answer.status != 200 else ""

@@ -222,7 +222,8 @@ class Registry:
             try:
                 found += Manifest.parse(answer.body, OCI_INDEX, task.target).children
             except Corrupt:
-                if page:
+                # A list that is damaged or breaks off is not the answer of a registry without the API.
+                if page or answer.body.lstrip().startswith(b"{"):
                     raise
                 return None
             following = re.search(r'<([^>]+)>\s*;\s*rel="?next', answer.headers.get("Link", ""))

@@ -441,7 +441,11 @@ class Transport:
         """
         before = urlsplit(url)
         try:
+            if not location.isascii():
+                raise ValueError("no URL")
             after = urlsplit(urljoin(url, location))
+            # A login in it is none of ours, and errors name the host.
+            after = after._replace(netloc=after.netloc.rpartition("@")[2])
             if (after.hostname, _port(after)) == (before.hostname, _port(before)):
                 after = after._replace(netloc=before.netloc)
         except ValueError:

@@ -229,6 +229,16 @@ def test_a_token_service_in_trouble(fault: dict[str, Any], words: str) -> None:
             registry.manifest("app", "v1")
 
 
+def test_a_token_service_that_answers_without_end() -> None:
+    with FakeRegistry(auth="bearer") as source:
+        source.fault("/token", status=200, body=b"[" * 200_000)
+        with (
+            client(source, keyring_for(source, "secret")) as registry,
+            pytest.raises(Unavailable, match="without a token"),
+        ):
+            registry.manifest("app", "v1")
+
+
 def test_the_words_of_a_refusal_are_told() -> None:
     body = b'{"errors": [{"code": "DENIED", "message": "requested access to the resource is denied"}]}'
     with FakeRegistry(auth="basic") as source:

@@ -381,6 +381,15 @@ def test_registries_without_a_referrers_api(target: FakeRegistry, answer: dict[s
         assert not copy(source, target, root["digest"]).changed
 
 
+def test_a_list_of_referrers_that_breaks_off_is_no_sign_of_a_missing_api() -> None:
+    with FakeRegistry(referrers=True) as source, FakeRegistry() as target:
+        root = source.image("app")
+        source.image("app", layers=(b"sbom",), subject=root)
+        source.fault("GET .*/referrers/", content=b'{"manifests": [{"dig')
+        with pytest.raises(Corrupt, match="referrers of"):
+            copy(source, target, root["digest"])
+
+
 def test_referrers_on_many_pages() -> None:
     with FakeRegistry(referrers=True, page=2) as source, FakeRegistry(referrers=True, page=3) as target:
         root = source.image("app")

@@ -513,6 +513,9 @@ class Layout(ReadOnlyLayout):
         lists = _FALLBACK_TAG.search(name) and ours["mediaType"] == stored.get("mediaType") == OCI_INDEX
         if not lists or ours["digest"] == stored.get("digest"):
             return ours
+        if self._sizes is not None and _DIGEST.match(str(stored.get("digest"))):
+            # Another run may have written it after we had listed the blobs.
+            self._sizes.setdefault(blob_key(str(stored["digest"])), -1)
         fresh, before = (self._readable("", str(entry.get("digest"))) for entry in (ours, stored))
         listed = {child.digest: child.document for child in (before.children if before else ())}
         added = {child.digest: child.document for child in (fresh.children if fresh else ())}

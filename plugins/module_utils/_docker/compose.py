@@ -39,6 +39,10 @@ _TYPED = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
 _RESET = object()
 
 
+class _Override(dict[str, Any]):
+    """What stands for all that earlier files say."""
+
+
 @dataclass(frozen=True)
 class Project:
     """A project with what Compose was told of it: paths of files, the latest counting most, and a shell's variables.
@@ -128,9 +132,12 @@ class _Reader:
                     included = self._included(entry, path, directory, variables, (*above, path))
                     found.update({name: _over(found.get(name, {}), said) for name, said in included.items()})
                 declared = self._declared(path, document)
-                for name in declared:
-                    said = self._service(path, directory, declared, name, variables, ())
-                    found[name] = _over(found.get(name, {}), said)
+                for name, value in declared.items():
+                    if value is _RESET or isinstance(value, _Override):
+                        found.pop(name, None)
+                    if value is not _RESET:
+                        said = self._service(path, directory, declared, name, variables, ())
+                        found[name] = _over(found.get(name, {}), said)
         return found
 
     def _service(
@@ -218,15 +225,15 @@ class _Reader:
         declared = document.get("services") or {}
         if not isinstance(declared, Mapping):
             raise self._wrong(path, "its services are no mapping")
-        return dict(declared)
+        return {str(name): value for name, value in declared.items()}
 
     def _documents(self, path: Path) -> list[JSON]:
         if path not in self._read:
             text = self._text(path)
             try:
                 documents = [document for document in yaml.load_all(text, Loader=_loader()) if document is not None]
-            except (yaml.YAMLError, RecursionError) as error:
-                # No more of it: what stands there may be a secret.
+            except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
+                # Tags such as !!int fail in ways of their own. No more of it: what stands there may be a secret.
                 mark = getattr(error, "problem_mark", None)
                 raise self._wrong(path, "it is no YAML" + (f", see line {mark.line + 1}" if mark else "")) from None
             if not all(isinstance(document, dict) for document in documents):
@@ -236,7 +243,7 @@ class _Reader:
 
     def _text(self, path: Path) -> str:
         try:
-            return path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise NotFound("read", self._titled(path), "there is no such file", "Correct its path.") from None
         except PermissionError:
@@ -288,7 +295,8 @@ def _loader() -> Any:
         if tag == "reset":
             return _RESET
         if isinstance(node, yaml.MappingNode):
-            return loader.construct_mapping(node, deep=True)
+            mapping = loader.construct_mapping(node, deep=True)
+            return _Override(mapping) if tag == "override" else mapping
         if isinstance(node, yaml.SequenceNode):
             return loader.construct_sequence(node, deep=True)
         return loader.construct_scalar(node)

@@ -187,6 +187,22 @@ def test_the_index_is_preferred_to_the_platform_that_the_node_names(
     assert run(application=APPLICATION)["images"][0]["digest"] == root["digest"]
 
 
+def test_the_index_may_have_the_platform_in_an_index_below(cluster: FakeCluster, east: FakeRegistry, run: Run) -> None:
+    child = east.image("shop/web")
+    root = east.index("shop/web", [east.index("shop/web", [child])], "1")
+    name, config = (
+        f"{east.host}/shop/web:1",
+        json.loads(east.repository("shop/web").manifests[child["digest"]][0])["config"],
+    )
+    pod(cluster, "web-1", name, f"{east.host}/shop/web@{child['digest']}")
+    (entry,) = run(application=APPLICATION)["images"]
+    assert (entry["digest"], entry["tag_digest"]) == (root["digest"], None)
+    cluster.collections["/api/v1/namespaces/shop/pods"].clear()
+    pod(cluster, "web-1", name, config["digest"])
+    (entry,) = run(application=APPLICATION)["images"]
+    assert (entry["digest"], entry["resolved_by"]) == (root["digest"], "config_digest")
+
+
 def test_the_other_rungs(cluster: FakeCluster, east: FakeRegistry, west: FakeRegistry, run: Run) -> None:
     image = east.image("shop/web", "1")
     config = json.loads(east.repository("shop/web").manifests[image["digest"]][0])["config"]["digest"]

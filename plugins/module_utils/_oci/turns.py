@@ -80,8 +80,9 @@ class Turn:
 
     def _leave(self, kind: str) -> None:
         self._note = self._note or f"{kind}{clock.stamp(clock.now())}-{secrets.token_hex(4)}"
-        self._left = clock.now()
+        now = clock.now()
         self._store.put(self._note, b"{}\n")
+        self._left = now
 
     def _notes(self, kind: str) -> list[str]:
         return [entry.key for entry in self._store.list(kind)]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,10 @@ JSON = dict[str, Any]
 # What of YAML is more than text to us: else a tag 1.10 were a number, and a port 22:22 as well.
 _TYPED = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
 _RESET = object()
+
+
+class _Override(dict[str, Any]):
+    """What stands for all that earlier files say."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,8 @@ def _listed(project: str, declared: Mapping[str, JSON]) -> Iterator[Service]:
     for name in sorted(declared):
         said = {key: value for key, value in declared[name].items() if value is not _RESET}
         image = said.get("image")
-        if image is not None:
+        # An empty one, such as a variable may leave, is none.
+        if image is not None and (image.text or image.problem):
             yield Service(name, image.text or f"{project}-{name}", problem=image.problem)
         elif said.get("build") is not None:
             yield Service(name, f"{project}-{name}", built=True)
@@ -118,7 +124,7 @@ class _Reader:
         """
         variables = self._variables(directory, env_files, given)
         found: dict[str, JSON] = {}
-        for path in files:
+        for path in map(_plain, files):
             if path in above:
                 raise self._wrong(path, "it includes itself")
             for document in self._documents(path):
@@ -126,9 +132,12 @@ class _Reader:
                     included = self._included(entry, path, directory, variables, (*above, path))
                     found.update({name: _over(found.get(name, {}), said) for name, said in included.items()})
                 declared = self._declared(path, document)
-                for name in declared:
-                    said = self._service(path, directory, declared, name, variables, ())
-                    found[name] = _over(found.get(name, {}), said)
+                for name, value in declared.items():
+                    if value is _RESET or isinstance(value, _Override):
+                        found.pop(name, None)
+                    if value is not _RESET:
+                        said = self._service(path, directory, declared, name, variables, ())
+                        found[name] = _over(found.get(name, {}), said)
         return found
 
     def _service(
@@ -170,7 +179,7 @@ class _Reader:
             file = interpolate(str(extends["file"]), variables)
             if _remote(file):
                 raise Undetermined("it is in a file of another machine")
-            path = directory / file
+            path = _plain(directory / file)
             directory = path.parent
             documents = [self._declared(path, document) for document in self._documents(path)]
             declared = {key: value for one in documents for key, value in one.items()}
@@ -198,9 +207,9 @@ class _Reader:
                 f"that have no container are not seen: {problem}."
             )
             return {}
-        paths = [directory / file for file in files]
-        below = directory / own if own else paths[0].parent
-        return self.services(paths, below, [directory / file for file in env_files], variables, above)
+        paths = [_plain(directory / file) for file in files]
+        below = _plain(directory / own) if own else paths[0].parent
+        return self.services(paths, below, [_plain(directory / file) for file in env_files], variables, above)
 
     def _variables(
         self, directory: Path, env_files: Sequence[Path], given: Mapping[str, str | None]
@@ -216,15 +225,15 @@ class _Reader:
         declared = document.get("services") or {}
         if not isinstance(declared, Mapping):
             raise self._wrong(path, "its services are no mapping")
-        return dict(declared)
+        return {str(name): value for name, value in declared.items()}
 
     def _documents(self, path: Path) -> list[JSON]:
         if path not in self._read:
             text = self._text(path)
             try:
                 documents = [document for document in yaml.load_all(text, Loader=_loader()) if document is not None]
-            except (yaml.YAMLError, RecursionError) as error:
-                # No more of it: what stands there may be a secret.
+            except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
+                # Tags such as !!int fail in ways of their own. No more of it: what stands there may be a secret.
                 mark = getattr(error, "problem_mark", None)
                 raise self._wrong(path, "it is no YAML" + (f", see line {mark.line + 1}" if mark else "")) from None
             if not all(isinstance(document, dict) for document in documents):
@@ -234,7 +243,7 @@ class _Reader:
 
     def _text(self, path: Path) -> str:
         try:
-            return path.read_text(encoding="utf-8")
+            return path.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
             raise NotFound("read", self._titled(path), "there is no such file", "Correct its path.") from None
         except PermissionError:
@@ -269,6 +278,11 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None or value is _RESET else [value]
 
 
+def _plain(path: Path) -> Path:
+    """A path without .. as Compose has it; else one of several ways to a file would lead round for ever."""
+    return Path(os.path.normpath(path))
+
+
 def _remote(file: str) -> bool:
     return "://" in file or file.startswith(("git@", "oci:"))
 
@@ -281,7 +295,8 @@ def _loader() -> Any:
         if tag == "reset":
             return _RESET
         if isinstance(node, yaml.MappingNode):
-            return loader.construct_mapping(node, deep=True)
+            mapping = loader.construct_mapping(node, deep=True)
+            return _Override(mapping) if tag == "override" else mapping
         if isinstance(node, yaml.SequenceNode):
             return loader.construct_sequence(node, deep=True)
         return loader.construct_scalar(node)

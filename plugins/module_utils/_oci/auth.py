@@ -125,10 +125,16 @@ def _matching(entries: Sequence[tuple[str, str, Login]], host: str, repository: 
     found = [
         (path, login)
         for pattern, path, login in entries
-        if (host == pattern or fnmatch.fnmatchcase(host, pattern))
-        and (not path or f"{repository}/".startswith(f"{path}/"))
+        if (host == pattern or _fits(host, pattern)) and (not path or f"{repository}/".startswith(f"{path}/"))
     ]
     return sorted(found, key=lambda entry: -len(entry[0]))
+
+
+def _fits(host: str, pattern: str) -> bool:
+    """Whether a host fits the glob of a pull secret as a kubelet reads it: ``*`` is one label, and no port."""
+    (name, _colon, port), (glob, _colon, wanted) = host.partition(":"), pattern.partition(":")
+    labels, globs = name.split("."), glob.split(".")
+    return port == wanted and len(labels) == len(globs) and all(map(fnmatch.fnmatchcase, labels, globs))
 
 
 def _unique(logins: Sequence[Login]) -> list[Login]:
@@ -417,7 +423,7 @@ class Authorizer:
             document = json.loads(answer.body) if answer.status == 200 else {}
             token = str(document.get("token") or document.get("access_token") or "")
             lifetime = float(document.get("expires_in") or _LIFETIME)
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, AttributeError, TypeError, RecursionError):
             token, lifetime = "", 0.0
         if not token:
             said = " ".join(filter(None, (str(answer.status), *server_words(answer)))) if answer.status != 200 else ""

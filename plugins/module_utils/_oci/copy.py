@@ -23,10 +23,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.blob import Download
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import (
-    COSIGN_SUFFIXES,
     OCI_INDEX,
     Descriptor,
     Manifest,
+    cosign_tags,
+    fallback_tag,
     index,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference, is_remote
@@ -125,7 +126,8 @@ class Copier:
         self._sparse = bool(platforms)
         self._spool = spool
         self._there: dict[str, dict[str, None]] = {}
-        self._planned: set[str] = set()
+        # Manifests that check mode has counted, by repository where these are apart.
+        self._planned: set[tuple[str, str]] = set()
         self._turns: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         # Blobs have threads of their own, so that the layers of one image move side by side too.
@@ -192,7 +194,7 @@ class Copier:
                 self._target.begin()
             manifest = self._target.manifest(route.repository, digest)
         found = manifest is not None
-        there = found or digest in self._planned
+        there = found or self._planned_as(route.repository, digest) in self._planned
         if manifest is None:
             manifest = route.source.manifest(route.source_repository, digest)
             if manifest is None:
@@ -202,7 +204,7 @@ class Copier:
                     "the source does not have it (any more)",
                     "Push that image again, or copy it from another place with from.",
                 )
-        wanted = manifest.serving(self._platforms if self._sparse else ())
+        wanted = manifest.serving(self._platforms if self._sparse else (), inner=tag is None)
         waiting: list[Future[None]] = [
             self._threads.submit(self._blob, route, blob, tally, there) for blob in manifest.blobs if not blob.foreign
         ]
@@ -233,12 +235,15 @@ class Copier:
             self._store(route, manifest, tally, there=there, tag=None if tagged else tag, link=link)
         return manifest
 
+    def _planned_as(self, repository: str, digest: str) -> tuple[str, str]:
+        return "" if self._target.shares_blobs else repository, digest
+
     def _store(
         self, route: Route, manifest: Manifest, tally: Tally, *, there: bool, tag: str | None, link: bool
     ) -> None:
         linked = True
-        if not self._write and self._target.shares_blobs:
-            self._planned.add(manifest.digest)
+        if not self._write:
+            self._planned.add(self._planned_as(route.repository, manifest.digest))
         if self._write:
             # A tag's PUT stores the manifest as well; only other algorithms than the registry's own need both.
             by_digest = not manifest.digest.startswith("sha256:")
@@ -324,8 +329,7 @@ class Copier:
 
     def _attached(self, route: Route, digest: str, tally: Tally, seen: set[str]) -> None:
         """Signatures, attestations, SBOMs by cosign's tags, and referrers, with what is attached to them in turn."""
-        for suffix in COSIGN_SUFFIXES:
-            tag = digest.replace(":", "-") + suffix
+        for tag in cosign_tags(digest):
             attached = route.source.manifest(route.source_repository, tag)
             if attached is None:
                 continue
@@ -369,7 +373,7 @@ class Copier:
     ) -> None:
         """Add a referrer to the fallback tag of its subject, for registries without the API."""
         subject = subject or manifest.subject or ""
-        tag = subject.replace(":", "-")
+        tag = fallback_tag(subject)
         with self._turn(f"{repository} {tag}"):
             self._target.referrers(repository, subject)
             if self._target.has_referrers_api(repository):

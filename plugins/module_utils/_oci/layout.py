@@ -32,11 +32,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import (
-    COSIGN_SUFFIXES,
     OCI_INDEX,
     Descriptor,
     Manifest,
+    cosign_tags,
     digest_of,
+    fallback_tag,
     index,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import Reference
@@ -195,7 +196,7 @@ class ReadOnlyLayout:
 
     def referrers(self, repository: str, digest: str) -> list[Descriptor]:
         """What the subject's fallback tag lists, and what other tools have put into the index without a tag."""
-        fallback = self.manifest(repository, digest.replace(":", "-"))
+        fallback = self.manifest(repository, fallback_tag(digest))
         found = {child.digest: child for child in (fallback.children if fallback else ())}
         for entry in self._index()[0]:
             # Everything would have to be read to find a subject; artifacts with a tag are marked by their type.
@@ -240,7 +241,7 @@ class ReadOnlyLayout:
         wanted = [f"{repository}:{tag}"]
         if tag == "latest":
             wanted.append(repository)
-        if tag.startswith("sha256-"):
+        if tag.startswith(("sha256-", "sha384-", "sha512-")):
             # Layouts of other tools hold one repository, whose name they do not write. Such a tag says what it is.
             wanted.append(tag)
         return next((names[name] for name in wanted if name in names), {})
@@ -379,8 +380,8 @@ class Layout(ReadOnlyLayout):
         while waiting:
             manifest = waiting.pop()
             for one in (manifest.digest, *(child.digest for child in manifest.children if not child.is_index)):
-                for suffix in ("", *COSIGN_SUFFIXES):
-                    name = f"{repository}:{one.replace(':', '-')}{suffix}"
+                for tag in (fallback_tag(one), *cosign_tags(one)):
+                    name = f"{repository}:{tag}"
                     if name in names:
                         found[name] = names[name]
             nested = [child.digest for child in manifest.children if child.is_index]
@@ -413,6 +414,8 @@ class Layout(ReadOnlyLayout):
         if not self._marked:
             with self._writing:
                 self._prepare()
+        else:
+            self._turn.renew()
 
     def _prepare(self) -> None:
         if self._marked:
@@ -510,6 +513,9 @@ class Layout(ReadOnlyLayout):
         lists = _FALLBACK_TAG.search(name) and ours["mediaType"] == stored.get("mediaType") == OCI_INDEX
         if not lists or ours["digest"] == stored.get("digest"):
             return ours
+        if self._sizes is not None and _DIGEST.match(str(stored.get("digest"))):
+            # Another run may have written it after we had listed the blobs.
+            self._sizes.setdefault(blob_key(str(stored["digest"])), -1)
         fresh, before = (self._readable("", str(entry.get("digest"))) for entry in (ours, stored))
         listed = {child.digest: child.document for child in (before.children if before else ())}
         added = {child.digest: child.document for child in (fresh.children if fresh else ())}

@@ -25,7 +25,8 @@ ACCEPT = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, "*/*;
 _INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 _SCHEMA1 = "application/vnd.docker.distribution.manifest.v1"
 # cosign's tags for what is attached to a digest end in these.
-COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
+_COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
+_LONGEST_TAG = 128
 _ALGORITHMS = ("sha256", "sha384", "sha512")
 
 
@@ -44,6 +45,18 @@ def digest_of(data: bytes, like: str = "sha256:") -> str:
     return f"{like.partition(':')[0]}:{state.hexdigest()}"
 
 
+def fallback_tag(digest: str) -> str:
+    """The tag that lists what refers to a digest, where a registry does not say it itself."""
+    algorithm, _colon, value = digest.partition(":")
+    return f"{algorithm}-{value[:64]}"
+
+
+def cosign_tags(digest: str) -> list[str]:
+    """cosign's tags for the signature, attestations and SBOM of a digest; none where they would be no tags."""
+    tags = [digest.replace(":", "-") + suffix for suffix in _COSIGN_SUFFIXES]
+    return [tag for tag in tags if len(tag) <= _LONGEST_TAG]
+
+
 @dataclass(frozen=True)
 class Descriptor:
     """What a manifest says about something that it names: media type, digest, size in bytes, platform."""
@@ -57,7 +70,8 @@ class Descriptor:
     @property
     def attests(self) -> str:
         """The digest of the manifest beside it in an index that it is an attestation of, as BuildKit marks them."""
-        return str((self.document.get("annotations") or {}).get("vnd.docker.reference.digest") or "")
+        annotations = self.document.get("annotations")
+        return str(annotations.get("vnd.docker.reference.digest") or "") if isinstance(annotations, dict) else ""
 
     @property
     def is_index(self) -> bool:
@@ -122,7 +136,7 @@ class Manifest:
             subject = (document.get("subject") or {}).get("digest")
             if subject is not None and not is_digest(str(subject)):
                 raise ValueError("no digest")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise Corrupt("read", where, f"it is no image manifest ({type(error).__name__})") from None
         blobs = tuple(dict.fromkeys([*([config] if config else []), *layers]))
         return cls(data, computed, media_type, children, blobs, config, subject)
@@ -152,16 +166,20 @@ class Manifest:
         """What an index says it holds, without attestations: ``linux/amd64``, ``linux/arm/v7``."""
         return sorted({child.platform for child in self.children if child.platform})
 
-    def serving(self, platforms: Sequence[str]) -> tuple[Descriptor, ...]:
+    def serving(self, platforms: Sequence[str], *, inner: bool = False) -> tuple[Descriptor, ...]:
         """The children for these platforms (``linux/arm`` takes every variant); all of them where none is named.
 
-        What has no platform goes along, unless it is an attestation of a child that is left out. Raises
-        :class:`NotFound` where no child serves any of the platforms.
+        What has no platform goes along, unless it is an attestation of a child that is left out. Where no child serves
+        any of the platforms: all of an index that is an ``inner`` one, as it has no platform; else :class:`NotFound`.
         """
         if not platforms or not self.platforms:
             return self.children
-        left_out = {child.digest for child in self.children if child.platform and not _serves(child, platforms)}
-        if len(left_out) == sum(bool(child.platform) for child in self.children):
+        served = {child.digest for child in self.children if child.platform and _serves(child, platforms)}
+        # One manifest may be listed for several platforms.
+        left_out = {child.digest for child in self.children if child.platform} - served
+        if not served:
+            if inner:
+                return self.children
             raise NotFound(
                 "choose",
                 f"platforms {', '.join(platforms)} of index {self.digest}",
@@ -212,6 +230,6 @@ def config_platform(data: bytes) -> str:
     """The platform that an image's configuration names; empty where it names none."""
     try:
         document: Any = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     return platform_name(document) if isinstance(document, dict) else ""

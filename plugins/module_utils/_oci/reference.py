@@ -30,6 +30,8 @@ _ID = re.compile(r"^(?:docker-daemon:)?(sha256:[0-9a-f]{64})$")
 _NAME = re.compile(
     r"^[A-Za-z0-9]+(?:(?:[._:+-]|__|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[._:+-]|__|--)[A-Za-z0-9]+)*)*$"
 )
+# In a glob these brackets would be a choice of characters.
+_IPV6 = re.compile(r"^\[([0-9a-f]*:[0-9a-f:]*)\]")
 _ENDPOINT = re.compile(r"^https?://[^/@\s]+$")
 _SCHEMES = ("docker-pullable://", "docker://", "https://", "http://")
 
@@ -250,7 +252,7 @@ def _join(host: str, path: str) -> str:
 def matches(pattern: str, reference: Reference) -> bool:
     """Whether a user's glob of ``HOST/REPOSITORY`` fits an image as it is written; ``*`` stands for slashes too."""
     spelt = reference.name if is_registry(reference.host) else path_for(reference)
-    return fnmatchcase(_plain(spelt), _plain(pattern))
+    return fnmatchcase(_plain(spelt), _IPV6.sub(r"[[]\1]", _plain(pattern)))
 
 
 def _plain(name: str) -> str:

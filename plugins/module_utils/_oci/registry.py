@@ -30,6 +30,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest 
     Descriptor,
     Manifest,
     digest_of,
+    fallback_tag,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import (
     Chunks,
@@ -181,7 +182,7 @@ class Registry:
         found = self.indexed_referrers(repository, digest)
         if found is not None:
             return found
-        fallback = self.manifest(repository, digest.replace(":", "-"))
+        fallback = self.manifest(repository, fallback_tag(digest))
         return list(fallback.children) if fallback and fallback.is_index else []
 
     def indexed_referrers(self, repository: str, digest: str) -> list[Descriptor] | None:
@@ -221,7 +222,8 @@ class Registry:
             try:
                 found += Manifest.parse(answer.body, OCI_INDEX, task.target).children
             except Corrupt:
-                if page:
+                # A list that is damaged or breaks off is not the answer of a registry without the API.
+                if page or answer.body.lstrip().startswith(b"{"):
                     raise
                 return None
             following = re.search(r'<([^>]+)>\s*;\s*rel="?next', answer.headers.get("Link", ""))

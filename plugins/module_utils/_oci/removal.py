@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, Denied
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import COSIGN_SUFFIXES
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import cosign_tags, fallback_tag
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.registry import Registry
 from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import sealed
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
@@ -100,12 +100,11 @@ class Remover:
         manifest = self._registry.manifest(repository, digest)
         if manifest is None:
             return None
-        fallback = digest.replace(":", "-")
-        tags = [fallback + suffix for suffix in COSIGN_SUFFIXES]
+        tags = cosign_tags(digest)
         indexed = self._registry.indexed_referrers(repository, digest)
         if indexed is None or indexed:
             # What no index lists may be listed in the tag; a registry may have got its API after that was written.
-            tags.append(fallback)
+            tags.append(fallback_tag(digest))
         attached = [one for tag in tags if (one := self._registry.manifest(repository, tag)) is not None]
         for one in attached:
             # Read already; and copies do not look for what is attached to a signature or to a list.

@@ -243,7 +243,7 @@ class Ladder:
             return self._described(str(written), place, manifest, step)
         problems: list[MusterError] = []
         tagged = self._look(written, written.tag, problems)
-        if tagged is not None and any(child.digest == manifest.digest for child in tagged.children):
+        if tagged is not None and self._names(written, tagged, manifest.digest):
             # The node names its platform's manifest; the index around it serves every node and is what is signed.
             return self._described(str(written), written, tagged, step)
         result = self._described(str(written), place, manifest, step)
@@ -263,9 +263,16 @@ class Ladder:
             return tagged.config.digest == config
         for child in tagged.children:
             manifest = self._look(place, child.digest, problems)
-            if manifest is not None and manifest.config is not None and manifest.config.digest == config:
+            if manifest is not None and self._has_config(place, manifest, config, problems):
                 return True
         return False
+
+    def _names(self, place: Reference, index: Manifest, digest: str) -> bool:
+        """Whether an index names that manifest, itself or in an index below."""
+        if any(child.digest == digest for child in index.children):
+            return True
+        inner = (self._look(place, child.digest, []) for child in index.children if child.is_index)
+        return any(each is not None and self._names(place, each, digest) for each in inner)
 
     def _by_tag(
         self, image: str, written: Reference, wanted: str | None, problems: list[MusterError], *, live: bool

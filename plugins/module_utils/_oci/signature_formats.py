@@ -15,7 +15,11 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput, NotFound
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.blob import Download
-from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import Descriptor, Manifest
+from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import (
+    Descriptor,
+    Manifest,
+    cosign_tags,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.side import Source
 
 _PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -63,8 +67,9 @@ class Signed:
 
         What cannot be made sense of has a ``problem``. Raises :class:`Unavailable` and :class:`Denied`.
         """
-        tag = self.digest.replace(":", "-") + ".sig"
-        yield from _readable(f"tag {tag}", self._tagged(tag))
+        for tag in cosign_tags(self.digest):
+            if tag.endswith(".sig"):
+                yield from _readable(f"tag {tag}", self._tagged(tag))
         for referrer in self.registry.referrers(self.repository, self.digest):
             where = f"referrer {referrer.digest}"
             yield from _readable(where, self._referring(referrer, where))

@@ -26,6 +26,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timezone
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -440,7 +441,11 @@ class Transport:
         """
         before = urlsplit(url)
         try:
+            if not location.isascii():
+                raise ValueError("no URL")
             after = urlsplit(urljoin(url, location))
+            # A login in it is none of ours, and errors name the host.
+            after = after._replace(netloc=after.netloc.rpartition("@")[2])
             if (after.hostname, _port(after)) == (before.hostname, _port(before)):
                 after = after._replace(netloc=before.netloc)
         except ValueError:
@@ -710,13 +715,15 @@ def backoff(attempt: int) -> float:
 def retry_after(answer: Answer) -> float | None:
     """Seconds that the server asks to wait, from either form of Retry-After."""
     value = answer.headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
     if value:
         try:
             moment = email.utils.parsedate_to_datetime(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return None
+        # The oldest form of a date names no zone; HTTP knows one alone.
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
         return max(0.0, moment.timestamp() - time.time())
     return None
 
@@ -732,6 +739,6 @@ def server_words(answer: Answer) -> tuple[str, str]:
         if isinstance(detail, str) and detail and detail not in message:
             message += f": {detail}"
         return str(first.get("code") or ""), message[:300]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         plain = " ".join(text.split())
         return "", "" if "<" in plain else plain[:200]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import threading
 import time
 from datetime import timedelta
 
@@ -33,7 +34,9 @@ class Turn:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._note = ""
+        self._left = clock.now()
         self._until = 0.0
+        self._lock = threading.Lock()
 
     def copy(self) -> None:
         """Begin to copy, after who takes away now. Who comes later sees our note and lets it be."""
@@ -45,6 +48,14 @@ class Turn:
         for note in before:
             # It was killed: a turn does not last that long.
             self._drop(note)
+
+    def renew(self) -> None:
+        """Go on copying; a note that is a day old counts for nothing."""
+        with self._lock:
+            if clock.now() - self._left > timedelta(seconds=LEFT_BEHIND / 4):
+                before, self._note = self._note, ""
+                self._leave(_COPYING)
+                self._drop(before)
 
     def remove(self) -> bool:
         """Begin to take away; false where somebody copies."""
@@ -69,7 +80,9 @@ class Turn:
 
     def _leave(self, kind: str) -> None:
         self._note = self._note or f"{kind}{clock.stamp(clock.now())}-{secrets.token_hex(4)}"
+        now = clock.now()
         self._store.put(self._note, b"{}\n")
+        self._left = now
 
     def _notes(self, kind: str) -> list[str]:
         return [entry.key for entry in self._store.list(kind)]

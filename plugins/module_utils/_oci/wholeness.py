@@ -57,15 +57,22 @@ class Wholeness:
         )
 
     def _below(
-        self, place: Source, repository: str, digest: str, platforms: Sequence[str], advance: Advance
+        self,
+        place: Source,
+        repository: str,
+        digest: str,
+        platforms: Sequence[str],
+        advance: Advance,
+        *,
+        inner: bool = False,
     ) -> Iterator[tuple[bool, str]]:
         """What is not whole of an image; true for what is there with other bytes."""
         manifest = place.manifest(repository, digest)
         if manifest is None:
             yield False, f"manifest {digest}"
             return
-        for child in manifest.serving(platforms):
-            yield from self._below(place, repository, child.digest, platforms, advance)
+        for child in manifest.serving(platforms, inner=inner):
+            yield from self._below(place, repository, child.digest, platforms, advance, inner=True)
         for blob in manifest.blobs:
             if blob.foreign:
                 continue

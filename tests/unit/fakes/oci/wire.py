@@ -123,6 +123,10 @@ class Handler(BaseHTTPRequestHandler):
     # -- manifests --------------------------------------------------------------------------------------------
 
     def _manifests(self, name: str, reference: str) -> None:
+        if ":" not in reference and len(reference) > 128:
+            self._drain()
+            self._fail(400, "TAG_INVALID")
+            return
         if self.command == "PUT":
             self._put_manifest(self.registry.repository(name), reference)
             return

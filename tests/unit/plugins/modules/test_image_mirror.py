@@ -16,7 +16,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 from fakes.cluster import FakeCluster
 from fakes.copying import alone
-from fakes.registry import FakeRegistry
+from fakes.registry import MANIFEST, FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import image_fields
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import ApiDenied, ApiError
@@ -143,6 +143,16 @@ def test_the_whole_way(cluster: FakeCluster, east: FakeRegistry, west: FakeRegis
     assert broken["images"][0]["failed"]
 
 
+def test_a_configuration_that_nobody_can_read_names_no_platform(
+    cluster: FakeCluster, east: FakeRegistry, run: Run
+) -> None:
+    config = east.blob("shop/web", b"[" * 200_000)
+    image = east.manifest("shop/web", {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": []}, "1")
+    pod(cluster, "web-1", f"{east.host}/shop/web:1", f"{east.host}/shop/web@{image['digest']}")
+    (entry,) = run(application=APPLICATION)["images"]
+    assert not entry["failed"] and entry["platforms"] == []
+
+
 def test_a_moved_tag_is_reported_and_what_runs_is_used(cluster: FakeCluster, east: FakeRegistry, run: Run) -> None:
     old = east.image("shop/web", "1", layers=(b"old",))
     new = east.image("shop/web", "1", layers=(b"new",))
@@ -175,6 +185,22 @@ def test_the_index_is_preferred_to_the_platform_that_the_node_names(
     root = east.index("shop/web", [child], "1")
     pod(cluster, "web-1", f"{east.host}/shop/web:1", f"{east.host}/shop/web@{child['digest']}")
     assert run(application=APPLICATION)["images"][0]["digest"] == root["digest"]
+
+
+def test_the_index_may_have_the_platform_in_an_index_below(cluster: FakeCluster, east: FakeRegistry, run: Run) -> None:
+    child = east.image("shop/web")
+    root = east.index("shop/web", [east.index("shop/web", [child])], "1")
+    name, config = (
+        f"{east.host}/shop/web:1",
+        json.loads(east.repository("shop/web").manifests[child["digest"]][0])["config"],
+    )
+    pod(cluster, "web-1", name, f"{east.host}/shop/web@{child['digest']}")
+    (entry,) = run(application=APPLICATION)["images"]
+    assert (entry["digest"], entry["tag_digest"]) == (root["digest"], None)
+    cluster.collections["/api/v1/namespaces/shop/pods"].clear()
+    pod(cluster, "web-1", name, config["digest"])
+    (entry,) = run(application=APPLICATION)["images"]
+    assert (entry["digest"], entry["resolved_by"]) == (root["digest"], "config_digest")
 
 
 def test_the_other_rungs(cluster: FakeCluster, east: FakeRegistry, west: FakeRegistry, run: Run) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from fakes.copying import alone
 from fakes.k8s_modules import calling
-from fakes.registry import MANIFEST, FakeRegistry
+from fakes.registry import INDEX, MANIFEST, FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._oci import blob, spool
@@ -209,6 +209,23 @@ def test_a_subject_that_is_no_digest_is_refused(
     assert "it is no image manifest" in result["images"][0]["msg"]
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"config": {"digest": "sha256:%064d", "size": 1e999}, "layers": []}' % 0,
+        b'{"layers": ' + b"[" * 200_000,
+    ],
+    ids=["a size without end", "lists without end"],
+)
+def test_a_manifest_that_nobody_can_read_fails_its_image_alone(
+    mirror: Mirror, east: FakeRegistry, west: FakeRegistry, data: bytes
+) -> None:
+    bad, good = east.raw_manifest("app", data, MANIFEST, "1"), east.image("app", "2")
+    result = mirror(bad, good)
+    assert [entry["failed"] for entry in result["images"]] == [True, False]
+    assert "it is no image manifest" in result["images"][0]["msg"]
+
+
 def test_an_image_whose_name_is_none_fails_alone(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:
     image = east.image("app", "1")
     good = {"name": f"{east.host}/app:1", "digest": image["digest"]}
@@ -332,6 +349,41 @@ def test_a_registry_that_wants_whole_indexes_gets_them(mirror: Mirror, east: Fak
     assert "all platforms were copied" in result["images"][0]["msg"]
     assert len(copies(west).manifests) == 3
     assert not mirror(image, platforms=["linux/amd64"], recheck_after="0")["changed"]
+
+
+def test_platforms_are_chosen_in_an_index_of_indexes_too(
+    mirror: Mirror, east: FakeRegistry, sparse: FakeRegistry
+) -> None:
+    linux = platforms(east, "amd64", "arm64")
+    windows = {**east.image("app", layers=(b"win",)), "platform": {"os": "windows", "architecture": "amd64"}}
+    image = east.index("app", [east.index("app", linux), east.index("app", [windows])], "1")
+    # What is attached may be an index as well, of whatever platforms.
+    document = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [windows], "subject": image}
+    listed = east.manifest("app", document)
+    east.index("app", [listed], image["digest"].replace(":", "-"))
+    result = mirror(image, platforms=["linux/amd64"])
+    assert not result.get("failed"), result["msg"]
+    assert linux[1]["digest"] not in copies(sparse).manifests
+    assert {linux[0]["digest"], windows["digest"], listed["digest"]} < set(copies(sparse).manifests)
+    assert not mirror(image, platforms=["linux/amd64"], verify="digests").get("failed")
+    assert not mirror(image, platforms=["linux/amd64"], recheck_after="0")["changed"]
+
+
+def test_one_manifest_may_serve_several_platforms(mirror: Mirror, east: FakeRegistry, sparse: FakeRegistry) -> None:
+    (child,) = platforms(east, "amd64")
+    other = {**child, "platform": {"os": "linux", "architecture": "arm64"}}
+    image = east.index("app", [child, other], "1")
+    mirror(image, platforms=["linux/amd64"])
+    assert set(copies(sparse).manifests) == {image["digest"], child["digest"]}
+    del copies(sparse).manifests[child["digest"]]
+    assert mirror(image, platforms=["linux/amd64"], verify="digests")["failed"]
+
+
+def test_annotations_that_are_none_say_nothing(mirror: Mirror, east: FakeRegistry, sparse: FakeRegistry) -> None:
+    child = east.image("app", layers=(b"one",))
+    kinds = ({"platform": {"os": "linux", "architecture": "amd64"}}, {"annotations": ["of no use"]})
+    root = east.index("app", [{**child, **kind} for kind in kinds], "1")
+    assert not mirror(root, platforms=["linux/amd64"]).get("failed")
 
 
 def test_a_platform_that_an_index_does_not_serve(mirror: Mirror, east: FakeRegistry, west: FakeRegistry) -> None:

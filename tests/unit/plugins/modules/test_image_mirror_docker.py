@@ -642,9 +642,11 @@ def test_what_a_services_file_does_not_say_is_unresolved_and_never_guessed(
           broken: {image: "web:${TAG"}
           list: {image: [web]}
           none: {restart: always}
-          never: {build: .}
+          never: {build: ., image: "${EMPTY-}"}
           lost: {image: "HOST/shop/lost:1"}
           loop: {extends: {service: loop}}
+          round: {extends: {file: ../wiki/compose.yaml, service: round}}
+          empty: {image: "${EMPTY-}"}
           nobody: {extends: {service: someone}, build: .}
         """.replace("HOST", east.host)
     )
@@ -661,6 +663,8 @@ def test_what_a_services_file_does_not_say_is_unresolved_and_never_guessed(
         "none": "neither image nor build",
         "lost": "has no such tag",
         "loop": "extends itself",
+        "round": "extends itself",
+        "empty": "neither image nor build",
         "nobody": "has no service someone",
     }
     assert {name: words[name] in entry["msg"] for name, entry in failed.items()} == dict.fromkeys(words, True)
@@ -679,10 +683,11 @@ def test_what_a_services_file_does_not_say_is_unresolved_and_never_guessed(
 
 
 def test_files_that_are_merged_included_and_extended(engine: FakeEngine, run: Run, wiki: Path) -> None:
-    for name in ("a:1", "a:2", "b:1", "c:7", "d:1", "e:1", "f:1", "g:1", "wiki-reset:latest"):
+    for name in ("a:1", "a:2", "b:1", "c:7", "d:1", "e:1", "f:1", "g:1", "wiki-reset:latest", "wiki-anew:latest"):
         engine.built(name, layers=(name.encode(),))
     (wiki / "parts").mkdir()
-    (wiki / ".env").write_text("C=7\n")
+    # As some editors begin a file.
+    (wiki / ".env").write_text("\ufeffC=7\n")
     (wiki / "parts" / ".env").write_text("C=8\nD=1\n")
     (wiki / "parts" / "compose.yaml").write_text(
         'services: {c: {image: "c:$C"}, d: {image: "d:$D"}, over: {image: "a:1"}}'
@@ -697,6 +702,8 @@ def test_files_that_are_merged_included_and_extended(engine: FakeEngine, run: Ru
           a: {image: "a:1"}
           b: {image: "b:1"}
           reset: {image: "b:1", build: .}
+          anew: {image: "lost:1"}
+          gone: {image: "lost:1"}
           e: {extends: {file: common.yaml, service: far}}
           f: {extends: e, image: "f:1"}
         """
@@ -708,6 +715,8 @@ def test_files_that_are_merged_included_and_extended(engine: FakeEngine, run: Ru
           b: {restart: always}
           over: {image: "g:1"}
           reset: {image: !reset null}
+          anew: !override {build: .}
+          gone: !reset null
         """
     )
     files = [str(wiki / name) for name in ("compose.yaml", "more.yaml")]
@@ -720,6 +729,7 @@ def test_files_that_are_merged_included_and_extended(engine: FakeEngine, run: Ru
         "d": "d:1",
         "over": "g:1",
         "reset": "wiki-reset",
+        "anew": "wiki-anew",
         "e": "e:1",
         "f": "f:1",
     }
@@ -750,7 +760,7 @@ def test_files_that_cannot_be_read_are_told_of(
     for text, words in (
         ("[]", "no mapping"),
         ("services: [a]", "its services are no mapping"),
-        ("include: compose.yaml", "it includes itself"),
+        ("include: ../wiki/compose.yaml", "it includes itself"),
         ("a: " + "[" * 5000, "it is no YAML"),
     ):
         (wiki / "compose.yaml").write_text(text)
@@ -766,6 +776,13 @@ def test_files_that_cannot_be_read_are_told_of(
     entry: JSON = {"project": "wiki", "files": [str(wiki / "nothing.yaml")]}
     result = run(engine, application={**application, "compose_files": [entry]})
     assert result["failed"] and "nothing.yaml of Compose project wiki: there is no such file" in result["msg"]
+    for text, words in (
+        ("services: {a: {image: !!int canary}}", "it is no YAML"),
+        ("services: {~: {}, a: {}}", "neither image nor build"),
+    ):
+        (wiki / "nothing.yaml").write_text(text)
+        result = run(engine, application={**application, "compose_files": [entry]})
+        assert result["failed"] and words in result["msg"]
     assert told(compose_files=[{**entry, "files": []}]) == "[]"
 
 

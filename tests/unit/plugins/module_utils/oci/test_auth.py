@@ -229,6 +229,16 @@ def test_a_token_service_in_trouble(fault: dict[str, Any], words: str) -> None:
             registry.manifest("app", "v1")
 
 
+def test_a_token_service_that_answers_without_end() -> None:
+    with FakeRegistry(auth="bearer") as source:
+        source.fault("/token", status=200, body=b"[" * 200_000)
+        with (
+            client(source, keyring_for(source, "secret")) as registry,
+            pytest.raises(Unavailable, match="without a token"),
+        ):
+            registry.manifest("app", "v1")
+
+
 def test_the_words_of_a_refusal_are_told() -> None:
     body = b'{"errors": [{"code": "DENIED", "message": "requested access to the resource is denied"}]}'
     with FakeRegistry(auth="basic") as source:
@@ -345,6 +355,27 @@ def test_a_host_by_its_ipv6_address_has_logins_too() -> None:
     keyring = Keyring()
     keyring.add_document({"auths": {"[fd00::1]:5000": {"auth": base64.b64encode(b"a:1").decode()}}}, "a pull secret")
     assert [login.username for login in keyring.candidates("[fd00::1]:5000", "app")] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "host", "fits"),
+    [
+        ("*.example.com", "r.example.com", True),
+        ("*.example.com", "evil.r.example.com", False),
+        ("*.example.com", "r.example.com:5000", False),
+        ("*.example.com:5000", "r.example.com:5000", True),
+        ("r.*", "r.example.com", False),
+        ("*", "r.example.com", False),
+        ("*", "r:5000", False),
+        ("*.r.*.example", "a.r.b.example", True),
+    ],
+)
+def test_a_glob_in_a_pull_secret_gives_its_login_only_to_hosts_that_a_kubelet_would(
+    pattern: str, host: str, fits: bool
+) -> None:
+    keyring = Keyring()
+    keyring.add_document(auths("a", pattern), "a pull secret")
+    assert [login.username for login in keyring.candidates(host, "app")] == (["a"] if fits else [])
 
 
 def test_a_registry_that_offers_both_kinds_of_login() -> None:

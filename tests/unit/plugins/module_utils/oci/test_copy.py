@@ -57,6 +57,26 @@ def test_an_index_with_all_platforms_once(source: FakeRegistry, target: FakeRegi
     assert not any("tags/list" in line or "_catalog" in line for line in source.requests + target.requests)
 
 
+def test_a_manifest_that_is_named_twice_is_planned_once(source: FakeRegistry, target: FakeRegistry) -> None:
+    child = source.image("app", layers=(b"one",))
+    platforms = [{"os": "linux", "architecture": "arm64", "variant": variant} for variant in ("v8", "v9")]
+    root = source.index("app", [{**child, "platform": platform} for platform in platforms])
+    planned = copy(source, target, root["digest"], write=False)
+    done = copy(source, target, root["digest"])
+    assert (planned.bytes, planned.manifests) == (done.bytes, done.manifests)
+    # Another repository of a registry has it still to get.
+    registries = connect(source, target)
+    counted = {}
+    for write in (False, True):
+        copier, tally = Copier(registries.at(target.host), write=write), Tally()
+        for to in ("one", "two"):
+            copier.copy(Route(registries.at(source.host), "app", to), root["digest"], tally)
+        copier.close()
+        counted[write] = tally.bytes, tally.manifests
+    registries.close()
+    assert counted[False] == counted[True]
+
+
 def test_children_come_before_parents(source: FakeRegistry, target: FakeRegistry) -> None:
     # The fake refuses a manifest whose parts are not there, so passing is the proof; the order is looked at as well.
     child = source.image("app", layers=(b"one", b"two"))

@@ -45,7 +45,7 @@ PASSING: list[tuple[str, str, dict[str, Any]]] = [
     *(
         (side, pattern, {"status": 429, "headers": {"Retry-After": value}, "times": 2})
         for side, pattern in (("source", "."), ("target", "."), ("target", SESSION))
-        for value in ("0", date(-100), "soon", "")
+        for value in ("0", date(-100), "soon", "", "\u00b2", "Sun, 06 Nov 99999999999 08:49:37 GMT")
     ),
     *(("source", pattern, {"reset": True, "times": 3}) for pattern in (BLOB, MANIFESTS)),
     *(("target", pattern, {"reset": True, "times": 3}) for pattern in (SESSION, START, PUT, "HEAD")),
@@ -114,6 +114,23 @@ def test_what_stays_is_told_and_nothing_shows_at_the_target(
         copy(source, target, root["digest"])
     if kind is not Corrupt or side == "source":
         assert target.repository("backup/app").manifests == {}
+
+
+def test_a_date_without_a_zone_is_of_the_zone_of_http(
+    source: FakeRegistry, target: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = source.image("app")
+    later = time.asctime(time.gmtime(time.time() + 7200))
+    source.fault(".", status=429, headers={"Retry-After": later}, times=FOREVER)
+    with monkeypatch.context() as there:
+        there.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        try:
+            with pytest.raises(Unavailable, match=r"asks to wait 7\d\d\d"):
+                copy(source, target, root["digest"])
+        finally:
+            there.undo()
+            time.tzset()
 
 
 def test_a_way_that_always_breaks_still_makes_progress(source: FakeRegistry, target: FakeRegistry) -> None:
@@ -234,6 +251,20 @@ def test_sha512_all_the_way(source: FakeRegistry, target: FakeRegistry) -> None:
     assert not [line for line in seen if line.split()[0] not in ("GET", "HEAD")]
 
 
+@pytest.mark.parametrize("api", [False, True])
+def test_what_refers_to_a_sha512_digest_is_listed_in_a_tag_that_is_one(source: FakeRegistry, api: bool) -> None:
+    root = source.image("app", algorithm="sha512")
+    sbom, other = (source.image("app", layers=(text,), subject=root) for text in (b"sbom", b"other"))
+    tag = f"sha512-{root['digest'][7:71]}"
+    source.index("app", [sbom, other], tag)
+    with FakeRegistry(referrers=api) as target:
+        copy(source, target, root["digest"])
+        copied = target.repository("backup/app")
+        assert {sbom["digest"], other["digest"]} < set(copied.manifests)
+        assert (tag in copied.tags) is not api
+        assert not copy(source, target, root["digest"]).changed
+
+
 def test_unusual_parts(source: FakeRegistry, target: FakeRegistry) -> None:
     """Nested indexes, artifacts without layers, empty and foreign layers, content inside descriptors, big manifests."""
     foreign = {
@@ -348,6 +379,15 @@ def test_registries_without_a_referrers_api(target: FakeRegistry, answer: dict[s
         same(source, target)
         assert root["digest"].replace(":", "-") in target.repository("backup/app").tags
         assert not copy(source, target, root["digest"]).changed
+
+
+def test_a_list_of_referrers_that_breaks_off_is_no_sign_of_a_missing_api() -> None:
+    with FakeRegistry(referrers=True) as source, FakeRegistry() as target:
+        root = source.image("app")
+        source.image("app", layers=(b"sbom",), subject=root)
+        source.fault("GET .*/referrers/", content=b'{"manifests": [{"dig')
+        with pytest.raises(Corrupt, match="referrers of"):
+            copy(source, target, root["digest"])
 
 
 def test_referrers_on_many_pages() -> None:

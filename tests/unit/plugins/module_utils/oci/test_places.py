@@ -373,6 +373,7 @@ def test_runs_at_the_same_time_list_all_referrers(
     runs = [layout() for _run in range(3)]
     expected = set()
     for run_of in runs:
+        run_of.begin()
         assert run_of.tag_digest("app", keep_tag(root["digest"]))
     for run_of in runs:
         own = east.image("shop/web", layers=(os.urandom(9),), subject=root)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from fakes.layouts import JSON, PATH, Kept, Run, at, content, directory, given, prefix, signed
-from fakes.registry import MANIFEST, FakeRegistry
+from fakes.registry import MANIFEST, FakeRegistry, digest_of
 from fakes.s3 import FakeS3
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
@@ -275,6 +275,28 @@ def test_nothing_goes_while_somebody_copies(
     drop(kept, f"muster/copying/{stamp}-00000000", bucket, b"{}")
     assert run(**away(kept, known, TWO))["blobs_removed"] > 3
     assert not any(key.startswith(("muster/", "blobs/")) for key in kept.files())
+
+
+def test_nothing_goes_while_somebody_copies_for_days(
+    kept: Kept, east: FakeRegistry, bucket: FakeS3, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, blobs = store(tmp_path), {}
+    two_points(kept, east, run)
+    place = S3Place("bucket", "images", bucket.url, "muster", "canary")
+    files = S3(place) if kept.options["name"].startswith("s3") else Directory(Path(kept.options["name"][4:]))
+    copying = Layout("x", files, "other")
+    copying.begin()
+    begun = clock.now()
+    for hours in range(0, 36, 12):
+        later = begun + timedelta(hours=hours)
+        monkeypatch.setattr(turns, "clock", SimpleNamespace(now=lambda later=later: later, stamp=clock.stamp))
+        data = b'{"layers": [], "hours": %d}' % hours
+        copying.put_manifest("app", digest_of(data), Manifest.parse(data, MANIFEST, "x"))
+        blobs = kept.blobs
+    result = run(**away(kept, known))
+    assert "images are being copied there" in str(result["warnings"]) and kept.blobs == blobs
+    copying.finish()
+    assert not any(key.startswith("muster/copying") for key in kept.files())
 
 
 def test_a_copy_says_so_before_it_looks_for_what_it_will_rely_on(east: FakeRegistry, bucket: FakeS3, run: Run) -> None:

@@ -10,6 +10,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference import (
     Place,
     Reference,
+    matches,
     parse_image_id,
     path_for,
 )
@@ -117,3 +118,18 @@ def test_a_buckets_endpoint_belongs_to_its_name() -> None:
     assert east.path_of(Reference(east.host, "a/b")) == "a/b"
     assert west.path_of(Reference(east.host, "a/b")) is None
     assert Place.parse("oci:5000/backup") == Place("oci:5000", "backup")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits"),
+    [
+        ("[fd00::1]:5000/shop/*", True),
+        ("[FD00::1]:5000/*", True),
+        ("[f]d00*", False),
+        ("[[]fd00::[12]]:5000/shop/web", True),
+        ("[fd00::2]:5000/shop/*", False),
+        ("*", True),
+    ],
+)
+def test_a_pattern_may_name_a_host_by_its_ipv6_address(pattern: str, fits: bool) -> None:
+    assert matches(pattern, Reference.parse("[fd00::1]:5000/shop/web:1")) is fits

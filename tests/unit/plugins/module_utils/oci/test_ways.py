@@ -123,6 +123,29 @@ def test_a_redirect_may_be_relative_and_keeps_the_login_within_its_host(target: 
         assert source.authorized.count(False) == 1
 
 
+def test_an_address_with_a_login_is_followed_without_it_and_never_shown(
+    source: FakeRegistry, target: FakeRegistry
+) -> None:
+    with FakeRegistry() as storage:
+        layer = storage.blob("app", b"one")["digest"]
+        root = source.image("app", layers=(b"one",))
+        location = f"http://u:canary@{storage.host}/v2/app/blobs/{layer}"
+        source.fault(f"GET .*/blobs/{layer}", status=307, headers={"Location": location}, times=9)
+        storage.fault(".", status=403, times=1)
+        with pytest.raises(Exception, match=rf"by {storage.host}\) answered 403") as caught:
+            copy(source, target, root["digest"])
+        assert "canary" not in str(caught.value)
+        copy(source, target, root["digest"])
+    same(source, target)
+
+
+def test_an_upload_that_leads_to_no_address_is_told(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app")
+    target.fault("POST .*/uploads/", status=202, headers={"Location": "/v2/\u00e9"}, times=99)
+    with pytest.raises(Unavailable, match=f"{target.host} leads to no address"):
+        copy(source, target, root["digest"])
+
+
 def test_a_refusal_of_the_storage_behind_a_registry_is_not_one_of_its_login(target: FakeRegistry) -> None:
     with FakeRegistry() as storage, FakeRegistry(auth="basic", redirect_blobs_to=storage.host) as source:
         root = source.image("app")

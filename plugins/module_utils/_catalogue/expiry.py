@@ -16,11 +16,18 @@ from ansible_collections.muster.container_dr.plugins.module_utils._evidence.sign
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, recovery_point, retention
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.soundness import NAMES, Soundness
-from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import EXPIRED, UNREADABLE, Catalogue
+from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import (
+    EXPIRED,
+    HELD,
+    RELEASED,
+    TAGGED,
+    UNREADABLE,
+    Catalogue,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
 # Kinds of facts that retention goes by. Of held and released, and of the tags of one point, the newest fact counts.
-HELD, RELEASED, TAGGED, ACCEPTED, DRILLED = "held", "released", "tagged", "loss_accepted", "drilled"
+ACCEPTED, DRILLED = "loss_accepted", "drilled"
 
 
 def expire(request: Request) -> dict[str, Any]:
@@ -99,9 +106,9 @@ def _point(one: judging.Judged, facts: judging.Facts) -> retention.Point:
         elif fact["kind"] == RELEASED:
             hold = ""
         elif fact["kind"] == TAGGED:
-            tags = frozenset(str(tag) for tag in data.get("tags") or ())
+            tags = frozenset(_texts(data.get("tags")))
         elif fact["kind"] == ACCEPTED:
-            accepted |= {str(volume) for volume in data.get("volumes") or ()}
+            accepted |= set(_texts(data.get("volumes")))
         elif fact["kind"] == DRILLED and data.get("verdict") == "pass":
             drilled = clock.parse(str(fact["time"]))
     # It may have been a hold.
@@ -127,3 +134,8 @@ def _point(one: judging.Judged, facts: judging.Facts) -> retention.Point:
         drilled=drilled,
         doubt=doubt,
     )
+
+
+def _texts(value: Any) -> list[str]:
+    """A list of texts; people write a list of one without its brackets."""
+    return [str(one) for one in (value if isinstance(value, list) else [value])] if value else []

@@ -427,6 +427,52 @@ def test_holds_tags_and_drills_keep_points(run: Runner, places: dict[str, Any], 
     assert gone == [history[3], history[1], history[0]]
 
 
+def test_a_hold_or_a_tag_that_comes_back_as_it_was_counts_again(
+    run: Runner, places: dict[str, Any], history: list[str]
+) -> None:
+    def note(point: str, kind: str, check: bool = False, **data: Any) -> bool:
+        options = {"state": "noted", "id": point, "kind": kind, "data": data, "store": places["east"]}
+        return bool(run(recovery_point, check, **options)["changed"])
+
+    for _round in range(2):
+        assert note(history[0], "held", True, reason="audit") and note(history[0], "held", reason="audit")
+        assert not note(history[0], "held", True, reason="audit") and not note(history[0], "held", reason="audit")
+        assert note(history[1], "tagged", tags=["release"]) and not note(history[1], "tagged", tags=["release"])
+        found = expire(run, places, check=True, retention={"keep_last": 1, "minimum": 1, "keep_tags": ["release"]})
+        assert [one["name"] for one in found["decisions"] if one["changed"]] == [history[3], history[2]]
+        assert note(history[0], "released") and note(history[1], "tagged", tags=[])
+    assert note(history[2], "copied", site="west") and note(history[2], "copied", site="north")
+    assert not note(history[2], "copied", site="west")
+
+
+@pytest.mark.parametrize("tags", ["release", ["release"]])
+def test_one_tag_that_is_no_list_is_a_tag(
+    run: Runner, places: dict[str, Any], history: list[str], tags: str | list[str]
+) -> None:
+    run(recovery_point, state="noted", id=history[0], kind="tagged", data={"tags": tags}, store=places["east"])
+    found = expire(run, places, check=True, retention={"keep_last": 1, "minimum": 1, "keep_tags": ["release"]})
+    assert "it has the tag release" in found["decisions"][-1]["reasons"]
+
+
+@pytest.mark.parametrize("data", ["canary", ["canary"], 7])
+def test_a_fact_whose_data_is_no_dictionary_is_one_that_nobody_can_read(
+    run: Runner, places: dict[str, Any], history: list[str], data: Any
+) -> None:
+    run(recovery_point, state="noted", id=history[0], kind="copied", data={"site": "west"}, store=places["east"])
+    (path,) = (places["root"] / "east/applications/ledger/facts" / history[0]).iterdir()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data": data}))
+    found = run(recovery_point_info, store=places["east"], site="west")
+    assert found["point"]["id"] == history[-1] and "cannot be read" in str(found["warnings"])
+    assert "nobody can read" in expire(run, places, check=True)["decisions"][-1]["msg"]
+
+
+def test_what_only_a_reader_can_find_is_no_kind_of_fact(
+    run: Runner, places: dict[str, Any], history: list[str]
+) -> None:
+    options = {"state": "noted", "id": history[0], "kind": "unreadable", "store": places["east"]}
+    run(recovery_point, fails="it is what a damaged fact is called", **options)
+
+
 def test_a_volume_that_was_emptied_freezes_retention_until_somebody_accepts_it(
     run: Runner, places: dict[str, Any], history: list[str]
 ) -> None:

@@ -155,8 +155,10 @@ def _copy_raw(request: Request, lock: Lock | None, result: dict[str, Any]) -> No
         verify_existing=params["verify_existing"],
         workers=params["workers"],
         given_up=_given_up(request, source),
+        taken=partial(_taken, request, source),
     )
-    _tell_lost(request, source, planned)
+    if planned.alone and params.get("source_store"):
+        _warn_lost(request, source.place, destination.place, planned.alone)
     done = planned.planned() if request.check_mode else planned.apply(request.progress, params["workers"])
     result.update(done, changed=planned.changed)
     if result["objects_repaired"]:
@@ -259,21 +261,16 @@ def _check(destination: Repository, read_data: str | None, retry_lock: str | Non
     return None
 
 
-def _tell_lost(request: Request, source: Store, planned: mirror.Mirror) -> None:
-    """Snapshots that only the destination has, though no maintenance took them from the source."""
-    names = [name for part in planned.parts for name in part.only_there]
-    if not names or not request.params.get("source_store"):
-        return
-    taken = _records(request, source, planned.config, clock.now()).get("snapshots", set())
-    lost = [name for name in names if name not in taken]
-    if lost:
-        _warn_lost(request, source.place, planned.destination.place, lost)
+def _taken(request: Request, source: Store) -> set[str]:
+    """Snapshots that maintenance took from the source at any time."""
+    config = source.find(mirror.CONFIG) if request.params.get("source_store") else None
+    return _records(request, source, config, clock.now()).get("snapshots", set()) if config is not None else set()
 
 
 def _warn_lost(request: Request, source: str, destination: str, lost: Sequence[str]) -> None:
     request.warn(
         f"{source} does not hold {len(lost)} snapshots that {destination} has, and no record of maintenance says why: "
-        f"{some(lost)}. If they were lost, mirror them back."
+        f"{some(lost)}. If they were lost, mirror them back. Until then no data that they may need are removed there."
     )
 
 

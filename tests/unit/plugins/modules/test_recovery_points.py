@@ -576,6 +576,31 @@ def test_a_mirror_loses_what_maintenance_gave_up_long_ago(
     run(repository_mirror, fails="needs the records of maintenance", remove_after="7d", **alone)
 
 
+def test_what_may_be_needed_by_snapshots_that_only_the_mirror_has_stays(
+    run: Runner, places: dict[str, Any], point: dict[str, Any], where: dict[str, Any]
+) -> None:
+    """Written there after a failover, say: what it shares with the source may have been taken away here long ago."""
+    run(recovery_point, store=places["east"], **point)
+    pack = put_repository_object(places, "index", b"pack")
+    forgotten = put_repository_object(places, "snapshots", b"forgotten")
+    run(repository_mirror, **where)
+    for kind, name in (("index", pack), ("snapshots", forgotten)):
+        (places["root"] / "east-repo" / kind / name).unlink()
+    record(places, {"index": [pack], "snapshots": [forgotten]}, timedelta(days=8))
+    west = places["root"] / "west-repo"
+    own = west / "snapshots" / hashlib.sha256(b"own").hexdigest()
+    own.write_bytes(b"own")
+    for check in (True, False):
+        done = run(repository_mirror, check, remove_after="7d", **where)
+        assert done["objects_removed"] == 1 and "may need" in str(done["warnings"])
+        assert own.exists() and (west / "index" / pack).exists()
+    assert not (west / "snapshots" / forgotten).exists()
+    assert not run(repository_mirror, remove_after="7d", **where)["changed"]
+    own.unlink()
+    assert run(repository_mirror, remove_after="7d", **where)["objects_removed"] == 1
+    assert not (west / "index" / pack).exists()
+
+
 def test_records_of_other_repositories_and_nonsense_remove_nothing(
     run: Runner, places: dict[str, Any], point: dict[str, Any], where: dict[str, Any]
 ) -> None:

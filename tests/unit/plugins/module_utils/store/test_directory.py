@@ -118,8 +118,13 @@ def test_places(tmp_path: Path) -> None:
     login = {"access_key": "a", "secret_key": "canary"}
     place = open_repository({"url": "s3:https://10.0.0.1:7070/bucket/some/prefix", **login}).place
     assert place == "s3://bucket/some/prefix at https://10.0.0.1:7070"
+    place = open_repository({"url": "s3:https://10.0.0.1:7070/bucket/some//prefix%20/", **login}).place
+    assert place == "s3://bucket/some/prefix  at https://10.0.0.1:7070"
     assert open_repository({"url": "s3:s3.example.com/bucket", **login}).place.endswith("https://s3.example.com")
-    for url in ("ftp://x", "s3:https://host", "rest:http://u:canary@x/", "relative"):
+    for url in ("s3://bucket/team#1", "file:///srv/what?"):
+        with pytest.raises(InvalidInput, match="%23 or %3F"):
+            open_store({"url": url})
+    for url in ("ftp://x", "s3:https://host", "s3:https://host/bucket//prefix", "rest:http://u:canary@x/", "relative"):
         with pytest.raises(InvalidInput) as caught:
             open_repository({"url": url})
             open_store({"url": url})

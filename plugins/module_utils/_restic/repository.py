@@ -35,7 +35,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
     piped,
     s3_probe,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw, printable
 
 MINIMUM = (0, 18)
 _CHECKS_SNAPSHOTS = (0, 19)
@@ -186,7 +186,10 @@ class Repository:
             secrets["AWS_SECRET_ACCESS_KEY"] = str(options["secret_key"])
         if bool(options.get("access_key")) != bool(options.get("secret_key")):
             raise InvalidInput(
-                "open", f"repository {url}", "access_key and secret_key belong together", "Set both or neither."
+                "open",
+                f"repository {printable(url)}",
+                "access_key and secret_key belong together",
+                "Set both or neither.",
             )
         ca_cert = options.get("ca_cert")
         if ca_cert and not Path(str(ca_cert)).is_file():
@@ -211,7 +214,7 @@ class Repository:
     @property
     def target(self) -> str:
         """How errors call it."""
-        return f"repository {self.url}"
+        return f"repository {printable(self.url)}"
 
     def environment(self) -> dict[str, str]:
         """The environment in which restic finds this repository. Holds secrets."""
@@ -706,7 +709,7 @@ def _password(options: Mapping[str, Any]) -> str:
     if found is None:
         raise InvalidInput(
             "open",
-            f"repository {options.get('url')}",
+            f"repository {printable(str(options.get('url')))}",
             "it has no password",
             "Set repository.password, repository.password_file or repository.password_command.",
         )
@@ -718,7 +721,7 @@ def _mounted(options: Mapping[str, Any], url: str) -> dict[str, Any] | None:
     volume: dict[str, Any] | None = options.get("volume")
     if not volume:
         return None
-    target = f"repository.volume of {url}"
+    target = f"repository.volume of {printable(url)}"
     if url.startswith("s3:") or not is_raw(url):
         raise InvalidInput(
             "use", target, "the repository is no directory", "Leave it out: movers reach it as this machine does."

@@ -141,4 +141,4 @@ def _place(options: Mapping[str, Any], bucket: str, prefix: str, endpoint: str |
 
 def printable(url: str) -> str:
     """The URL without a password that somebody put into it."""
-    return re.sub(r"//[^/@]*@", "//…@", url)
+    return re.sub(r"//[^/]*@", "//…@", url)

@@ -565,7 +565,11 @@ class Repository:
         ended = self._run(arguments, action, raise_on_failure=False)
         if ended.code == 0:
             return
-        said = next((text for text in ended.errors if any(word in text.lower() for word in _KEEPS)), "")
+        # Its own name may be one of the words, as in /srv/retention.
+        place = self.url.removeprefix("local:").lower()
+        said = next(
+            (text for text in ended.errors if any(word in text.lower().replace(place, "") for word in _KEEPS)), ""
+        )
         if ended.code in (1, 3) and said:
             raise Denied(
                 action,
@@ -592,7 +596,7 @@ class Repository:
         With ``snapshots`` only what these need is looked at, where restic can do that (0.19). ``retry_lock`` ``None``
         takes no lock, so that nobody has to wait, and a prune meanwhile looks like damage. Backups do not: restic
         lists the snapshots before it reads the index. Raises :class:`Incomplete` with restic's first errors where
-        something is wrong.
+        something is wrong, and what :meth:`identify` raises where the server can not be reached any more.
         """
         arguments = ["check", *(("--no-lock",) if retry_lock is None else ("--retry-lock", retry_lock))]
         if read_data:
@@ -604,6 +608,8 @@ class Repository:
             return
         if ended.code != 1:
             raise exit_codes.problem("check", self.target, ended.code, ended.last_error)
+        # restic has one code for damage and for a server that is gone.
+        self.probe()
         said = "; ".join(exit_codes.first_line(text, 160) for text in ended.errors[:3])
         raise Incomplete(
             "check",

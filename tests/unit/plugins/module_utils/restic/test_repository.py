@@ -148,7 +148,7 @@ def test_a_check_that_lost_its_server_has_found_no_damage(tmp_path: Path, monkey
             {"url": f"s3:{bucket.url}/bucket/r", "password": "canary", "restic": str(program.path), **login}
         )
         opened.identify()
-        with pytest.raises(Incomplete, match="it has errors .*connection refused"):
+        with pytest.raises(Incomplete, match=r"it has errors .*connection refused"):
             opened.check()
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
     with pytest.raises(Unavailable, match="does not answer"):

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._catalogue import judging
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError, Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, recovery_point, retention
@@ -86,8 +86,15 @@ def expire(request: Request) -> dict[str, Any]:
     if not request.check_mode:
         moment = clock.iso(clock.now())
         data = {"policy": {key: value for key, value in params["retention"].items() if value is not None}}
-        for point in verdict.expiring:
-            catalogue.note(point, EXPIRED, data, moment)
+        noted: set[str] = set()
+        try:
+            for point in verdict.expiring:
+                catalogue.note(point, EXPIRED, data, moment)
+                noted.add(point)
+        except MusterError as error:
+            told = [{**entry, "changed": entry["name"] in noted} for entry in result["decisions"]]
+            error.result = {**result, "changed": bool(noted), "decisions": told}
+            raise
     return result
 
 

@@ -192,12 +192,16 @@ def _note(request: Request) -> dict[str, Any]:
     clock.parse(time)
     data = params.get("data") or {}
     facts: list[dict[str, Any]] = []
-    for point in ids:
-        if request.check_mode:
-            there = catalogue.noted(point, kind, data)
-            facts.append({"name": point, "changed": not there, "key": None})
-        else:
-            key = catalogue.note(point, kind, data, time)
-            facts.append({"name": point, "changed": key is not None, "key": key})
+    try:
+        for point in ids:
+            if request.check_mode:
+                there = catalogue.noted(point, kind, data)
+                facts.append({"name": point, "changed": not there, "key": None})
+            else:
+                key = catalogue.note(point, kind, data, time)
+                facts.append({"name": point, "changed": key is not None, "key": key})
+    except MusterError as error:
+        error.result = {"changed": any(fact["changed"] for fact in facts), "facts": facts}
+        raise
     count = sum(1 for fact in facts if fact["changed"])
     return {"changed": count > 0, "msg": f"{count} facts noted, {len(facts) - count} known before", "facts": facts}

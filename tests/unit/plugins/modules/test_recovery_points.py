@@ -17,6 +17,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import (
     MAINTENANCE_NAMESPACE,
     Signing,
@@ -471,6 +472,30 @@ def test_what_only_a_reader_can_find_is_no_kind_of_fact(
 ) -> None:
     options = {"state": "noted", "id": history[0], "kind": "unreadable", "store": places["east"]}
     run(recovery_point, fails="it is what a damaged fact is called", **options)
+
+
+def test_what_was_noted_before_the_store_failed_is_told(
+    run: Runner, places: dict[str, Any], history: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(at: str, fails: str, **options: Any) -> dict[str, Any]:
+        def create(self: Directory, key: str, data: bytes) -> None:
+            if at in key:
+                raise Unavailable("write", key, "the disk is full")
+            real(self, key, data)
+
+        real = Directory.create
+        with monkeypatch.context() as patched:
+            patched.setattr(Directory, "create", create)
+            return run(recovery_point, fails=fails, store=places["east"], **options)
+
+    noted = failing(history[1], "the disk is full", state="noted", ids=history[:3], kind="copied", data={"site": "w"})
+    assert noted["changed"] and [one["name"] for one in noted["facts"]] == history[:1]
+    rules = {"keep_last": 2}
+    found = failing(history[2], "the disk is full", state="expired", retention=rules)
+    assert found["changed"]
+    assert [one["name"] for one in found["decisions"] if one["changed"]] == [history[1], history[0]]
+    found = failing("expired", "the disk is full", state="expired", retention=rules)
+    assert not found["changed"] and not any(one["changed"] for one in found["decisions"])
 
 
 def test_a_volume_that_was_emptied_freezes_retention_until_somebody_accepts_it(

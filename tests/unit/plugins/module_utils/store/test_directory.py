@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,9 +14,12 @@ import pytest
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
+    Denied,
     InvalidInput,
+    MusterError,
     NotFound,
     Refused,
+    Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._store.conditions import check_conditions
 from ansible_collections.muster.container_dr.plugins.module_utils._store.directory import Directory
@@ -110,6 +115,22 @@ def test_a_missing_directory_is_not_made(tmp_path: Path) -> None:
 def test_keys_stay_below_the_root(tmp_path: Path, key: str) -> None:
     with pytest.raises(InvalidInput):
         Directory(tmp_path).put(key, b"")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EACCES, Denied), (errno.ESTALE, Unavailable), (errno.EIO, Unavailable)]
+)
+def test_a_root_that_cannot_even_be_looked_at_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[MusterError]
+) -> None:
+    """A share whose server forgot it, or a folder above that is closed to us."""
+
+    def stat(*_given: object, **_more: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(kind, match=os.strerror(number)):
+        Directory(tmp_path).probe()
 
 
 def test_places(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ Status = Callable[[command.Message], None]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One snapshot: ids are hexadecimal SHA-256, ``time`` as restic writes it, sizes in bytes (None: not recorded)."""
+    """One snapshot: ids are hexadecimal SHA-256, ``time`` is UTC and sorts, sizes in bytes (None: not recorded)."""
 
     id: str
     tree: str
@@ -757,10 +757,12 @@ def held(found: Iterable[Snapshot]) -> list[Held]:
 
 def _snapshot(entry: Mapping[str, Any]) -> Snapshot:
     summary = entry.get("summary") or {}
+    # restic writes the zone of the machine, which is another one elsewhere and when summer ends.
+    time = clock.iso(clock.parse(str(entry["time"]))) if entry.get("time") else ""
     return Snapshot(
         id=str(entry["id"]),
         tree=str(entry.get("tree", "")),
-        time=str(entry.get("time", "")),
+        time=time,
         host=str(entry.get("hostname", "")),
         tags=tuple(entry.get("tags") or ()),
         paths=tuple(entry.get("paths") or ()),

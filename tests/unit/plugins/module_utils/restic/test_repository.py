@@ -137,6 +137,17 @@ def test_a_store_does_not_refuse_because_of_its_name(tmp_path: Path, said: str, 
     assert raised.value.__class__ is kind
 
 
+def test_snapshots_are_in_the_order_of_their_times_in_any_zone(tmp_path: Path) -> None:
+    """restic writes the time of the machine's own zone, which is another one when summer ends."""
+    program = ResticProgram(tmp_path)
+    times = ["2026-10-25T01:30:00Z", "2026-10-25T02:59:59.999999999+02:00", "2026-10-25T02:10:00+01:00"]
+    program.answer(
+        "snapshots", [{"id": str(number) * 64, "tree": "t", "time": time} for number, time in enumerate(times)]
+    )
+    opened = Repository.open({"url": "/srv/r", "password": "canary", "restic": str(program.path)})
+    assert [one.id[0] for one in opened.snapshots()] == ["1", "2", "0"]
+
+
 def test_a_check_that_lost_its_server_has_found_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = ResticProgram(tmp_path)
     message = {"message_type": "exit_error", "code": 1, "message": "Fatal: Get: dial tcp: connection refused"}

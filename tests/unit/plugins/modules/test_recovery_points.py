@@ -626,6 +626,30 @@ def test_what_may_be_needed_by_snapshots_that_only_the_mirror_has_stays(
     assert not (west / "index" / pack).exists()
 
 
+def test_a_mirror_that_breaks_off_never_shows_an_expired_point_as_good(
+    run: Runner, places: dict[str, Any], history: list[str], where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data may be gone from both places; only the fact says so where the repository is not looked at."""
+
+    def create(self: Directory, key: str, data: bytes) -> None:
+        if f"points/{history[-1]}" in key:
+            raise Unavailable("write", key, "the server is gone")
+        real(self, key, data)
+
+    expire(run, places)
+    planned = run(repository_mirror, True, **where)
+    real = Directory.create
+    with monkeypatch.context() as patched:
+        patched.setattr(Directory, "create", create)
+        run(repository_mirror, fails="the server is gone", **where)
+    found = run(recovery_point_info, store=places["west"])
+    assert {one["id"]: one["usable"] for one in found["points"]} == {
+        point: point == history[3] for point in history[:4]
+    }
+    done = run(repository_mirror, **where)
+    assert (planned["facts_copied"], done["facts_copied"], done["points_copied"]) == (3, 0, history[-1:])
+
+
 def test_records_of_other_repositories_and_nonsense_remove_nothing(
     run: Runner, places: dict[str, Any], point: dict[str, Any], where: dict[str, Any]
 ) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._core.options import Options
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress, ProgressFile, Silent
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
+
+_LOGIN = re.compile(r"^[a-z0-9+:]*://[^/:\s]*:([^/\s]+)@")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,14 @@ class Request:
 Verb = Callable[[Request], dict[str, Any]]
 
 
+def _in_urls(value: Any) -> set[str]:
+    """Passwords in URLs among the options, such as ``rest:https://user:password@server/``."""
+    if isinstance(value, str):
+        return set(_LOGIN.findall(value))
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return {found for one in inner for found in _in_urls(one)}
+
+
 def run(options: Options, verb: Verb, requirements: Sequence[Requirement] = ()) -> None:
     """Read the options, call the verb once, and end the module with its result or with one clear message.
 
@@ -42,6 +53,8 @@ def run(options: Options, verb: Verb, requirements: Sequence[Requirement] = ()) 
     and shows its traceback.
     """
     module = AnsibleModule(**options.module_arguments())
+    # Which the result repeats with the other options.
+    module.no_log_values.update(_in_urls(module.params))
     for requirement in requirements:
         if requirement.import_error is not None:
             module.fail_json(msg=missing_required_lib(requirement.package), exception=requirement.import_error)

@@ -93,7 +93,8 @@ options:
       - How long O(state=maintained) waits for each step until nobody else holds a lock.
       - The lock of a holder that is gone is removed at once. Gone is a mover whose pod has finished; or a process of
         this machine, or a mover, that is found nowhere and has not renewed its lock for six minutes, which a living
-        restic does every five.
+        restic does every five. As clocks differ, these are minutes for which the task itself waits, or the lock says
+        that it is older than twenty-one.
     type: str
     default: 10m
   remove_locks:

@@ -108,6 +108,8 @@ options:
       - Remove at the destination what M(muster.container_dr.repository) with C(state=maintained) has taken away from
         the source at least so long ago, such as V(7d), and what the source does not have again. It goes last, when all
         else has arrived. What vanished from the source in any other way stays at the destination.
+      - While the destination has snapshots that the source lacks and no record names, as after backups that were made
+        there, only snapshots and keys are removed, with a warning. What the source gave up may be needed by those.
       - A key that M(muster.container_dr.repository_key) has removed, with a record of it, goes at once, and is not
         copied from a source that still has it. The last key stays.
       - The records of maintenance are read from O(source_store); only those that O(signing.allowed_signers) vouches for

@@ -11,16 +11,23 @@ from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._catalogue import judging
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Refused
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError, Refused
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import application, recovery_point, retention
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.soundness import NAMES, Soundness
-from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import EXPIRED, UNREADABLE, Catalogue
+from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import (
+    EXPIRED,
+    HELD,
+    RELEASED,
+    TAGGED,
+    UNREADABLE,
+    Catalogue,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
 # Kinds of facts that retention goes by. Of held and released, and of the tags of one point, the newest fact counts.
-HELD, RELEASED, TAGGED, ACCEPTED, DRILLED = "held", "released", "tagged", "loss_accepted", "drilled"
+ACCEPTED, DRILLED = "loss_accepted", "drilled"
 
 
 def expire(request: Request) -> dict[str, Any]:
@@ -79,8 +86,15 @@ def expire(request: Request) -> dict[str, Any]:
     if not request.check_mode:
         moment = clock.iso(clock.now())
         data = {"policy": {key: value for key, value in params["retention"].items() if value is not None}}
-        for point in verdict.expiring:
-            catalogue.note(point, EXPIRED, data, moment)
+        noted: set[str] = set()
+        try:
+            for point in verdict.expiring:
+                catalogue.note(point, EXPIRED, data, moment)
+                noted.add(point)
+        except MusterError as error:
+            told = [{**entry, "changed": entry["name"] in noted} for entry in result["decisions"]]
+            error.result = {**result, "changed": bool(noted), "decisions": told}
+            raise
     return result
 
 
@@ -99,9 +113,9 @@ def _point(one: judging.Judged, facts: judging.Facts) -> retention.Point:
         elif fact["kind"] == RELEASED:
             hold = ""
         elif fact["kind"] == TAGGED:
-            tags = frozenset(str(tag) for tag in data.get("tags") or ())
+            tags = frozenset(_texts(data.get("tags")))
         elif fact["kind"] == ACCEPTED:
-            accepted |= {str(volume) for volume in data.get("volumes") or ()}
+            accepted |= set(_texts(data.get("volumes")))
         elif fact["kind"] == DRILLED and data.get("verdict") == "pass":
             drilled = clock.parse(str(fact["time"]))
     # It may have been a hold.
@@ -127,3 +141,8 @@ def _point(one: judging.Judged, facts: judging.Facts) -> retention.Point:
         drilled=drilled,
         doubt=doubt,
     )
+
+
+def _texts(value: Any) -> list[str]:
+    """A list of texts; people write a list of one without its brackets."""
+    return [str(one) for one in (value if isinstance(value, list) else [value])] if value else []

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -155,8 +155,10 @@ def _copy_raw(request: Request, lock: Lock | None, result: dict[str, Any]) -> No
         verify_existing=params["verify_existing"],
         workers=params["workers"],
         given_up=_given_up(request, source),
+        taken=partial(_taken, request, source),
     )
-    _tell_lost(request, source, planned)
+    if planned.alone and params.get("source_store"):
+        _warn_lost(request, source.place, destination.place, planned.alone)
     done = planned.planned() if request.check_mode else planned.apply(request.progress, params["workers"])
     result.update(done, changed=planned.changed)
     if result["objects_repaired"]:
@@ -259,21 +261,16 @@ def _check(destination: Repository, read_data: str | None, retry_lock: str | Non
     return None
 
 
-def _tell_lost(request: Request, source: Store, planned: mirror.Mirror) -> None:
-    """Snapshots that only the destination has, though no maintenance took them from the source."""
-    names = [name for part in planned.parts for name in part.only_there]
-    if not names or not request.params.get("source_store"):
-        return
-    taken = _records(request, source, planned.config, clock.now()).get("snapshots", set())
-    lost = [name for name in names if name not in taken]
-    if lost:
-        _warn_lost(request, source.place, planned.destination.place, lost)
+def _taken(request: Request, source: Store) -> set[str]:
+    """Snapshots that maintenance took from the source at any time."""
+    config = source.find(mirror.CONFIG) if request.params.get("source_store") else None
+    return _records(request, source, config, clock.now()).get("snapshots", set()) if config is not None else set()
 
 
 def _warn_lost(request: Request, source: str, destination: str, lost: Sequence[str]) -> None:
     request.warn(
         f"{source} does not hold {len(lost)} snapshots that {destination} has, and no record of maintenance says why: "
-        f"{some(lost)}. If they were lost, mirror them back."
+        f"{some(lost)}. If they were lost, mirror them back. Until then no data that they may need are removed there."
     )
 
 
@@ -449,6 +446,9 @@ def _backed(
 def _copy_documents(
     request: Request, source: Catalogue, target: Catalogue, documents: list[_Document], result: dict[str, Any]
 ) -> None:
+    new = {document.id for document in documents}
+    # Before its document: of an expired point the data may be gone, and nobody may take it for a good one in between.
+    early = _copy_facts(request, source, target, new & source.expired(), (), result) if new else set()
     for number, document in enumerate(documents, 1):
         if not request.check_mode:
             target.store.put(target.signature_key(document.id), document.signature)
@@ -459,14 +459,34 @@ def _copy_documents(
             )
         result["points_copied"].append(document.id)
         result["changed"] = True
+    _copy_facts(request, source, target, set(target.points()) | new, early, result)
+    there = {entry.key for entry in target.store.list(given_up.ROOT)}
+    # A signature before its record, as everywhere.
+    for entry in sorted(source.store.list(given_up.ROOT), key=lambda one: (not one.key.endswith(".sig"), one.key)):
+        if entry.key not in there:
+            if not request.check_mode:
+                target.store.create(entry.key, source.store.get(entry.key))
+            result["changed"] = True
+    request.progress.update("catalogue", source.application, "done", done=len(documents), unit="points")
+
+
+def _copy_facts(
+    request: Request,
+    source: Catalogue,
+    target: Catalogue,
+    known: Collection[str],
+    done: Collection[str],
+    result: dict[str, Any],
+) -> set[str]:
+    """Copy facts about these points but for those that are ``done``, and return the keys of what was copied."""
     held = {entry.key for entry in target.store.list(f"{target.root}/facts/")}
     layered = _layered(target, "facts")
-    known = set(target.points()) | {document.id for document in documents}
+    copied: set[str] = set()
     for entry in source.store.list(f"{source.root}/facts/"):
         point = entry.key[len(f"{source.root}/facts/") :].partition("/")[0]
-        if point not in known or (
-            entry.key in held and entry.key not in layered and not request.params["verify_existing"]
-        ):
+        if point not in known or entry.key in done:
+            continue
+        if entry.key in held and entry.key not in layered and not request.params["verify_existing"]:
             continue
         data = source.store.get(entry.key)
         if entry.key in held:
@@ -481,11 +501,5 @@ def _copy_documents(
             (target.store.put if entry.key in held else target.store.create)(entry.key, data)
         result["facts_copied"] += 1
         result["changed"] = True
-    there = {entry.key for entry in target.store.list(given_up.ROOT)}
-    # A signature before its record, as everywhere.
-    for entry in sorted(source.store.list(given_up.ROOT), key=lambda one: (not one.key.endswith(".sig"), one.key)):
-        if entry.key not in there:
-            if not request.check_mode:
-                target.store.create(entry.key, source.store.get(entry.key))
-            result["changed"] = True
-    request.progress.update("catalogue", source.application, "done", done=len(documents), unit="points")
+        copied.add(entry.key)
+    return copied

@@ -28,7 +28,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._plan import (
     recovery_point,
     timeline,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import Catalogue
+from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import UNREADABLE, Catalogue
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import digest
 
@@ -178,6 +178,8 @@ def _note(request: Request) -> dict[str, Any]:
     kind = params["kind"]
     if not _KIND.match(kind):
         raise InvalidInput("note", f"fact {kind!r}", "its kind is not a short lower-case word", "Such as copied.")
+    if kind == UNREADABLE:
+        raise InvalidInput("note", f"fact {kind!r}", "it is what a damaged fact is called", "Choose another kind.")
     ids = params.get("ids") or [params["id"]]
     for point in ids:
         recovery_point.PointId.parse(point)
@@ -190,12 +192,16 @@ def _note(request: Request) -> dict[str, Any]:
     clock.parse(time)
     data = params.get("data") or {}
     facts: list[dict[str, Any]] = []
-    for point in ids:
-        if request.check_mode:
-            there = any(fact["kind"] == kind and fact.get("data") == data for fact in catalogue.facts([point])[point])
-            facts.append({"name": point, "changed": not there, "key": None})
-        else:
-            key = catalogue.note(point, kind, data, time)
-            facts.append({"name": point, "changed": key is not None, "key": key})
+    try:
+        for point in ids:
+            if request.check_mode:
+                there = catalogue.noted(point, kind, data)
+                facts.append({"name": point, "changed": not there, "key": None})
+            else:
+                key = catalogue.note(point, kind, data, time)
+                facts.append({"name": point, "changed": key is not None, "key": key})
+    except MusterError as error:
+        error.result = {"changed": any(fact["changed"] for fact in facts), "facts": facts}
+        raise
     count = sum(1 for fact in facts if fact["changed"])
     return {"changed": count > 0, "msg": f"{count} facts noted, {len(facts) - count} known before", "facts": facts}

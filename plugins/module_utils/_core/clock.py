@@ -41,11 +41,14 @@ def parse(text: str) -> datetime:
         raise InvalidInput("read", f"time {text!r}", "it is not RFC 3339", "Write it as 2026-01-31T04:05:06Z.")
     day, clock, fraction, _zulu, hours, minutes = match.groups()
     micros = round(float(fraction or "0") * 1_000_000)
-    moment = datetime.strptime(f"{day}T{clock}", "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
-    if hours:
-        offset = timedelta(hours=abs(int(hours)), minutes=int(minutes))
-        moment = moment + offset if hours.startswith("-") else moment - offset
-    return moment + timedelta(microseconds=micros)
+    try:
+        moment = datetime.strptime(f"{day}T{clock}", "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc)
+        if hours:
+            offset = timedelta(hours=abs(int(hours)), minutes=int(minutes))
+            moment = moment + offset if hours.startswith("-") else moment - offset
+        return moment + timedelta(microseconds=micros)
+    except (ValueError, OverflowError):
+        raise InvalidInput("read", f"time {text!r}", "there is no such time", "Correct it.") from None
 
 
 def duration(value: str | int | float) -> float:

@@ -133,13 +133,15 @@ def _of_no_point(
         if point in lost:
             return Decision(snapshot, False, f"the document of {point} is gone from the store", explained=False)
         try:
-            application = PointId.parse(point).application
+            parsed = PointId.parse(point)
         except InvalidInput:
             return Decision(snapshot, False, f"{point!r} is no id of a recovery point", explained=False)
-        if application not in alive:
+        if parsed.application not in alive:
             # This may be the wrong store, or one of several.
-            return Decision(snapshot, False, f"the store has no recovery point of {application}", explained=False)
-        if snapshot.time > before:
+            why = f"the store has no recovery point of {parsed.application}"
+            return Decision(snapshot, False, why, explained=False)
+        # By the clocks of two machines, of which one may be far behind.
+        if max(snapshot.time, parsed.moment) > before:
             return Decision(snapshot, False, f"{point} may still be sealed")
     if len(expired) == len(named):
         return Decision(snapshot, True, f"it was made for {_list(expired)}, which has expired")

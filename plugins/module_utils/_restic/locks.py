@@ -36,6 +36,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._store.store i
 
 # A living restic writes its lock anew every five minutes; a minute more for a slow store.
 SILENCE = 360.0
+# How far a holder's clock may be from ours; S3 answers nobody whose clock is further off.
+CLOCKS = 900.0
 # Seconds between two looks.
 INTERVAL = 5.0
 _VOUCHED = re.compile(r"^[0-9a-f]{8,64}$")
@@ -144,6 +146,8 @@ class Locks:
     timeout: float = 600.0
     removed: list[Judged] = field(default_factory=list)
     _read: dict[str, Lock] = field(default_factory=dict, repr=False)
+    # When each was seen first, by the monotonic clock.
+    _seen: dict[str, float] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         for name in self.vouched:
@@ -154,7 +158,7 @@ class Locks:
 
     def judged(self) -> list[Judged]:
         """Every lock with its verdict; nothing is changed."""
-        locks = self._current()
+        locks, seen = self._current(), time.monotonic()
         ours = platform.node()
         others = {lock.hostname for lock in locks if lock.hostname and lock.hostname != ours}
         known = self.lookup(others) if others else {}
@@ -168,7 +172,8 @@ class Locks:
                 verdict = known.get(lock.hostname) or Verdict(
                     Holder.UNKNOWN, f"{lock.hostname or 'its machine'} is neither this machine nor a mover"
                 )
-            found.append(Judged(lock, _with_silence(lock, verdict)))
+            watched = seen - self._seen.setdefault(lock.id, seen)
+            found.append(Judged(lock, _with_silence(lock, verdict, watched)))
         return found
 
     def clear(self) -> None:
@@ -259,10 +264,11 @@ class Locks:
         return Unavailable("maintain", target, reason, hint, result=result)
 
 
-def _with_silence(lock: Lock, verdict: Verdict) -> Verdict:
-    if not verdict.absent or lock.silent_for() >= SILENCE:
+def _with_silence(lock: Lock, verdict: Verdict, watched: float) -> Verdict:
+    """Silence is what we saw ourselves for long enough (``watched``, in seconds), or what no clock explains."""
+    if not verdict.absent or watched >= SILENCE or lock.silent_for() >= SILENCE + CLOCKS:
         return verdict
-    known_at = clock.iso(clock.parse(lock.time) + timedelta(seconds=SILENCE))
+    known_at = clock.iso(clock.parse(lock.time) + timedelta(seconds=SILENCE + CLOCKS))
     return Verdict(Holder.UNKNOWN, f"{verdict.why}, and if it lives elsewhere it renews its lock before {known_at}")
 
 

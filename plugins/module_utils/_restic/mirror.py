@@ -22,7 +22,7 @@ import itertools
 import os
 import tempfile
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -111,6 +111,8 @@ class Mirror:
     """Why the destination does not let objects be removed, once it has said so."""
     renewal: Renewal | None = None
     """Locks at the destination, where it has them."""
+    alone: list[str] = field(default_factory=list)
+    """Names of snapshots that only the destination has, and nobody knows why."""
 
     @property
     def changed(self) -> bool:
@@ -286,21 +288,31 @@ def plan(
     verify_existing: bool = False,
     workers: int = 4,
     given_up: Mapping[str, Collection[str]] | None = None,
+    taken: Callable[[], Collection[str]] = tuple,
 ) -> Mirror:
     """What is absent at the destination, and what may go there.
 
     An object whose size differs is damaged and copied again; with ``verify_existing`` every object there is read and
     its digest compared. ``given_up`` has names by kind that may be removed where the source has them no more; keys
-    that it names do not count at the source either, so that a copy never brings one back.
+    that it names do not count at the source either, so that a copy never brings one back. ``taken`` says which
+    snapshots are gone from the source on purpose. Where the destination has others of its own all data stay: they may
+    need what the source gave up before they were made.
     :class:`Refused` where the destination is another repository.
     """
     destination.probe()
     there = destination.find(CONFIG)
     renewal = Renewal.begin(destination, REPOSITORY_NOTE) if isinstance(destination, LockedS3) else None
-    parts = {
-        kind: _compare(source, destination, kind, verify_existing, workers, (given_up or {}).get(kind, ()), renewal)
-        for kind in reversed(KINDS)
-    }
+    going = given_up or {}
+    parts: dict[str, Part] = {}
+    alone: list[str] = []
+    for kind in reversed(KINDS):
+        part = _compare(source, destination, kind, verify_existing, workers, going.get(kind, ()), renewal)
+        parts[kind] = part
+        if part.only_there:
+            known = taken()
+            alone = [name for name in part.only_there if name not in known]
+        if alone:
+            going = {kept: names for kept, names in going.items() if kept not in ("index", "data")}
     try:
         config = source.get(CONFIG)
     except NotFound as error:
@@ -322,7 +334,7 @@ def plan(
             f"there are {held[0]} but no config at the destination, so whose they are cannot be told",
             "Empty the destination, or choose another.",
         )
-    made = Mirror(source, destination, config, [parts[kind] for kind in KINDS], there is None, renewal=renewal)
+    made = Mirror(source, destination, config, [parts[kind] for kind in KINDS], there is None, "", renewal, alone)
     if renewal is not None:
         if there is not None:
             renewal.add(Entry(CONFIG, len(there), modified=0.0))

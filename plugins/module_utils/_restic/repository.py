@@ -35,7 +35,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
     piped,
     s3_probe,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw, printable
 
 MINIMUM = (0, 18)
 _CHECKS_SNAPSHOTS = (0, 19)
@@ -79,7 +79,7 @@ Status = Callable[[command.Message], None]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One snapshot: ids are hexadecimal SHA-256, ``time`` as restic writes it, sizes in bytes (None: not recorded)."""
+    """One snapshot: ids are hexadecimal SHA-256, ``time`` is UTC and sorts, sizes in bytes (None: not recorded)."""
 
     id: str
     tree: str
@@ -186,7 +186,10 @@ class Repository:
             secrets["AWS_SECRET_ACCESS_KEY"] = str(options["secret_key"])
         if bool(options.get("access_key")) != bool(options.get("secret_key")):
             raise InvalidInput(
-                "open", f"repository {url}", "access_key and secret_key belong together", "Set both or neither."
+                "open",
+                f"repository {printable(url)}",
+                "access_key and secret_key belong together",
+                "Set both or neither.",
             )
         ca_cert = options.get("ca_cert")
         if ca_cert and not Path(str(ca_cert)).is_file():
@@ -211,7 +214,7 @@ class Repository:
     @property
     def target(self) -> str:
         """How errors call it."""
-        return f"repository {self.url}"
+        return f"repository {printable(self.url)}"
 
     def environment(self) -> dict[str, str]:
         """The environment in which restic finds this repository. Holds secrets."""
@@ -562,7 +565,11 @@ class Repository:
         ended = self._run(arguments, action, raise_on_failure=False)
         if ended.code == 0:
             return
-        said = next((text for text in ended.errors if any(word in text.lower() for word in _KEEPS)), "")
+        # Its own name may be one of the words, as in /srv/retention.
+        place = self.url.removeprefix("local:").lower()
+        said = next(
+            (text for text in ended.errors if any(word in text.lower().replace(place, "") for word in _KEEPS)), ""
+        )
         if ended.code in (1, 3) and said:
             raise Denied(
                 action,
@@ -589,7 +596,7 @@ class Repository:
         With ``snapshots`` only what these need is looked at, where restic can do that (0.19). ``retry_lock`` ``None``
         takes no lock, so that nobody has to wait, and a prune meanwhile looks like damage. Backups do not: restic
         lists the snapshots before it reads the index. Raises :class:`Incomplete` with restic's first errors where
-        something is wrong.
+        something is wrong, and what :meth:`identify` raises where the server can not be reached any more.
         """
         arguments = ["check", *(("--no-lock",) if retry_lock is None else ("--retry-lock", retry_lock))]
         if read_data:
@@ -601,6 +608,8 @@ class Repository:
             return
         if ended.code != 1:
             raise exit_codes.problem("check", self.target, ended.code, ended.last_error)
+        # restic has one code for damage and for a server that is gone.
+        self.probe()
         said = "; ".join(exit_codes.first_line(text, 160) for text in ended.errors[:3])
         raise Incomplete(
             "check",
@@ -706,7 +715,7 @@ def _password(options: Mapping[str, Any]) -> str:
     if found is None:
         raise InvalidInput(
             "open",
-            f"repository {options.get('url')}",
+            f"repository {printable(str(options.get('url')))}",
             "it has no password",
             "Set repository.password, repository.password_file or repository.password_command.",
         )
@@ -718,7 +727,7 @@ def _mounted(options: Mapping[str, Any], url: str) -> dict[str, Any] | None:
     volume: dict[str, Any] | None = options.get("volume")
     if not volume:
         return None
-    target = f"repository.volume of {url}"
+    target = f"repository.volume of {printable(url)}"
     if url.startswith("s3:") or not is_raw(url):
         raise InvalidInput(
             "use", target, "the repository is no directory", "Leave it out: movers reach it as this machine does."
@@ -748,10 +757,12 @@ def held(found: Iterable[Snapshot]) -> list[Held]:
 
 def _snapshot(entry: Mapping[str, Any]) -> Snapshot:
     summary = entry.get("summary") or {}
+    # restic writes the zone of the machine, which is another one elsewhere and when summer ends.
+    time = clock.iso(clock.parse(str(entry["time"]))) if entry.get("time") else ""
     return Snapshot(
         id=str(entry["id"]),
         tree=str(entry.get("tree", "")),
-        time=str(entry.get("time", "")),
+        time=time,
         host=str(entry.get("hostname", "")),
         tags=tuple(entry.get("tags") or ()),
         paths=tuple(entry.get("paths") or ()),

@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
@@ -30,6 +30,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     NotFound,
     Unavailable,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import restic_place
 
 TIMEOUT = 8.0
 _ATTEMPTS = 2
@@ -82,14 +83,7 @@ def place(url: str) -> Place | None:
     """
     if not url.startswith("s3:"):
         return None
-    rest = url[3:]
-    if rest.startswith(("http://", "https://")):
-        parts = urlsplit(rest)
-        scheme, host, path = parts.scheme, parts.netloc, parts.path
-    else:
-        host, _slash, path = rest.removeprefix("//").partition("/")
-        scheme = "https"
-    bucket, _slash, prefix = path.strip("/").partition("/")
+    scheme, host, bucket, prefix = restic_place(url)
     if not host or not bucket:
         raise InvalidInput(
             "use",
@@ -101,7 +95,7 @@ def place(url: str) -> Place | None:
         raise InvalidInput(
             "use", "the repository's URL", "it holds credentials", "Set access_key and secret_key instead."
         )
-    return Place(scheme, host, bucket, prefix.strip("/"))
+    return Place(scheme, host, bucket, prefix)
 
 
 def probe(url: str, env: Mapping[str, str], region: str | None, ca_cert: str | None) -> None:

@@ -22,6 +22,9 @@ FACT_FORMAT = "muster/fact/v1"
 EXPIRED = "expired"
 # Of a fact that nobody can read only the name is left.
 UNREADABLE = "unreadable"
+HELD, RELEASED, TAGGED = "held", "released", "tagged"
+# One of these undoes those before it, so that of each group the newest counts.
+_UNDOING = (frozenset({HELD, RELEASED}), frozenset({TAGGED}))
 _POINT = re.compile(r"^applications/([^/]+)/points/([^/]+)\.json$")
 _TRACE = re.compile(r"^applications/([^/]+)/(?:points/([^/]+)\.json\.sig$|facts/([^/]+)/)")
 # A second fact of the same moment has some digits in its name.
@@ -151,10 +154,16 @@ class Catalogue:
 
         return dict(zip(ids, pool.values(pool.each(ids, read, workers=_WORKERS)), strict=True))
 
+    def noted(self, point: str, kind: str, data: Mapping[str, Any]) -> bool:
+        """Whether the same kind with the same data is there already, and no later fact has undone it."""
+        group = next((kinds for kinds in _UNDOING if kind in kinds), None)
+        facts = [fact for fact in self.facts([point])[point] if fact["kind"] in (group or (kind,))]
+        counting = facts[-1:] if group else facts
+        return any(fact["kind"] == kind and fact.get("data") == dict(data) for fact in counting)
+
     def note(self, point: str, kind: str, data: Mapping[str, Any], time: str) -> str | None:
-        """Add a fact and return its key; ``None`` where the same kind with the same data is there already."""
-        known = self.facts([point])[point]
-        if any(fact["kind"] == kind and fact.get("data") == dict(data) for fact in known):
+        """Add a fact and return its key; ``None`` where it is :meth:`noted` already."""
+        if self.noted(point, kind, data):
             return None
         moment = clock.parse(time)
         key = f"{self.facts_prefix(point)}{clock.stamp(moment)}-{kind}.json"
@@ -193,4 +202,4 @@ def read_fact(data: bytes, point: str) -> dict[str, Any] | None:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("kind"), str) or value.get("point") != point:
         return None
-    return value
+    return value if isinstance(value.get("data") or {}, dict) else None

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -39,7 +40,13 @@ class Directory(Store):
         self.place = str(root)
 
     def probe(self) -> None:
-        if not self._root.is_dir():
+        try:
+            there = stat.S_ISDIR(self._root.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            there = False
+        except OSError as error:
+            raise self._error("look for", "objects", error) from error
+        if not there:
             raise NotFound(
                 "use", f"directory {self._root}", "it is not there", "Create it, or mount the file system it lies on."
             )

@@ -151,8 +151,10 @@ class LockedS3(S3):
                 (item for item in [*answer.get("Versions", []), *marked] if not item["Key"].endswith("/")),
                 key=lambda item: item["Key"].encode(),
             )
-            if not answer.get("IsTruncated") or not answer.get("NextKeyMarker"):
+            if not answer.get("IsTruncated"):
                 return
+            if not answer.get("NextKeyMarker"):
+                raise self._cut(prefix)
             more = {"KeyMarker": answer["NextKeyMarker"]}
             if answer.get("NextVersionIdMarker"):
                 more["VersionIdMarker"] = answer["NextVersionIdMarker"]

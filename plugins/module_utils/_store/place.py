@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,8 +30,11 @@ def open_store(options: Mapping[str, Any], lock: Lock | None = None) -> Store:
     """
     url = str(options["url"])
     parts = urlsplit(url)
+    if not url.startswith("/") and ("?" in url or "#" in url):
+        # What follows would be no part of the path, and two stores one.
+        raise InvalidInput("use", f"store {url!r}", "it has a # or a ?", "Write them as %23 or %3F.")
     if parts.scheme == "s3" and parts.netloc:
-        return _bucket(_place(options, parts.netloc, parts.path, options.get("endpoint_url")), lock)
+        return _bucket(_place(options, parts.netloc, unquote(parts.path), options.get("endpoint_url")), lock)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
         return _directory(Path(unquote(parts.path)), lock)
     if not parts.scheme and url.startswith("/"):
@@ -53,16 +57,12 @@ def open_repository(options: Mapping[str, Any], lock: Lock | None = None) -> Sto
     """
     url = str(options["url"])
     if url.startswith("s3:"):
-        rest = url[3:]
-        if not re.match(r"^https?://", rest):
-            rest = "https://" + rest.lstrip("/")
-        parts = urlsplit(rest)
-        bucket, _slash, prefix = parts.path.strip("/").partition("/")
-        if not parts.netloc or not bucket or "@" in parts.netloc:
+        scheme, host, bucket, prefix = restic_place(url)
+        if not host or not bucket or "@" in host:
             raise InvalidInput(
                 "use", f"repository {printable(url)!r}", "it names no bucket", "Write s3:https://host/bucket/prefix."
             )
-        return _bucket(_place(options, bucket, prefix, f"{parts.scheme}://{parts.netloc}"), lock)
+        return _bucket(_place(options, bucket, prefix, f"{scheme}://{host}"), lock)
     if _OTHER_BACKEND.match(url):
         if lock is not None:
             raise _no_locks(printable(url), "this backend")
@@ -76,6 +76,25 @@ def open_repository(options: Mapping[str, Any], lock: Lock | None = None) -> Sto
     if not path.is_absolute():
         raise InvalidInput("use", f"repository {url!r}", "its path is relative", "Write an absolute path.")
     return _directory(path, lock)
+
+
+def restic_place(url: str) -> tuple[str, str, str, str]:
+    """Scheme, server, bucket and prefix of an ``s3:`` URL, just as restic reads it; empty where it has none.
+
+    :class:`InvalidInput` for a prefix that begins with a slash, which restic keeps and nobody means.
+    """
+    scheme, rest = "https", url.removeprefix("s3:")
+    if rest.startswith(("http://", "https://")):
+        parts = urlsplit(rest)
+        scheme, host, path = parts.scheme, parts.netloc, unquote(parts.path).lstrip("/")
+    else:
+        host, _slash, path = rest.removeprefix("//").partition("/")
+    bucket, _slash, prefix = path.partition("/")
+    if prefix.startswith("/"):
+        raise InvalidInput(
+            "use", f"repository {printable(url)!r}", "two slashes follow its bucket", "Write one between the two."
+        )
+    return scheme, host, bucket, posixpath.normpath(prefix) if prefix else ""
 
 
 def _bucket(place: S3Place, lock: Lock | None) -> Store:
@@ -111,7 +130,7 @@ def _place(options: Mapping[str, Any], bucket: str, prefix: str, endpoint: str |
         raise InvalidInput("use", f"ca_cert {ca_cert}", "there is no such file")
     return S3Place(
         bucket=bucket,
-        prefix=unquote(prefix),
+        prefix=prefix,
         endpoint_url=endpoint,
         access_key=options.get("access_key"),
         secret_key=options.get("secret_key"),
@@ -122,4 +141,4 @@ def _place(options: Mapping[str, Any], bucket: str, prefix: str, endpoint: str |
 
 def printable(url: str) -> str:
     """The URL without a password that somebody put into it."""
-    return re.sub(r"//[^/@]*@", "//…@", url)
+    return re.sub(r"//[^/]*@", "//…@", url)

@@ -154,9 +154,20 @@ class S3(Store):
             for item in answer.get("Contents", []):
                 if not item["Key"].endswith("/"):
                     yield Entry(item["Key"][start:], item["Size"])
-            token = answer.get("NextContinuationToken")
-            if not answer.get("IsTruncated") or not token:
+            if not answer.get("IsTruncated"):
                 return
+            token = answer.get("NextContinuationToken")
+            if not token:
+                raise self._cut(prefix)
+
+    def _cut(self, prefix: str) -> Unavailable:
+        """For a list that ends too soon. What it leaves out would count as gone."""
+        return Unavailable(
+            "list",
+            f"objects {prefix}* in {self.place}",
+            f"{self._server} has more objects than it lists, and does not say how to go on",
+            "Use an S3 server that knows ListObjectsV2.",
+        )
 
     def put(self, key: str, data: bytes) -> None:
         self._write(key, data)

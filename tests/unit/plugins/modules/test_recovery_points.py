@@ -17,6 +17,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import (
     MAINTENANCE_NAMESPACE,
     Signing,
@@ -427,6 +428,76 @@ def test_holds_tags_and_drills_keep_points(run: Runner, places: dict[str, Any], 
     assert gone == [history[3], history[1], history[0]]
 
 
+def test_a_hold_or_a_tag_that_comes_back_as_it_was_counts_again(
+    run: Runner, places: dict[str, Any], history: list[str]
+) -> None:
+    def note(point: str, kind: str, check: bool = False, **data: Any) -> bool:
+        options = {"state": "noted", "id": point, "kind": kind, "data": data, "store": places["east"]}
+        return bool(run(recovery_point, check, **options)["changed"])
+
+    for _round in range(2):
+        assert note(history[0], "held", True, reason="audit") and note(history[0], "held", reason="audit")
+        assert not note(history[0], "held", True, reason="audit") and not note(history[0], "held", reason="audit")
+        assert note(history[1], "tagged", tags=["release"]) and not note(history[1], "tagged", tags=["release"])
+        found = expire(run, places, check=True, retention={"keep_last": 1, "minimum": 1, "keep_tags": ["release"]})
+        assert [one["name"] for one in found["decisions"] if one["changed"]] == [history[3], history[2]]
+        assert note(history[0], "released") and note(history[1], "tagged", tags=[])
+    assert note(history[2], "copied", site="west") and note(history[2], "copied", site="north")
+    assert not note(history[2], "copied", site="west")
+
+
+@pytest.mark.parametrize("tags", ["release", ["release"]])
+def test_one_tag_that_is_no_list_is_a_tag(
+    run: Runner, places: dict[str, Any], history: list[str], tags: str | list[str]
+) -> None:
+    run(recovery_point, state="noted", id=history[0], kind="tagged", data={"tags": tags}, store=places["east"])
+    found = expire(run, places, check=True, retention={"keep_last": 1, "minimum": 1, "keep_tags": ["release"]})
+    assert "it has the tag release" in found["decisions"][-1]["reasons"]
+
+
+@pytest.mark.parametrize("data", ["canary", ["canary"], 7])
+def test_a_fact_whose_data_is_no_dictionary_is_one_that_nobody_can_read(
+    run: Runner, places: dict[str, Any], history: list[str], data: Any
+) -> None:
+    run(recovery_point, state="noted", id=history[0], kind="copied", data={"site": "west"}, store=places["east"])
+    (path,) = (places["root"] / "east/applications/ledger/facts" / history[0]).iterdir()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data": data}))
+    found = run(recovery_point_info, store=places["east"], site="west")
+    assert found["point"]["id"] == history[-1] and "cannot be read" in str(found["warnings"])
+    assert "nobody can read" in expire(run, places, check=True)["decisions"][-1]["msg"]
+
+
+def test_what_only_a_reader_can_find_is_no_kind_of_fact(
+    run: Runner, places: dict[str, Any], history: list[str]
+) -> None:
+    options = {"state": "noted", "id": history[0], "kind": "unreadable", "store": places["east"]}
+    run(recovery_point, fails="it is what a damaged fact is called", **options)
+
+
+def test_what_was_noted_before_the_store_failed_is_told(
+    run: Runner, places: dict[str, Any], history: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(at: str, fails: str, **options: Any) -> dict[str, Any]:
+        def create(self: Directory, key: str, data: bytes) -> None:
+            if at in key:
+                raise Unavailable("write", key, "the disk is full")
+            real(self, key, data)
+
+        real = Directory.create
+        with monkeypatch.context() as patched:
+            patched.setattr(Directory, "create", create)
+            return run(recovery_point, fails=fails, store=places["east"], **options)
+
+    noted = failing(history[1], "the disk is full", state="noted", ids=history[:3], kind="copied", data={"site": "w"})
+    assert noted["changed"] and [one["name"] for one in noted["facts"]] == history[:1]
+    rules = {"keep_last": 2}
+    found = failing(history[2], "the disk is full", state="expired", retention=rules)
+    assert found["changed"]
+    assert [one["name"] for one in found["decisions"] if one["changed"]] == [history[1], history[0]]
+    found = failing("expired", "the disk is full", state="expired", retention=rules)
+    assert not found["changed"] and not any(one["changed"] for one in found["decisions"])
+
+
 def test_a_volume_that_was_emptied_freezes_retention_until_somebody_accepts_it(
     run: Runner, places: dict[str, Any], history: list[str]
 ) -> None:
@@ -528,6 +599,55 @@ def test_a_mirror_loses_what_maintenance_gave_up_long_ago(
     run(repository_mirror, fails="no trusted signers", remove_after="7d", signing={}, **where)
     alone = {"source": where["source"], "destination": where["destination"]}
     run(repository_mirror, fails="needs the records of maintenance", remove_after="7d", **alone)
+
+
+def test_what_may_be_needed_by_snapshots_that_only_the_mirror_has_stays(
+    run: Runner, places: dict[str, Any], point: dict[str, Any], where: dict[str, Any]
+) -> None:
+    """Written there after a failover, say: what it shares with the source may have been taken away here long ago."""
+    run(recovery_point, store=places["east"], **point)
+    pack = put_repository_object(places, "index", b"pack")
+    forgotten = put_repository_object(places, "snapshots", b"forgotten")
+    run(repository_mirror, **where)
+    for kind, name in (("index", pack), ("snapshots", forgotten)):
+        (places["root"] / "east-repo" / kind / name).unlink()
+    record(places, {"index": [pack], "snapshots": [forgotten]}, timedelta(days=8))
+    west = places["root"] / "west-repo"
+    own = west / "snapshots" / hashlib.sha256(b"own").hexdigest()
+    own.write_bytes(b"own")
+    for check in (True, False):
+        done = run(repository_mirror, check, remove_after="7d", **where)
+        assert done["objects_removed"] == 1 and "may need" in str(done["warnings"])
+        assert own.exists() and (west / "index" / pack).exists()
+    assert not (west / "snapshots" / forgotten).exists()
+    assert not run(repository_mirror, remove_after="7d", **where)["changed"]
+    own.unlink()
+    assert run(repository_mirror, remove_after="7d", **where)["objects_removed"] == 1
+    assert not (west / "index" / pack).exists()
+
+
+def test_a_mirror_that_breaks_off_never_shows_an_expired_point_as_good(
+    run: Runner, places: dict[str, Any], history: list[str], where: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data may be gone from both places; only the fact says so where the repository is not looked at."""
+
+    def create(self: Directory, key: str, data: bytes) -> None:
+        if f"points/{history[-1]}" in key:
+            raise Unavailable("write", key, "the server is gone")
+        real(self, key, data)
+
+    expire(run, places)
+    planned = run(repository_mirror, True, **where)
+    real = Directory.create
+    with monkeypatch.context() as patched:
+        patched.setattr(Directory, "create", create)
+        run(repository_mirror, fails="the server is gone", **where)
+    found = run(recovery_point_info, store=places["west"])
+    assert {one["id"]: one["usable"] for one in found["points"]} == {
+        point: point == history[3] for point in history[:4]
+    }
+    done = run(repository_mirror, **where)
+    assert (planned["facts_copied"], done["facts_copied"], done["points_copied"]) == (3, 0, history[-1:])
 
 
 def test_records_of_other_repositories_and_nonsense_remove_nothing(

@@ -129,3 +129,15 @@ def test_restics_own_settings_do_not_leak_in(
     assert "RESTIC_PASSWORD_COMMAND" not in restic.environment
     assert restic.environment["RESTIC_REPOSITORY"] == "/srv/repository"
     assert restic.environment["RESTIC_PASSWORD"] == CANARY
+
+
+@pytest.mark.parametrize("state", ["present", "checked"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_password_in_the_url_is_never_shown(run: Runner, restic: ResticProgram, state: str, fails: bool) -> None:
+    """The way in which restic gets the login at a REST server."""
+    if fails:
+        message = {"message_type": "exit_error", "code": 1, "message": "Fatal: server response unexpected: 500"}
+        restic.answer("cat", code=1, error=json.dumps(message) + "\n")
+    result = run(state, url="rest:https://muster:canary@canary-login@rest.example.com/ledger/")
+    assert bool(result.get("failed")) == fails and "rest.example.com" in result["msg"]
+    assert "canary" not in result["msg"] and "canary-login" not in json.dumps(result)

@@ -52,6 +52,21 @@ def test_a_time_with_nine_nines_does_not_overflow_its_second():
     assert clock.parse("2026-01-31T23:59:59.999999999Z") == datetime(2026, 2, 1, tzinfo=timezone.utc)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-30T00:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-01-31T24:00:01Z",
+        "2016-12-31T23:59:60Z",
+        "0001-01-01T00:00:00+02:00",
+    ],
+)
+def test_a_day_or_an_hour_that_there_is_not_is_refused(text):
+    with pytest.raises(InvalidInput, match="there is no such time"):
+        clock.parse(text)
+
+
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-01-31", "2026-01-31T04:05:06"])
 def test_a_time_without_its_zone_is_refused(text):
     with pytest.raises(InvalidInput, match="RFC 3339"):

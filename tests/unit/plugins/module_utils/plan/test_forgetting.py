@@ -85,6 +85,12 @@ def test_what_was_made_for_a_point_that_was_never_sealed(days: float, forget: bo
     assert (decision.forget, decision.explained) == (forget, True) and LOST in decision.reason
 
 
+def test_a_node_whose_clock_is_behind_does_not_make_a_backup_old() -> None:
+    """The time of a snapshot is that of the machine that made it, the id of the point that of the controller."""
+    begun = "20260228T230000Z-ledger-0000000a"
+    assert one(held("s", point=begun, days=20000), point(NEW)).reason == f"{begun} may still be sealed"
+
+
 def test_a_store_without_the_application_explains_nothing() -> None:
     """With the address of another store every snapshot would look as if it was never sealed."""
     decision = one(held("s", point=LOST), point("20260101T000000Z-shop-00000001", application="shop"))

@@ -100,8 +100,28 @@ def test_who_is_found_nowhere_is_gone_only_once_it_is_silent(held: Held) -> None
     with pytest.raises(Refused, match="renews its lock before"):
         of(held, ABSENT).clear()
     assert held.lock_ids() == [name]
-    held.put("a", age=locks.SILENCE + 1)
+    held.put("a", age=locks.SILENCE + locks.CLOCKS + 1)
     of(held, ABSENT).clear()
+    assert held.lock_ids() == []
+
+
+def test_a_holder_whose_clock_is_behind_is_not_silent(held: Held) -> None:
+    """The time in a lock is that of its holder's machine: one that was renewed just now may look old."""
+    name = held.put("a", age=locks.SILENCE + 60)
+    with pytest.raises(Refused, match="renews its lock before"):
+        of(held, ABSENT).clear()
+    assert held.lock_ids() == [name]
+
+
+@pytest.mark.parametrize("age", [60, -3600])
+def test_who_renews_nothing_while_we_watch_is_silent_whatever_the_clocks_say(
+    held: Held, monkeypatch: pytest.MonkeyPatch, age: float
+) -> None:
+    monkeypatch.setattr(locks, "SILENCE", 0.05)
+    held.put("a", age=age)
+    warden = of(held, ABSENT, timeout=60)
+    assert warden.judged()[0].verdict.holder is Holder.UNKNOWN
+    warden.clear()
     assert held.lock_ids() == []
 
 

@@ -18,6 +18,7 @@ from fakes.s3 import FakeS3
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Denied, MusterError, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import command, repository
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_repository
 
 EXPIRED = (400, "ExpiredToken", "The provided token has expired.")
 REFUSALS = [
@@ -73,6 +74,18 @@ def test_it_is_told_halfway(
     with pytest.raises(MusterError, match=words) as raised:
         opened.backup_directory(tmp_path, host="h")
     assert isinstance(raised.value, Denied)
+
+
+@real
+@pytest.mark.parametrize("path", ["a//b/", "a%20b", "a \u00e4+b"])
+def test_the_repository_is_where_restic_has_it(bucket: FakeS3, options: dict[str, Any], path: str) -> None:
+    """And so is its mirror, which nobody would find otherwise."""
+    there = {**options, "url": f"s3:{bucket.url}/bucket/{path}"}
+    opened = Repository.open(there)
+    assert not opened.exists()
+    identity = opened.init()
+    assert Repository.open(there).identify() == identity
+    assert [entry.key.partition("/")[0] for entry in open_repository(there).list()] == ["config", "keys"]
 
 
 def test_a_directory_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

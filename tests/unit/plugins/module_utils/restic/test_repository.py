@@ -6,20 +6,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.real_restic import RESTIC, real
+from fakes.restic_program import ResticProgram
+from fakes.s3 import FakeS3
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
     Denied,
     Incomplete,
     InvalidInput,
+    MusterError,
     NotFound,
     Refused,
+    Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 
@@ -112,3 +117,50 @@ def _program(tmp_path: Path, version: str) -> dict[str, str]:
     program.write_text(f'#!/bin/sh\necho \'{{"message_type":"version","version":"{version}"}}\'\n', encoding="utf-8")
     program.chmod(0o755)
     return {"restic": str(program)}
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("unable to open config file: open /srv/retention/ledger/config: input/output error", MusterError),
+        ("unable to create lock: open /srv/retention/ledger/locks/a: no space left on device", Unavailable),
+        ("remove /srv/retention/ledger/data/a: operation not permitted", Denied),
+    ],
+)
+def test_a_store_does_not_refuse_because_of_its_name(tmp_path: Path, said: str, kind: type[MusterError]) -> None:
+    program = ResticProgram(tmp_path)
+    message = {"message_type": "exit_error", "code": 1, "message": f"Fatal: {said}"}
+    program.answer("prune", code=1, error=json.dumps(message) + "\n")
+    options = {"url": "/srv/retention/ledger", "password": "canary", "restic": str(program.path)}
+    with pytest.raises(MusterError) as raised:
+        Repository.open(options).prune()
+    assert raised.value.__class__ is kind
+
+
+def test_snapshots_are_in_the_order_of_their_times_in_any_zone(tmp_path: Path) -> None:
+    """restic writes the time of the machine's own zone, which is another one when summer ends."""
+    program = ResticProgram(tmp_path)
+    times = ["2026-10-25T01:30:00Z", "2026-10-25T02:59:59.999999999+02:00", "2026-10-25T02:10:00+01:00"]
+    program.answer(
+        "snapshots", [{"id": str(number) * 64, "tree": "t", "time": time} for number, time in enumerate(times)]
+    )
+    opened = Repository.open({"url": "/srv/r", "password": "canary", "restic": str(program.path)})
+    assert [one.id[0] for one in opened.snapshots()] == ["1", "2", "0"]
+
+
+def test_a_check_that_lost_its_server_has_found_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = ResticProgram(tmp_path)
+    message = {"message_type": "exit_error", "code": 1, "message": "Fatal: Get: dial tcp: connection refused"}
+    program.answer("check", code=1, error=json.dumps(message) + "\n")
+    with FakeS3() as bucket:
+        bucket.objects["r/config"] = b"x"
+        login = {"access_key": "key", "secret_key": "canary-secret"}
+        opened = Repository.open(
+            {"url": f"s3:{bucket.url}/bucket/r", "password": "canary", "restic": str(program.path), **login}
+        )
+        opened.identify()
+        with pytest.raises(Incomplete, match=r"it has errors .*connection refused"):
+            opened.check()
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    with pytest.raises(Unavailable, match="does not answer"):
+        opened.check()

@@ -115,6 +115,9 @@ def test_without_keys_only_the_server_is_asked(server: Server) -> None:
         ("s3:http://h/b", s3_probe.Place("http", "h", "b", "")),
         ("s3:h/b/p", s3_probe.Place("https", "h", "b", "p")),
         ("s3://h/b/p/", s3_probe.Place("https", "h", "b", "p")),
+        ("s3:https://h/b/p//q/", s3_probe.Place("https", "h", "b", "p/q")),
+        ("s3:https://h/b/p%20q", s3_probe.Place("https", "h", "b", "p q")),
+        ("s3:h/b/p%20q", s3_probe.Place("https", "h", "b", "p%20q")),
         ("/srv/repository", None),
         ("rest:https://h/", None),
     ],
@@ -123,7 +126,9 @@ def test_places(url: str, expected: s3_probe.Place | None) -> None:
     assert s3_probe.place(url) == expected
 
 
-@pytest.mark.parametrize("url", ["s3:", "s3:https://h", "s3:https://h/", "s3:https://user:canary@h/b"])
+@pytest.mark.parametrize(
+    "url", ["s3:", "s3:https://h", "s3:https://h/", "s3:https://user:canary@h/b", "s3:https://h/b//p"]
+)
 def test_places_that_are_none(url: str) -> None:
     with pytest.raises(InvalidInput) as raised:
         s3_probe.place(url)

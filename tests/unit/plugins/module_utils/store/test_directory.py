@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,9 +14,12 @@ import pytest
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
+    Denied,
     InvalidInput,
+    MusterError,
     NotFound,
     Refused,
+    Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._store.conditions import check_conditions
 from ansible_collections.muster.container_dr.plugins.module_utils._store.directory import Directory
@@ -112,14 +117,35 @@ def test_keys_stay_below_the_root(tmp_path: Path, key: str) -> None:
         Directory(tmp_path).put(key, b"")
 
 
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EACCES, Denied), (errno.ESTALE, Unavailable), (errno.EIO, Unavailable)]
+)
+def test_a_root_that_cannot_even_be_looked_at_is_an_error_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[MusterError]
+) -> None:
+    """A share whose server forgot it, or a folder above that is closed to us."""
+
+    def stat(*_given: object, **_more: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(kind, match=os.strerror(number)):
+        Directory(tmp_path).probe()
+
+
 def test_places(tmp_path: Path) -> None:
     assert open_store({"url": tmp_path.as_uri()}).place == str(tmp_path)
     assert open_repository({"url": f"local:{tmp_path}"}).place == str(tmp_path)
     login = {"access_key": "a", "secret_key": "canary"}
     place = open_repository({"url": "s3:https://10.0.0.1:7070/bucket/some/prefix", **login}).place
     assert place == "s3://bucket/some/prefix at https://10.0.0.1:7070"
+    place = open_repository({"url": "s3:https://10.0.0.1:7070/bucket/some//prefix%20/", **login}).place
+    assert place == "s3://bucket/some/prefix  at https://10.0.0.1:7070"
     assert open_repository({"url": "s3:s3.example.com/bucket", **login}).place.endswith("https://s3.example.com")
-    for url in ("ftp://x", "s3:https://host", "rest:http://u:canary@x/", "relative"):
+    for url in ("s3://bucket/team#1", "file:///srv/what?"):
+        with pytest.raises(InvalidInput, match="%23 or %3F"):
+            open_store({"url": url})
+    for url in ("ftp://x", "s3:https://host", "s3:https://host/bucket//prefix", "rest:http://u:canary@x/", "relative"):
         with pytest.raises(InvalidInput) as caught:
             open_repository({"url": url})
             open_store({"url": url})

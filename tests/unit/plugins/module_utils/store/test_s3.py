@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -21,7 +22,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     NotFound,
     Unavailable,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._plan.locking import GOVERNANCE, Lock
 from ansible_collections.muster.container_dr.plugins.module_utils._store import s3
+from ansible_collections.muster.container_dr.plugins.module_utils._store.locked import LockedS3
 from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import (
     S3,
     BucketMissing,
@@ -99,6 +102,21 @@ def test_lists_all_pages_below_the_prefix(store: S3, answers: Stubber) -> None:
         {"Bucket": "bucket", "Prefix": "p/a/", "ContinuationToken": "t"},
     )
     assert [(entry.key, entry.size) for entry in store.list("a/")] == [("a/1", 1), ("a/2", 2)]
+
+
+def test_a_list_that_breaks_off_is_none(store: S3, answers: Stubber) -> None:
+    """A server that knows only the older way to list names no token, and what is missing would count as gone."""
+    answers.add_response("list_objects_v2", {"Contents": [{"Key": "p/a/1", "Size": 1}], "IsTruncated": True})
+    with pytest.raises(Unavailable, match="more objects than it lists"):
+        list(store.list("a/"))
+
+
+def test_a_list_of_versions_that_breaks_off_is_none() -> None:
+    locked = LockedS3(PLACE, Lock(GOVERNANCE, timedelta(days=1)))
+    with Stubber(locked._small) as answers:
+        answers.add_response("list_object_versions", {"IsTruncated": True})
+        with pytest.raises(Unavailable, match="more objects than it lists"):
+            list(locked.versions("a/"))
 
 
 def test_conditions_travel(store: S3, answers: Stubber) -> None:

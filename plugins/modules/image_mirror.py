@@ -269,9 +269,9 @@ notes:
     is C(.env) beside the first file, if at all. C(environment) is what the shell has when Compose runs, of which this
     module knows nothing else. Empty C(files) say that the project has no service without a container.
   - Of Compose files everything counts that decides on a service's image, that is C(image), C(build), C(extends),
-    C(include), several files, C(!reset) and variables with their defaults. An image whose variable has no value is not
-    resolved. Of what Compose builds and has not built there, there is no image, and of files of other machines
-    C(include) is not read; warnings say so.
+    C(include), several files, C(!reset), C(!override) and variables with their defaults. An image whose variable has
+    no value is not resolved. Of what Compose builds and has not built there, there is no image, and of files of other
+    machines C(include) is not read; warnings say so.
   - The image of a service without a container is the one that Docker has of its name. What Docker does not have is
     resolved by its V(tag), or by the digest that the file says.
   - Docker keeps no manifest of an image, so one from V(docker-archive:) or V(docker-daemon:) gets one that is made from

@@ -45,9 +45,9 @@ attributes:
     support: full
     details:
       - Volumes that the same point was restored to already are left alone; of a Docker host those that were made for
-        it, unless O(existing) is V(replace), because what was put there since is not known. Single paths (O(paths)) are
-        restored again, and count as changed if anything there became different. Streams are given to their commands
-        each time, so these have to replace what is there.
+        it. With V(replace) for O(existing) they are restored again, because what was put there since is not known.
+        Single paths (O(paths)) are restored again, and count as changed if anything there became different. Streams are
+        given to their commands each time, so these have to replace what is there.
 options:
   volumes:
     description: The volumes of the recovery point's document.

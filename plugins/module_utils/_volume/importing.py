@@ -295,15 +295,17 @@ class _Import:
                 )
             self._unused(target)
             return replace(target, action="restore", merge=True, msg="the paths are put into the claim as it is")
-        if noted.get(marks.TREE) == tree and noted.get(marks.RESTORE) == "complete":
+        # What was written since is not noted, and whoever wants it replaced wants that gone.
+        done = noted.get(marks.TREE) == tree and noted.get(marks.RESTORE) == "complete"
+        if done and self._existing != "replace":
             return replace(target, action="none", msg="it was restored from this point already")
         if noted.get(marks.RESTORE) == "pending":
             self._unused(target)
             return replace(target, action="restore", msg="an unfinished restore is done again")
         if self._existing == "replace":
             self._unused(target)
-            done = "added to" if self._merges else "overwritten"
-            return replace(target, action="restore", merge=self._merges, msg=f"the claim exists and is {done}")
+            how = "added to" if self._merges else "overwritten"
+            return replace(target, action="restore", merge=self._merges, msg=f"the claim exists and is {how}")
         if self._existing == "keep":
             return replace(target, action="keep", msg="the claim exists and is kept")
         # An empty one may be filled; whether it is empty only the mover sees.

@@ -179,6 +179,18 @@ def test_replace_overwrites_it_and_says_so(run: Runner, server: Storage) -> None
     assert notes(server)[RESTORE] == "complete"
 
 
+def test_what_was_written_since_a_restore_is_replaced_where_that_is_asked_for(run: Runner, server: Storage) -> None:
+    run()
+    server.created.clear()
+    result = run(existing="replace")
+    assert result["changed"] and result["volumes"][0]["complete"] and len(server.created["jobs"]) == 1
+    server.add(pod("web", "data"))
+    server.writes.clear()
+    refused(run(existing="replace"), server, "claim shop/data", "pod web uses it", "Stop the workload")
+    # Else it is done, whoever uses it.
+    assert run()["volumes"][0]["complete"] and not server.writes
+
+
 @pytest.mark.parametrize("rule", ["fail", "keep", "replace"])
 def test_an_unfinished_restore_is_done_again(run: Runner, server: Storage, rule: str) -> None:
     existing(server, **{TREE: recorded()["tree"], RESTORE: "pending"})

@@ -124,6 +124,7 @@ def test_the_api_server_crashes_during_a_restore(east: Site, west: Site, namespa
 
 
 @pytest.mark.alone
+@pytest.mark.nightly
 def test_the_network_is_gone_for_30_seconds_during_a_restore(
     east: Site, west: Site, namespace: str, capture: Capture
 ) -> None:

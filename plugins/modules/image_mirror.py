@@ -243,8 +243,9 @@ options:
     default: 4G
   workers:
     description:
-      - Number of images, and of layers, that are worked on at the same time. What a registry can bear is set with its
-        C(connections), C(requests_per_second) and C(bytes_per_second).
+      - Number of images that are worked on at the same time, and about twice as many layers and looks for signatures
+        beside them. What a registry can bear is set with its C(connections), C(requests_per_second) and
+        C(bytes_per_second). Registries that are far away are worth a larger number.
     type: int
     default: 8
   fail_fast:

@@ -10,10 +10,11 @@ The same walk plans and copies: with ``write`` off it asks the same questions an
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
@@ -82,6 +83,11 @@ class Route:
         return str(Reference(self.source.host, self.source_repository, digest=digest))
 
 
+# What is attached to a manifest at the source: by cosign's tags, and as referrers.
+_Attachments = tuple[dict[str, Manifest], list[Descriptor]]
+_Asked = dict[str, "Future[_Attachments]"]
+
+
 def names(place: Source, repository: str, tag: str, digest: str) -> bool | None:
     """Whether a tag names that image; ``None`` where there is no such tag.
 
@@ -126,12 +132,15 @@ class Copier:
         self._sparse = bool(platforms)
         self._spool = spool
         self._there: dict[str, dict[str, None]] = {}
-        # Manifests that check mode has counted, by repository where these are apart.
-        self._planned: set[tuple[str, str]] = set()
+        # Manifests that this run has put, or in check mode counted; by repository where these are apart.
+        self._put: set[tuple[str, str]] = set()
+        # Whether the target, asked to mount a blob from the very repository that it is for, says whether it is there.
+        self._tells: bool | None = None
         self._turns: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
-        # Blobs have threads of their own, so that the layers of one image move side by side too.
-        self._threads = ThreadPoolExecutor(max_workers=workers)
+        # What an image needs has threads of its own, so that layers move side by side, and what is attached is looked
+        # for meanwhile. They mostly wait, the more so the farther the registries are.
+        self._threads = ThreadPoolExecutor(max_workers=2 * workers - 1)
 
     def finish(self) -> None:
         """Have the target complete what it put off."""
@@ -146,18 +155,19 @@ class Copier:
 
         ``tags`` name it too, in the end.
         """
-        walked: list[str] = []
-        root = self._tree(route, digest, tally, walked, tag=keep_tag(digest))
-        if self._attachments:
+        asked: _Asked = {}
+        try:
+            root = self._tree(route, digest, tally, asked if self._attachments else None, tag=keep_tag(digest))
             try:
-                for manifest in walked:
-                    self._attached(route, manifest, tally, {digest})
+                self._attached(route, asked, tally, {digest})
             except Unavailable as error:
                 if tally.changed or tally.attachments:
                     raise
                 # The image is whole and nobody can have signed it anew while its registry is away.
                 tally.unsure = True
                 tally.notes.append(f"its signatures and referrers could not be looked for: {error.reason}")
+        finally:
+            _settle(asked.values())
         for tag in tags:
             if not names(self._target, route.repository, tag, digest):
                 if self._write:
@@ -176,27 +186,33 @@ class Copier:
         route: Route,
         digest: str,
         tally: Tally,
-        walked: list[str],
+        asked: _Asked | None,
         *,
         tag: str | None = None,
         link: bool = True,
+        below: bool = True,
     ) -> Manifest:
         """Everything below a manifest, then the manifest itself, then its tag. What is there already is checked.
 
-        ``walked`` takes the digests of all manifests on the way. With ``link`` a manifest with a subject is listed in
-        the subject's fallback tag where that is needed.
+        ``asked`` takes what is attached to each manifest on the way, as it is being looked for. With ``link`` a
+        manifest with a subject is listed in the subject's fallback tag where that is needed. One that is not ``below``
+        anything that is there is not looked for at the target first: it will hardly be there, and sending it again
+        costs no more than to ask.
         """
-        walked.append(digest)
+        if asked is not None and digest not in asked:
+            asked[digest] = self._threads.submit(_attachments, route, digest)
         manifest = self._target.manifest(route.repository, tag) if tag else None
         tagged = manifest is not None and manifest.is_named(digest)
         if not tagged:
             if tag is not None and self._write:
                 self._target.begin()
-            manifest = self._target.manifest(route.repository, digest)
+            manifest = self._target.manifest(route.repository, digest) if below else None
         found = manifest is not None
-        there = found or self._planned_as(route.repository, digest) in self._planned
+        there = found or self._known_as(route.repository, digest) in self._put
         if manifest is None:
             manifest = route.source.manifest(route.source_repository, digest)
+            if manifest is None and not below:
+                return self._tree(route, digest, tally, asked, tag=tag, link=link)
             if manifest is None:
                 raise NotFound(
                     "copy",
@@ -210,7 +226,7 @@ class Copier:
         ]
         try:
             for child in wanted:
-                self._tree(route, child.digest, tally, walked)
+                self._tree(route, child.digest, tally, asked, below=found or self._target.shares_blobs)
         finally:
             _settle(waiting)
         for future in waiting:
@@ -231,19 +247,17 @@ class Copier:
                 f"registry {self._target.host} takes no index of which parts are missing: all platforms were copied"
             )
             for child in rest:
-                self._tree(route, child.digest, tally, walked)
+                self._tree(route, child.digest, tally, asked)
             self._store(route, manifest, tally, there=there, tag=None if tagged else tag, link=link)
         return manifest
 
-    def _planned_as(self, repository: str, digest: str) -> tuple[str, str]:
+    def _known_as(self, repository: str, digest: str) -> tuple[str, str]:
         return "" if self._target.shares_blobs else repository, digest
 
     def _store(
         self, route: Route, manifest: Manifest, tally: Tally, *, there: bool, tag: str | None, link: bool
     ) -> None:
         linked = True
-        if not self._write:
-            self._planned.add(self._planned_as(route.repository, manifest.digest))
         if self._write:
             # A tag's PUT stores the manifest as well; only other algorithms than the registry's own need both.
             by_digest = not manifest.digest.startswith("sha256:")
@@ -251,6 +265,7 @@ class Copier:
                 linked = self._target.put_manifest(route.repository, manifest.digest, manifest)
             if tag is not None:
                 linked = self._target.put_manifest(route.repository, tag, manifest)
+        self._put.add(self._known_as(route.repository, manifest.digest))
         if there:
             tally.add(tags=1)
         else:
@@ -270,11 +285,15 @@ class Copier:
             origins = list(places)
             if route.source is self._target and route.source_repository != route.repository:
                 origins.insert(0, route.source_repository)
+            if not origins and self._tells:
+                # One request instead of two: either it is there, or the session for its upload is open.
+                origins.append(route.repository)
             # What will hardly be there is not looked for first where mounting it says as much.
             look = named or not origins or not self._write
             if not (look and self._has(route.repository, blob)):
                 mounted, session = self._mount(route, blob, origins, tally) if self._write else (False, None)
-                if not mounted and (look or not self._has(route.repository, blob)):
+                told = look or (session is not None and origins == [route.repository])
+                if not mounted and (told or not self._has(route.repository, blob)):
                     self._bring(route, blob, tally, session, mountable=bool(origins))
             self._mark(blob.digest, route.repository)
 
@@ -285,8 +304,11 @@ class Copier:
         """Link a blob from one of the target's repositories; else the upload session that was offered instead."""
         for origin in origins[:_MOUNT_CANDIDATES]:
             mounted, session = self._target.mount(route.repository, blob.digest, origin)
-            if mounted:
+            if mounted and origin != route.repository:
                 tally.add(mounted=1)
+                if self._tells is None:
+                    self._tells, _session = self._target.mount(route.repository, blob.digest, route.repository)
+            if mounted:
                 return True, None
             if session is not None:
                 return False, session
@@ -327,12 +349,15 @@ class Copier:
 
     # -- what is attached -------------------------------------------------------------------------------------
 
-    def _attached(self, route: Route, digest: str, tally: Tally, seen: set[str]) -> None:
+    def _attached(self, route: Route, asked: _Asked, tally: Tally, seen: set[str]) -> None:
         """Signatures, attestations, SBOMs by cosign's tags, and referrers, with what is attached to them in turn."""
-        for tag in cosign_tags(digest):
-            attached = route.source.manifest(route.source_repository, tag)
-            if attached is None:
-                continue
+        for digest, answer in asked.items():
+            tags, referrers = answer.result()
+            self._attach_tagged(route, tags, tally)
+            self._attach_referrers(route, digest, referrers, tally, seen)
+
+    def _attach_tagged(self, route: Route, tags: Mapping[str, Manifest], tally: Tally) -> None:
+        for tag, attached in tags.items():
             there = self._target.tag_digest(route.repository, tag)
             if self._yields and there not in (None, attached.digest):
                 tally.notes.append(f"tag {tag} is another one there and stays")
@@ -344,7 +369,10 @@ class Copier:
                 if self._write:
                     self._target.put_manifest(route.repository, tag, attached)
                 tally.add(tags=1)
-        referrers = route.source.referrers(route.source_repository, digest)
+
+    def _attach_referrers(
+        self, route: Route, digest: str, referrers: Sequence[Descriptor], tally: Tally, seen: set[str]
+    ) -> None:
         known = {item.digest for item in self._target.referrers(route.repository, digest)} if referrers else set()
         for referrer in referrers:
             if referrer.digest not in known and not route.source.has_manifest(route.source_repository, referrer.digest):
@@ -357,11 +385,12 @@ class Copier:
                 self._link(route.repository, manifest, tally, referrer, digest)
             if referrer.digest not in seen:
                 seen.add(referrer.digest)
-                self._attached(route, referrer.digest, tally, seen)
+                further = self._threads.submit(_attachments, route, referrer.digest)
+                self._attached(route, {referrer.digest: further}, tally, seen)
 
     def _attach(self, route: Route, digest: str, tally: Tally, *, link: bool) -> Manifest:
         tally.attachments += 1
-        return self._tree(route, digest, tally, [], link=link)
+        return self._tree(route, digest, tally, None, link=link)
 
     def _link(
         self,
@@ -400,7 +429,13 @@ class Copier:
             )
 
 
-def _settle(waiting: list[Future[None]]) -> None:
+def _attachments(route: Route, digest: str) -> _Attachments:
+    tagged = {tag: route.source.manifest(route.source_repository, tag) for tag in cosign_tags(digest)}
+    found = {tag: manifest for tag, manifest in tagged.items() if manifest is not None}
+    return found, route.source.referrers(route.source_repository, digest)
+
+
+def _settle(waiting: Iterable[Future[Any]]) -> None:
     """Wait until all have ended, so that nothing of a failed image still moves while its error is told."""
     for future in waiting:
         future.exception()

@@ -39,12 +39,12 @@ class FakeRegistry(Content, Script, Serving):
     """``with FakeRegistry() as registry``: ``registry.host`` answers; ``registry.requests`` is what it was asked.
 
     ``gate`` says who may come in, ``tls`` is the server's context. The habits of real registries:
-    ``referrers``: has the API, in pages of ``page`` entries. ``ranges``: serves parts of blobs. ``mounts``: 201, else
-    202 or this status. ``redirect_blobs_to``: host or URL at which blobs are. ``locations``: what stands before the
-    paths of upload sessions. ``creates``: a push makes its repository. ``parts``: keeps more than the first part of an
-    upload. ``if_match``: honours the header. ``sparse``: takes indexes of which children are missing. ``deletes``:
-    removes manifests. ``marks``: headers in every answer. ``busiest`` is the largest number of requests that waited for
-    an answer at the same time.
+    ``referrers``: has the API, in pages of ``page`` entries. ``ranges``: serves parts of blobs. ``mounts``: 201,
+    else 202 or this status; ``mounts_itself``: also from the repository itself. ``redirect_blobs_to``: host or URL
+    at which blobs are. ``locations``: what stands before the paths of upload sessions. ``creates``: a push makes
+    its repository. ``parts``: keeps more than the first part of an upload. ``if_match``: honours the header.
+    ``sparse``: takes indexes of which children are missing. ``deletes``: removes manifests. ``marks``: headers in
+    every answer. ``busiest`` is the largest number of requests that waited for an answer at the same time.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class FakeRegistry(Content, Script, Serving):
         page: int = 0,
         ranges: bool = True,
         mounts: bool | int = True,
+        mounts_itself: bool = True,
         redirect_blobs_to: str | None = None,
         locations: str = "",
         creates: bool = True,
@@ -74,6 +75,7 @@ class FakeRegistry(Content, Script, Serving):
         self.page = page
         self.ranges = ranges
         self.mounts = mounts
+        self.mounts_itself = mounts_itself
         self.redirect_blobs_to = redirect_blobs_to
         self.locations = locations
         self.creates = creates

@@ -240,7 +240,8 @@ class Handler(BaseHTTPRequestHandler):
         self._drain()
         origin = self._there(self.query.get("from", ""))
         wanted = self.query.get("mount", "")
-        if wanted and registry.mounts is True and wanted in origin.blobs:
+        itself = origin is registry.repository(name) and not registry.mounts_itself
+        if wanted and registry.mounts is True and wanted in origin.blobs and not itself:
             registry.repository(name).blobs[wanted] = origin.blobs[wanted]
             self._answer(201, b"", {"Location": f"/v2/{name}/blobs/{wanted}"})
         elif wanted and not isinstance(registry.mounts, bool):

@@ -117,6 +117,83 @@ def test_blobs_are_mounted_across_repositories(source: FakeRegistry, target: Fak
     assert target.uploaded_bytes == sum(map(len, unique.values()))
 
 
+@pytest.mark.parametrize("itself", [True, False])
+def test_a_registry_that_mounts_is_not_asked_for_a_blob_first(
+    source: FakeRegistry, target: FakeRegistry, itself: bool
+) -> None:
+    """The upload's own request says whether it is there, once the registry was seen to tell; else it is looked for."""
+    target.mounts_itself = itself
+    first, second, third = (
+        source.image(name, layers=(b"shared", *(f"{name} {number}".encode() for number in range(5))))
+        for name in ("first", "second", "third")
+    )
+    held = [target.blob("backup/third", f"third {number}".encode())["digest"] for number in range(4)]
+    registries = connect(source, target)
+    copier, origin, tally = Copier(registries.at(target.host)), registries.at(source.host), Tally()
+    try:
+        copier.copy(Route(origin, "first", "backup/first"), first["digest"], Tally())
+        copier.copy(Route(origin, "second", "backup/second"), second["digest"], Tally())
+        with target.watched() as seen:
+            copier.copy(Route(origin, "third", "backup/third"), third["digest"], tally)
+    finally:
+        copier.close()
+        registries.close()
+    same(source, target, repository="third", to="backup/third")
+    # The configuration and one layer: what was there is neither sent again nor counted as linked.
+    assert (tally.blobs, tally.mounted) == (2, 1)
+    assert not [line for line in seen if line.startswith("PUT") and any(digest[7:] in line for digest in held)]
+    looked = [line for line in seen if line.startswith("HEAD") and "/blobs/" in line]
+    assert len(looked) == (0 if itself else 6)
+
+
+def test_what_an_absent_index_names_is_not_asked_for(source: FakeRegistry, target: FakeRegistry) -> None:
+    machines = ("amd64", "arm64")
+    children = [source.image("app", layers=(b"shared", machine.encode()), machine=machine) for machine in machines]
+    root = source.index("app", children, "v1")
+    copy(source, target, root["digest"])
+    asked = [line for line in target.requests if line.startswith("GET")]
+    assert len(asked) == 2, "the tag and the digest of the index"
+
+
+def test_children_that_came_before_their_index_was_lost(source: FakeRegistry, target: FakeRegistry) -> None:
+    """Check mode tells what is done: the manifests are put once more, no blob is sent."""
+    child = source.image("app", layers=(b"one", b"two"))
+    root = source.index("app", [child])
+    copy(source, target, root["digest"])
+    del target.repository("backup/app").manifests[root["digest"]]
+    target.repository("backup/app").tags.clear()
+    planned = copy(source, target, root["digest"], write=False)
+    done = copy(source, target, root["digest"])
+    assert (done.blobs, done.mounted, done.manifests) == (0, 0, 2)
+    assert (planned.blobs, planned.mounted, planned.manifests, planned.bytes) == (0, 0, 2, done.bytes)
+
+
+def test_a_child_of_two_indexes_is_put_once(source: FakeRegistry, target: FakeRegistry) -> None:
+    child = source.image("app", layers=(b"one",))
+    roots = [source.index("app", [child]), source.index("app", [child, source.image("app", layers=(b"two",))])]
+    registries = connect(source, target)
+    copier = Copier(registries.at(target.host))
+    try:
+        for root in roots:
+            copier.copy(Route(registries.at(source.host), "app", "backup/app"), root["digest"], Tally())
+    finally:
+        copier.close()
+        registries.close()
+    assert len([line for line in target.requests if line.startswith("PUT") and child["digest"] in line]) == 1
+
+
+def test_a_child_that_the_source_lost_and_the_target_has(source: FakeRegistry, target: FakeRegistry) -> None:
+    child = source.image("app", layers=(b"one", b"two"))
+    root = source.index("app", [child])
+    copy(source, target, root["digest"])
+    del target.repository("backup/app").manifests[root["digest"]]
+    target.repository("backup/app").tags.clear()
+    kept = source.repository("app").manifests.pop(child["digest"])
+    assert copy(source, target, root["digest"]).manifests == 1
+    source.repository("app").manifests[child["digest"]] = kept
+    same(source, target)
+
+
 def test_within_one_registry_nothing_is_sent(source: FakeRegistry) -> None:
     root = source.image("app", layers=(os.urandom(1000),))
     tally = copy(source, source, root["digest"])

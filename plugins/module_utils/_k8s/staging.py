@@ -100,9 +100,13 @@ def _locked(home: Path) -> Iterator[None]:
 def _remove_leftovers(home: Path) -> None:
     for path in home.iterdir():
         if path.is_symlink() or not path.is_dir():
-            path.unlink()
+            path.unlink(missing_ok=True)
             continue
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            # A run that ends takes its own away without asking.
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -18,6 +18,7 @@ marker or below other bytes is brought back.
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import os
 import tempfile
@@ -25,6 +26,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -420,19 +422,21 @@ def _beside(ours: Iterator[Entry], theirs: Iterator[Entry]) -> Iterator[tuple[En
 
 def copy_object(source: Store, destination: Store, entry: Entry) -> int:
     """Copy one object named by its digest and return its size; :class:`Corrupt` where the bytes are not that."""
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY, prefix="muster-") as spool:
-        stream = cast(BinaryIO, spool)
+    taken = destination.take(source, entry.key, partial(_check, source, entry.key))
+    if taken is not None:
+        return taken
+    if entry.size <= _IN_MEMORY:
+        small = io.BytesIO()
+        size = source.download(entry.key, small)
+        _check(source, entry.key, digest_of(small))
+        destination.put(entry.key, small.getvalue())
+        return size
+    with tempfile.NamedTemporaryFile(prefix="muster-") as file:
+        stream = cast(BinaryIO, file)
         size = source.download(entry.key, stream)
         _check(source, entry.key, digest_of(stream))
-        stream.seek(0)
-        if size <= _IN_MEMORY:
-            destination.put(entry.key, stream.read())
-            return size
-        with tempfile.NamedTemporaryFile(prefix="muster-") as file:
-            while chunk := stream.read(1 << 20):
-                file.write(chunk)
-            file.flush()
-            destination.upload(entry.key, Path(file.name))
+        stream.flush()
+        destination.upload(entry.key, Path(file.name))
     return size
 
 

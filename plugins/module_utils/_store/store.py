@@ -11,7 +11,7 @@ import itertools
 import random
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -177,6 +177,14 @@ class Store(ABC):
     @abstractmethod
     def upload(self, key: str, source: Path) -> None:
         """:meth:`put` from a file."""
+
+    def take(self, source: Store, key: str, check: Callable[[str], None]) -> int | None:
+        """Copy an object from another store without sending its bytes, and return its size.
+
+        ``None`` where that cannot be done: then it has to be sent. ``check`` gets the SHA-256 of what is copied and
+        raises where it is not right; nothing is copied then.
+        """
+        return None
 
     @abstractmethod
     def size(self, key: str) -> int | None:

@@ -12,6 +12,7 @@ import itertools
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -43,7 +44,8 @@ class FakeS3(Serving):
     ``requests`` is what it was asked. ``refuse`` is a pattern of ``METHOD /path?query``; what matches is answered with
     ``refusal`` (status, code, message) from then on, and so is every write after ``writes_left`` more. ``break_next``
     is a pattern of requests of which the next one gets half of its answer's body, or with ``breaks`` the next so many.
-    The next ``busy`` requests are answered with 503. With ``account`` only that access key is known.
+    The next ``busy`` requests are answered with 503. With ``account`` only that access key is known. ``copies`` are the
+    keys that it made from others, ``copied`` what it makes of their bytes, ``tag_of_copies`` the ETag that they get.
 
     With ``locks`` the bucket has versioning and object lock: ``history`` holds the versions of each key, the oldest
     first, and ``objects`` what can be seen of them. Its clock is the engine's.
@@ -67,6 +69,9 @@ class FakeS3(Serving):
         self.breaks = 1
         self.busy = 0
         self.account = ""
+        self.copies: list[str] = []
+        self.copied: Callable[[bytes], bytes] = bytes
+        self.tag_of_copies = ""
         self.lock = threading.Lock()
         self._numbers = itertools.count(1)
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"bucket": self}))
@@ -257,16 +262,38 @@ class _Handler(BaseHTTPRequestHandler):
             self.headers.get("x-amz-object-lock-mode", ""),
             self.headers.get("x-amz-object-lock-retain-until-date"),
         )
-        source = self.headers.get("x-amz-copy-source")
-        if source:
-            path, _mark, wanted = unquote(source).partition("?versionId=")
-            versions = self.bucket.history[path.lstrip("/").partition("/")[2]]
-            body = next(one.data for one in versions if one.id == wanted) or b""
-        elif mode and self.headers.get("Content-MD5") != base64.b64encode(hashlib.md5(body).digest()).decode():
+        source = "x-amz-copy-source" in self.headers
+        if (
+            not source
+            and mode
+            and self.headers.get("Content-MD5") != base64.b64encode(hashlib.md5(body).digest()).decode()
+        ):
             self._fail(400, "InvalidRequest", "Content-MD5 OR x-amz-checksum- HTTP header is required")
             return
         self.bucket.add(self.key, body, mode, clock.parse(until) if until else None)
-        self._answer(200, b"<CopyObjectResult/>" if source else b"", headers={"ETag": _etag(body)})
+        result = f"<CopyObjectResult><ETag>{_etag(body)}</ETag></CopyObjectResult>".encode()
+        self._answer(200, result if source else b"", headers={"ETag": _etag(body)})
+
+    def _copy(self) -> None:
+        path, _mark, wanted = unquote(self.headers["x-amz-copy-source"]).partition("?versionId=")
+        key = path.lstrip("/").partition("/")[2]
+        if wanted:
+            body = next(one.data for one in self.bucket.history[key] if one.id == wanted) or b""
+        elif key in self.bucket.objects:
+            body = self.bucket.objects[key]
+        else:
+            self._fail(404, "NoSuchKey")
+            return
+        if self.headers.get("x-amz-copy-source-if-match", _etag(body)) != _etag(body):
+            self._fail(412, "PreconditionFailed")
+            return
+        self.bucket.copies.append(self.key)
+        if self.bucket.locks:
+            self._put_version(body)
+            return
+        self.bucket.objects[self.key] = self.bucket.copied(body)
+        tag = self.bucket.tag_of_copies or _etag(body)
+        self._answer(200, f"<CopyObjectResult><ETag>{tag}</ETag></CopyObjectResult>".encode())
 
     def _delete_version(self) -> None:
         versions = self.bucket.history.get(self.key) or []
@@ -294,6 +321,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(501, "NotImplemented")
         elif (unless and there is not None) or (wanted and (there is None or wanted != _etag(there))):
             self._fail(412, "PreconditionFailed")
+        elif "x-amz-copy-source" in self.headers:
+            self._copy()
         elif self.bucket.locks:
             self._put_version(body)
         elif "x-amz-object-lock-mode" in self.headers:

@@ -96,6 +96,25 @@ def test_staging_is_private_and_removed_with_what_killed_runs_left(memory: Path)
     assert list(first.parent.iterdir()) == []
 
 
+def test_a_run_that_ends_while_another_looks_for_leftovers(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with staging.folder(memory) as path:
+        ending = [path.parent / "objects-of-a-run-that-ends", path.parent / "a-file-of-one"]
+        ending[0].mkdir()
+        ending[1].touch()
+        genuine = os.open
+
+        def late(place: Path, flags: int) -> int:
+            ending[0].rmdir()
+            return genuine(place, flags)
+
+        ending[1].unlink()
+        with monkeypatch.context() as late_ends:
+            late_ends.setattr(os, "open", late)
+            late_ends.setattr(Path, "iterdir", lambda _self: iter(ending))
+            staging._remove_leftovers(path.parent)
+        assert not any(place.exists() for place in ending) and path.is_dir()
+
+
 def test_a_folder_that_somebody_else_prepared_is_refused(memory: Path) -> None:
     with staging.folder(memory) as path:
         home = path.parent

@@ -67,8 +67,8 @@ options:
   mode:
     description:
       - V(raw) copies the objects as they are. Both places then have the same keys and passwords. Where both are at one
-        S3 provider and have the same login, each object is read and checked here and copied by the server; where it does
-        not do that, or may not, it is sent.
+        S3 provider and have the same login, each object is read and checked here and copied by the server; where that
+        does not do it, or may not, it is sent.
       - V(recrypt) copies snapshots by C(restic copy) into a repository with another master key and another password, so
         that who gets the password and the objects of one place cannot read the other. Choose it where two places belong
         to different people, or where losing one key must not mean losing both copies.

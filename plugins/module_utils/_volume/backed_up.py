@@ -81,6 +81,9 @@ def read_back(
     if any(outcome.value for outcome in outcomes):
         # One by one each would take a start of restic; without the list they have to.
         try:
+            if any(isinstance(outcome.error, Unavailable) for outcome in outcomes):
+                # Told much sooner than by restic, where it is the server that movers had no answer from.
+                repository.probe()
             known = {one.id: one for one in repository.snapshots()}
         except Unavailable as unheard:
             # A server that does not answer was waited for long enough, and not once more for each volume.

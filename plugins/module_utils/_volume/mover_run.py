@@ -46,6 +46,8 @@ _ASK_JOB, _READ_LOG = 5.0, 0.5
 _EVICTIONS = 3
 # As long as the control plane waits by default until it gives up the pods of a node that is gone.
 _SILENCE = 300.0
+# Seconds that a pod has to end whose restic gets no answer.
+_STUCK_GRACE = 5
 # Seconds for which a Job may be there after its time limit, until it is removed.
 _FOLLOWED = 600.0
 _MEMORY = "Set mover.resources to a larger memory request, and to no limit or a higher one, or use larger nodes."
@@ -53,6 +55,10 @@ _MEMORY = "Set mover.resources to a larger memory request, and to no limit or a 
 
 class ReportLost(Incomplete):
     """A mover ended well, and its pod was gone before its report was read."""
+
+
+class Stuck(Unavailable):
+    """A mover gets nothing done, as the repository's server does not answer while restic tries again and again."""
 
 
 class Advance(Protocol):
@@ -91,9 +97,9 @@ def run(
     ``later`` is given the removal where nothing waits for it; without, its pods are gone at the return.
     """
 
-    def put_away() -> None:
+    def put_away(grace: int | None = None) -> None:
         with contextlib.suppress(MusterError):
-            remove(cluster, mover.namespace, mover.name)
+            remove(cluster, mover.namespace, mover.name, grace=grace)
 
     def once(mover: parts.Mover) -> Report:
         body = parts.job(mover, settings, repository)
@@ -102,6 +108,10 @@ def run(
         try:
             _equip(cluster, mover, settings, repository, owner)
             report = _Follower(cluster, mover, settings, action, target, advance).follow()
+        except Stuck:
+            # Its lock cannot be removed either, for which restic would otherwise be left the time.
+            put_away(_STUCK_GRACE)
+            raise
         except BaseException:
             put_away()
             raise
@@ -127,11 +137,21 @@ def _equip(cluster: Cluster, mover: parts.Mover, settings: parts.Settings, repos
         cluster.create(object_path("v1", "secrets", mover.namespace), secret)
 
 
-def remove(cluster: Cluster, namespace: str, job: str, *, ours: bool = True, timeout: float = 90.0) -> None:
+def remove(
+    cluster: Cluster,
+    namespace: str,
+    job: str,
+    *,
+    ours: bool = True,
+    timeout: float = 90.0,
+    grace: int | None = None,
+) -> None:
     """Delete a mover's Job and what belongs to it, and wait until its pods have let go of the volume.
 
     Where only labels say that it is ``ours``, what has its name is left to the cluster, which knows what it owns.
+    ``grace`` is how many seconds its pods have to end, where that is not to be what they were made with.
     """
+    pods = [] if grace is None else _pods(cluster, namespace, job)
     cluster.delete(object_path("batch/v1", "jobs", namespace, job), propagation="Background")
     for resource, api, name in (
         ("secrets", "v1", job),
@@ -140,6 +160,10 @@ def remove(cluster: Cluster, namespace: str, job: str, *, ours: bool = True, tim
     ):
         if ours:
             cluster.delete(object_path(api, resource, namespace, name))
+    for pod in pods:
+        # Whoever may not delete pods waits for them.
+        with contextlib.suppress(MusterError):
+            cluster.delete(object_path("v1", "pods", namespace, pod["metadata"]["name"]), grace=grace)
     began = time.monotonic()
     while time.monotonic() < began + timeout and _pods(cluster, namespace, job):
         time.sleep(clock.pause(time.monotonic() - began, _INTERVAL))
@@ -387,7 +411,7 @@ class Log:
             raise refused
         if failing and current - self._moved[1] > self._stall_timeout:
             known = exit_codes.problem(self._action, self._target, 1, self.trouble)
-            raise Unavailable(
+            raise Stuck(
                 self._action,
                 self._target,
                 f"for {self._stall_timeout:g} seconds the mover got nothing done: {known.reason}",

@@ -21,12 +21,18 @@ SNAPSHOTS = [
 
 
 class FakeRepository:
-    """Holds two snapshots; ``failure`` is what a listing of all raises."""
+    """Holds two snapshots; ``failure`` is what a listing of all raises, ``gone`` that its server does not answer."""
 
-    def __init__(self, failure: MusterError | None = None, without: str = "") -> None:
+    def __init__(self, failure: MusterError | None = None, without: str = "", *, gone: bool = False) -> None:
         self.failure = failure
+        self.gone = gone
         self.held = [one for one in SNAPSHOTS if one.id != without]
         self.asked: list[str] = []
+
+    def probe(self) -> None:
+        self.asked.append("server")
+        if self.gone:
+            raise Unavailable("open", "the repository", "the server does not answer")
 
     def snapshots(self) -> list[Snapshot]:
         self.asked.append("all")
@@ -42,10 +48,10 @@ class FakeRepository:
         raise NotFound("find", f"snapshot {identity}", "it is not there")
 
 
-def read(repository: FakeRepository) -> list[Outcome[str, Any]]:
+def read(repository: FakeRepository, failure: type[MusterError] = MusterError) -> list[Outcome[str, Any]]:
     """What is known of two volumes whose movers said that all went well, and of a third whose mover failed."""
     outcomes = [Outcome(one.host, backed_up.Moved(one.host, {"snapshot_id": one.id}, 1.0)) for one in SNAPSHOTS] + [
-        Outcome("c", None, MusterError("export", "volume c", "it broke"))
+        Outcome("c", None, failure("export", "volume c", "it broke"))
     ]
     return backed_up.read_back(
         cast(Repository, repository),
@@ -81,3 +87,12 @@ def test_a_server_that_does_not_answer_is_waited_for_once(reason: str) -> None:
     first, second, third = read(repository)
     assert not first.value and not second.value and repository.asked == ["all"]
     assert reason in str(first.error) and reason in str(second.error) and "it broke" in str(third.error)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_after_a_mover_without_answer_the_server_is_asked_before_restic_is(gone: bool) -> None:
+    """restic tries for a minute; a question of our own is answered within twenty seconds."""
+    repository = FakeRepository(gone=gone)
+    entries = read(repository, Unavailable)
+    assert repository.asked == (["server"] if gone else ["server", "all"])
+    assert ["does not answer" in str(one.error) for one in entries[:2]] == [gone, gone]

@@ -343,7 +343,17 @@ def test_progress_is_passed_on_and_a_repository_that_fails_ends_it(server: Stora
     def call() -> None:
         mover_run.run(cluster, MOVER, chosen, REPOSITORY, "export", "x", lambda *where: seen.append(where))
 
+    graces: list[Any] = []
+    genuine = cluster.delete
+
+    def delete(path: str, **how: Any) -> bool:
+        graces.extend([how.get("grace")] if "/pods/" in path else [])
+        return genuine(path, **how)
+
+    cluster.delete = delete  # type: ignore[method-assign]
     failure(call, Unavailable, "for 30 seconds", "does not answer", "connection refused")
+    # restic would spend its minute on a lock that it cannot remove.
+    assert graces == [5]
     assert seen[0] == (0, 100) and seen[-1] == (10, 100) and len(seen) == 11
     assert 1040 <= time.seconds < 1045
 

@@ -151,7 +151,12 @@ def remove(
     Where only labels say that it is ``ours``, what has its name is left to the cluster, which knows what it owns.
     ``grace`` is how many seconds its pods have to end, where that is not to be what they were made with.
     """
-    pods = [] if grace is None else _pods(cluster, namespace, job)
+    if grace is not None:
+        # Before their Job, for a kubelet that has begun to end them keeps to the time that it was given first. Whoever
+        # may not delete pods waits for them.
+        with contextlib.suppress(MusterError):
+            for pod in _pods(cluster, namespace, job):
+                cluster.delete(object_path("v1", "pods", namespace, pod["metadata"]["name"]), grace=grace)
     cluster.delete(object_path("batch/v1", "jobs", namespace, job), propagation="Background")
     for resource, api, name in (
         ("secrets", "v1", job),
@@ -160,10 +165,6 @@ def remove(
     ):
         if ours:
             cluster.delete(object_path(api, resource, namespace, name))
-    for pod in pods:
-        # Whoever may not delete pods waits for them.
-        with contextlib.suppress(MusterError):
-            cluster.delete(object_path("v1", "pods", namespace, pod["metadata"]["name"]), grace=grace)
     began = time.monotonic()
     while time.monotonic() < began + timeout and _pods(cluster, namespace, job):
         time.sleep(clock.pause(time.monotonic() - began, _INTERVAL))

@@ -136,6 +136,8 @@ class Copier:
         self._put: set[tuple[str, str]] = set()
         # Whether the target, asked to mount a blob from the very repository that it is for, says whether it is there.
         self._tells: bool | None = None
+        # Whether a blob was there after the target had said that it mounted it.
+        self._mounts: bool | None = None
         self._turns: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         # What an image needs has threads of its own, so that layers move side by side, and what is attached is looked
@@ -285,7 +287,9 @@ class Copier:
             origins = list(places)
             if route.source is self._target and route.source_repository != route.repository:
                 origins.insert(0, route.source_repository)
-            if not origins and self._tells:
+            if self._mounts is False:
+                origins.clear()
+            elif not origins and self._tells:
                 # One request instead of two: either it is there, or the session for its upload is open.
                 origins.append(route.repository)
             # What will hardly be there is not looked for first where mounting it says as much.
@@ -304,7 +308,13 @@ class Copier:
         """Link a blob from one of the target's repositories; else the upload session that was offered instead."""
         for origin in origins[:_MOUNT_CANDIDATES]:
             mounted, session = self._target.mount(route.repository, blob.digest, origin)
-            if mounted and origin != route.repository:
+            itself = origin == route.repository
+            # Some registries answer so whatever is there, and take manifests whose blobs are missing.
+            if mounted and itself:
+                self._tells = mounted = self._has(route.repository, blob)
+            elif mounted and not self._mounts:
+                self._mounts = mounted = self._has(route.repository, blob)
+            if mounted and not itself:
                 tally.add(mounted=1)
                 if self._tells is None:
                     self._tells, _session = self._target.mount(route.repository, blob.digest, route.repository)

@@ -121,7 +121,7 @@ def test_blobs_are_mounted_across_repositories(source: FakeRegistry, target: Fak
 def test_a_registry_that_mounts_is_not_asked_for_a_blob_first(
     source: FakeRegistry, target: FakeRegistry, itself: bool
 ) -> None:
-    """The upload's own request says whether it is there, once the registry was seen to tell; else it is looked for."""
+    """The upload's own request says what is missing, once the registry was seen to tell; else it is looked for."""
     target.mounts_itself = itself
     first, second, third = (
         source.image(name, layers=(b"shared", *(f"{name} {number}".encode() for number in range(5))))
@@ -143,7 +143,33 @@ def test_a_registry_that_mounts_is_not_asked_for_a_blob_first(
     assert (tally.blobs, tally.mounted) == (2, 1)
     assert not [line for line in seen if line.startswith("PUT") and any(digest[7:] in line for digest in held)]
     looked = [line for line in seen if line.startswith("HEAD") and "/blobs/" in line]
-    assert len(looked) == (0 if itself else 6)
+    # That something is there is not believed, as it then is not sent.
+    assert len(looked) == (len(held) if itself else 6)
+
+
+@pytest.mark.parametrize("itself", [True, False])
+def test_a_mount_that_is_said_and_not_done_is_seen(source: FakeRegistry, target: FakeRegistry, itself: bool) -> None:
+    """The registry takes manifests whose blobs are missing, so that nothing else would tell."""
+    target.trusting = True
+    if itself:
+        target.mounts_itself = 201
+    else:
+        target.mounts = target.mounts_itself = 201
+    roots = {
+        name: source.image(name, layers=(b"shared", *(f"{name} {number}".encode() for number in range(3))))
+        for name in ("first", "second", "third")
+    }
+    registries = connect(source, target)
+    copier, tally = Copier(registries.at(target.host)), Tally()
+    try:
+        for name, root in roots.items():
+            copier.copy(Route(registries.at(source.host), name, f"backup/{name}"), root["digest"], tally)
+    finally:
+        copier.close()
+        registries.close()
+    for name in roots:
+        same(source, target, repository=name, to=f"backup/{name}")
+    assert tally.mounted == (2 if itself else 0)
 
 
 def test_what_an_absent_index_names_is_not_asked_for(source: FakeRegistry, target: FakeRegistry) -> None:

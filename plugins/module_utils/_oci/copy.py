@@ -169,7 +169,8 @@ class Copier:
                 tally.unsure = True
                 tally.notes.append(f"its signatures and referrers could not be looked for: {error.reason}")
         finally:
-            _settle(asked.values())
+            # What has not begun is of no use any more.
+            _settle([answer for answer in asked.values() if not answer.cancel()])
         for tag in tags:
             if not names(self._target, route.repository, tag, digest):
                 if self._write:
@@ -193,15 +194,17 @@ class Copier:
         tag: str | None = None,
         link: bool = True,
         below: bool = True,
+        read: Manifest | None = None,
     ) -> Manifest:
         """Everything below a manifest, then the manifest itself, then its tag. What is there already is checked.
 
         ``asked`` takes what is attached to each manifest on the way, as it is being looked for. With ``link`` a
         manifest with a subject is listed in the subject's fallback tag where that is needed. One that is not ``below``
         anything that is there is not looked for at the target first: it will hardly be there, and sending it again
-        costs no more than to ask.
+        costs no more than to ask. What was ``read`` at the source is not asked for there again.
         """
-        if asked is not None and digest not in asked:
+        # Where one look has failed the image's will: others would only keep its layers waiting.
+        if asked is not None and digest not in asked and not any(map(_failed, asked.values())):
             asked[digest] = self._threads.submit(_attachments, route, digest)
         manifest = self._target.manifest(route.repository, tag) if tag else None
         tagged = manifest is not None and manifest.is_named(digest)
@@ -212,7 +215,7 @@ class Copier:
         found = manifest is not None
         there = found or self._known_as(route.repository, digest) in self._put
         if manifest is None:
-            manifest = route.source.manifest(route.source_repository, digest)
+            manifest = read or route.source.manifest(route.source_repository, digest)
             if manifest is None and not below:
                 return self._tree(route, digest, tally, asked, tag=tag, link=link)
             if manifest is None:
@@ -374,7 +377,7 @@ class Copier:
                 continue
             if there != attached.digest and self._write:
                 self._target.begin()
-            self._attach(route, attached.digest, tally, link=True)
+            self._attach(route, attached.digest, tally, link=True, read=attached)
             if there != attached.digest:
                 if self._write:
                     self._target.put_manifest(route.repository, tag, attached)
@@ -398,9 +401,11 @@ class Copier:
                 further = self._threads.submit(_attachments, route, referrer.digest)
                 self._attached(route, {referrer.digest: further}, tally, seen)
 
-    def _attach(self, route: Route, digest: str, tally: Tally, *, link: bool) -> Manifest:
+    def _attach(
+        self, route: Route, digest: str, tally: Tally, *, link: bool, read: Manifest | None = None
+    ) -> Manifest:
         tally.attachments += 1
-        return self._tree(route, digest, tally, None, link=link)
+        return self._tree(route, digest, tally, None, link=link, read=read)
 
     def _link(
         self,
@@ -443,6 +448,10 @@ def _attachments(route: Route, digest: str) -> _Attachments:
     tagged = {tag: route.source.manifest(route.source_repository, tag) for tag in cosign_tags(digest)}
     found = {tag: manifest for tag, manifest in tagged.items() if manifest is not None}
     return found, route.source.referrers(route.source_repository, digest)
+
+
+def _failed(answer: Future[Any]) -> bool:
+    return answer.done() and answer.exception() is not None
 
 
 def _settle(waiting: Iterable[Future[Any]]) -> None:

@@ -189,7 +189,10 @@ class Registry:
         """What refers to a manifest by the registry's API; ``None`` where it has none, which is asked once."""
         if repository in self._without_referrers:
             return None
-        found = self._referrers_api(repository, digest)
+        try:
+            found = self._referrers_api(repository, digest)
+        except Corrupt:
+            found = self._referrers_api(repository, digest)  # its bytes may have been hurt on the way
         if found is None:
             with self._lock:
                 self._without_referrers.add(repository)

@@ -366,6 +366,35 @@ def test_a_source_that_is_away_matters_only_for_what_is_missing(source: FakeRegi
         copy(source, target, other["digest"])
 
 
+def test_a_source_that_is_away_is_not_asked_for_what_is_attached_to_each_child(
+    source: FakeRegistry, target: FakeRegistry
+) -> None:
+    root = source.index("app", [source.image("app", layers=(b"%d" % number,)) for number in range(9)])
+    copy(source, target, root["digest"])
+    source.fault(r".*", reset=True, times=1000)
+    with source.watched() as asked:
+        assert not copy(source, target, root["digest"], workers=1).changed
+    # The root, and the child that was walked to meanwhile.
+    assert len({line.rpartition("/")[2][:20] for line in asked}) <= 2
+
+
+def test_a_signature_that_is_made_anew_while_layers_move(source: FakeRegistry, target: FakeRegistry) -> None:
+    """Some registries drop what a tag named before; what was found is copied, and the next copy finds the new one."""
+    root = source.image("app", layers=(b"layer",))
+    tag = root["digest"].replace(":", "-") + ".sig"
+    before = source.image("app", tag, layers=(b"one",))
+
+    def sign() -> None:
+        source.image("app", tag, layers=(b"one", b"two"))
+        source.repository("app").manifests.pop(before["digest"], None)
+
+    source.fault("GET .*/blobs/", then=sign)
+    copy(source, target, root["digest"], workers=1)
+    assert target.repository("backup/app").tags[tag] == before["digest"]
+    assert copy(source, target, root["digest"]).changed
+    assert target.repository("backup/app").tags[tag] == source.repository("app").tags[tag]
+
+
 def test_redirected_blobs_are_read_without_the_login(target: FakeRegistry) -> None:
     keyring = Keyring()
     with FakeRegistry() as storage, FakeRegistry(auth="basic", redirect_blobs_to=storage.host) as source:

@@ -385,9 +385,12 @@ def test_a_list_of_referrers_that_breaks_off_is_no_sign_of_a_missing_api() -> No
     with FakeRegistry(referrers=True) as source, FakeRegistry() as target:
         root = source.image("app")
         source.image("app", layers=(b"sbom",), subject=root)
-        source.fault("GET .*/referrers/", content=b'{"manifests": [{"dig')
+        source.fault("GET .*/referrers/", content=b'{"manifests": [{"dig', times=2)
         with pytest.raises(Corrupt, match="referrers of"):
-            copy(source, target, root["digest"])
+            copy(source, target, root["digest"], workers=1)
+        # What is hurt once is asked for once more.
+        source.fault("GET .*/referrers/", content=b'{"manifests": [{"dig')
+        assert copy(source, target, root["digest"]).attachments == 1
 
 
 def test_referrers_on_many_pages() -> None:

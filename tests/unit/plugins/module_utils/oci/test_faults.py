@@ -338,6 +338,18 @@ def test_registries_that_name_no_digests(source: FakeRegistry, target: FakeRegis
     assert not copy(source, target, root["digest"]).changed
 
 
+def test_a_server_of_plain_files_that_names_no_types(source: FakeRegistry, target: FakeRegistry) -> None:
+    """The type is left out of the manifests, which OCI allows, and the server knows only that of the file."""
+    config, layer = source.blob("app", b"{}"), source.blob("app", b"layer")
+    image = json.dumps({"schemaVersion": 2, "config": config, "layers": [layer]}).encode()
+    child = source.raw_manifest("app", image, "application/octet-stream")
+    index = json.dumps({"schemaVersion": 2, "manifests": [{**child, "mediaType": MANIFEST}]}).encode()
+    root = source.raw_manifest("app", index, "application/json; charset=utf-8")
+    copy(source, target, root["digest"])
+    kinds = {digest: kind for digest, (_data, kind) in target.repository("backup/app").manifests.items()}
+    assert kinds == {child["digest"]: MANIFEST, root["digest"]: INDEX}
+
+
 @pytest.mark.parametrize("lost", ["child", "layer", "config"])
 def test_a_root_whose_parts_are_missing_is_no_success(source: FakeRegistry, target: FakeRegistry, lost: str) -> None:
     child = source.image("app", layers=(b"layer", b"other"))

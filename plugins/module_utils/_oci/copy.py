@@ -142,7 +142,7 @@ class Copier:
         self._lock = threading.Lock()
         # What an image needs has threads of its own, so that layers move side by side, and what is attached is looked
         # for meanwhile. They mostly wait, the more so the farther the registries are.
-        self._threads = ThreadPoolExecutor(max_workers=2 * workers - 1)
+        self._threads = ThreadPoolExecutor(max_workers=max(1, 2 * workers - 1))
 
     def finish(self) -> None:
         """Have the target complete what it put off."""

@@ -79,6 +79,7 @@ class Registry:
         self._auth = Authorizer(transport, host, self._base, keyring)
         self._pulls_left: int | None = None
         self._without_referrers: set[str] = set()
+        self._mounts = True
         self._lock = threading.Lock()
 
     @property
@@ -273,6 +274,8 @@ class Registry:
 
         ``(True, None)``, or ``(False, session)`` with an open upload session where the registry would not.
         """
+        if not self._mounts:
+            return False, None
         task = Task("mount", f"blob {self._name(repository, digest)} from {origin}")
         query = urlencode({"mount": digest, "from": origin})
         try:
@@ -282,6 +285,13 @@ class Registry:
         except Denied:
             # The origin may be closed to us. If the repository is too, the upload that follows says so.
             return False, None
+        except Unavailable:
+            # Nothing needs a mount. If the registry is away, the upload that follows says so.
+            self._mounts = False
+            return False, None
+        if answer.status in RETRY_STATUS:
+            # Each attempt more would hold back all that is asked of the host.
+            self._mounts = False
         if answer.status == 201:
             return True, None
         if answer.status == 202:

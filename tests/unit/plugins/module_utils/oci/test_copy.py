@@ -77,6 +77,12 @@ def test_a_manifest_that_is_named_twice_is_planned_once(source: FakeRegistry, ta
     assert counted[False] == counted[True]
 
 
+def test_no_workers_are_one(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app", layers=(b"one", b"two"))
+    assert copy(source, target, root["digest"], workers=0).blobs == 3
+    same(source, target)
+
+
 def test_children_come_before_parents(source: FakeRegistry, target: FakeRegistry) -> None:
     # The fake refuses a manifest whose parts are not there, so passing is the proof; the order is looked at as well.
     child = source.image("app", layers=(b"one", b"two"))

@@ -216,6 +216,16 @@ def test_mounts(source: FakeRegistry, mounts: bool | int, mounted: int) -> None:
     same(source, source)
 
 
+@pytest.mark.parametrize("trouble", [{"status": 500}, {"reset": True}, {"status": 429, "headers": {"Retry-After": "7200"}}])
+def test_trouble_with_mounts_is_met_once(source: FakeRegistry, trouble: dict[str, Any]) -> None:
+    """Each time holds all workers of the host back, and nothing needs a mount."""
+    root = source.image("app", layers=tuple(b"%d" % number for number in range(8)))
+    source.fault(r"POST .*\?mount=", times=FOREVER, **trouble)
+    assert copy(source, source, root["digest"], workers=1).blobs == 9
+    same(source, source)
+    assert len({line for line in source.requests if "?mount=" in line}) == 1
+
+
 def test_a_lost_answer_sends_no_blob_twice(source: FakeRegistry, target: FakeRegistry) -> None:
     root = source.image("app", layers=(os.urandom(300_000),))
     target.fault(SESSION, lost=True, times=2)

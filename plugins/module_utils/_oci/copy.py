@@ -401,9 +401,7 @@ class Copier:
                 further = self._threads.submit(_attachments, route, referrer.digest)
                 self._attached(route, {referrer.digest: further}, tally, seen)
 
-    def _attach(
-        self, route: Route, digest: str, tally: Tally, *, link: bool, read: Manifest | None = None
-    ) -> Manifest:
+    def _attach(self, route: Route, digest: str, tally: Tally, *, link: bool, read: Manifest | None = None) -> Manifest:
         tally.attachments += 1
         return self._tree(route, digest, tally, None, link=link, read=read)
 

@@ -207,7 +207,9 @@ def test_a_registry_that_lies_about_ranges(
     same(source, target)
 
 
-@pytest.mark.parametrize(("mounts", "mounted"), [(True, 2), *((said, 0) for said in (False, 200, 201, 204, 400, 404, 405, 500))])
+@pytest.mark.parametrize(
+    ("mounts", "mounted"), [(True, 2), *((said, 0) for said in (False, 200, 201, 204, 400, 404, 405, 500))]
+)
 def test_mounts(source: FakeRegistry, mounts: bool | int, mounted: int) -> None:
     source.mounts = mounts
     root = source.image("app", layers=(os.urandom(1000),))
@@ -216,7 +218,9 @@ def test_mounts(source: FakeRegistry, mounts: bool | int, mounted: int) -> None:
     same(source, source)
 
 
-@pytest.mark.parametrize("trouble", [{"status": 500}, {"reset": True}, {"status": 429, "headers": {"Retry-After": "7200"}}])
+@pytest.mark.parametrize(
+    "trouble", [{"status": 500}, {"reset": True}, {"status": 429, "headers": {"Retry-After": "7200"}}]
+)
 def test_trouble_with_mounts_is_met_once(source: FakeRegistry, trouble: dict[str, Any]) -> None:
     """Each time holds all workers of the host back, and nothing needs a mount."""
     root = source.image("app", layers=tuple(b"%d" % number for number in range(8)))

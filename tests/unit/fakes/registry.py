@@ -41,10 +41,11 @@ class FakeRegistry(Content, Script, Serving):
     ``gate`` says who may come in, ``tls`` is the server's context. The habits of real registries:
     ``referrers``: has the API, in pages of ``page`` entries. ``ranges``: serves parts of blobs. ``mounts``: 201,
     else 202 or this status, whatever is there; ``mounts_itself``: also from the repository itself, or this status
-    there. ``redirect_blobs_to``: host or URL at which blobs are. ``trusting``: takes manifests whatever is missing. ``locations``: what stands before the paths of upload sessions. ``creates``: a push makes
-    its repository. ``parts``: keeps more than the first part of an upload. ``if_match``: honours the header.
-    ``sparse``: takes indexes of which children are missing. ``deletes``: removes manifests. ``marks``: headers in
-    every answer. ``busiest`` is the largest number of requests that waited for an answer at the same time.
+    there. ``redirect_blobs_to``: host or URL at which blobs are. ``locations``: what stands before the paths of upload
+    sessions. ``creates``: a push makes its repository. ``parts``: keeps more than the first part of an upload.
+    ``if_match``: honours the header. ``sparse``: takes indexes of which children are missing. ``trusting``: takes
+    manifests whatever is missing. ``deletes``: removes manifests. ``marks``: headers in every answer. ``busiest`` is
+    the largest number of requests that waited for an answer at the same time.
     """
 
     def __init__(

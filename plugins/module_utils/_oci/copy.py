@@ -203,7 +203,7 @@ class Copier:
         anything that is there is not looked for at the target first: it will hardly be there, and sending it again
         costs no more than to ask. What was ``read`` at the source is not asked for there again.
         """
-        # Where one look has failed the image's will: others would only keep its layers waiting.
+        # Once one look has failed nothing that is attached gets whole: others would only keep the layers waiting.
         if asked is not None and digest not in asked and not any(map(_failed, asked.values())):
             asked[digest] = self._threads.submit(_attachments, route, digest)
         manifest = self._target.manifest(route.repository, tag) if tag else None
@@ -312,7 +312,7 @@ class Copier:
         for origin in origins[:_MOUNT_CANDIDATES]:
             mounted, session = self._target.mount(route.repository, blob.digest, origin)
             itself = origin == route.repository
-            # Some registries answer so whatever is there, and take manifests whose blobs are missing.
+            # A registry may say so whatever is there, and take manifests whose blobs are missing.
             if mounted and itself:
                 self._tells = mounted = self._has(route.repository, blob)
             elif mounted and not self._mounts:

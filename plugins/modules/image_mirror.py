@@ -617,7 +617,8 @@ node_mirrors:
     - For each registry by which the images are named, the file by which containerd on a node takes them from
       O(target) instead. Its C(config_path) has to be C(/etc/containerd/certs.d); O(target.ca_cert) belongs beside it
       as C(ca.crt).
-    - By tag only with O(tags).
+    - By tag only with O(tags). What the copies do not have is asked of that registry, by plain HTTP where O(sources)
+      says so of it.
   type: list
   elements: dict
   returned: when copied to a registry

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, objects
-from ansible_collections.muster.container_dr.plugins.module_utils._k8s.image_names import texts
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.image_names import place_of, texts
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.step import WRITES, Step
 
 # Registry options, images of that registry, and how many requests at once: the images that it does not have, and
@@ -26,7 +26,7 @@ def foresee(
 
     ``mapped``: the images that the restore takes from that registry. Others are nobody's business here.
     """
-    place = str(registry["name"]).rstrip("/")
+    place = place_of(registry)
     uses = [(step, found) for step in steps if (found := _used(step, place, mapped))]
     if not uses:
         return []

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,8 +45,7 @@ class ImageNames:
                 raise InvalidInput("read", "the list of images", "an entry has no name", "Give the document's images.")
             if not image.get("digest") or not image.get("path") or image.get("failed"):
                 continue
-            prefix = str((registry or {})["name"]).rstrip("/")
-            target = f"{prefix}/{str(image['path']).strip('/')}@{image['digest']}"
+            target = f"{place_of(registry or {})}/{str(image['path']).strip('/')}@{image['digest']}"
             targets.setdefault(str(image["name"]), target)
             # The same tag may run with two digests; the user of an image decides which it was.
             for user in image.get("used_by") or ():
@@ -115,6 +115,11 @@ class ImageNames:
                 holder[name] = target
                 count += 1
         return count
+
+
+def place_of(registry: Mapping[str, Any]) -> str:
+    """Host and path of a registry as they stand in names of images, where a user may have written an address."""
+    return re.sub(r"^(https?|docker)://", "", str(registry["name"]).strip()).strip("/")
 
 
 def _replace(obj: JSON, pattern: tuple[str, ...], targets: Mapping[str, str]) -> int:

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._k8s.image_names import place_of
 
 Logins = Mapping[str, Any]
+# Docker Hub's names in images, and in the files that docker and podman write.
+_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 
 
 def logins(registry: Mapping[str, Any] | None) -> Logins:
@@ -56,7 +59,8 @@ def pull_secret(namespace: str, name: str, auths: Logins, labels: Mapping[str, s
 
 
 def _host(place: str) -> str:
-    return str(place).split("/", 1)[0]
+    host = place_of({"name": place}).partition("/")[0]
+    return "docker.io" if host in _HUB else host
 
 
 def _encode(text: str) -> str:

@@ -136,11 +136,13 @@ class Copier:
         self._put: set[tuple[str, str]] = set()
         # Whether the target, asked to mount a blob from the very repository that it is for, says whether it is there.
         self._tells: bool | None = None
+        # Whether a blob was there after the target had said that it mounted it.
+        self._mounts: bool | None = None
         self._turns: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         # What an image needs has threads of its own, so that layers move side by side, and what is attached is looked
         # for meanwhile. They mostly wait, the more so the farther the registries are.
-        self._threads = ThreadPoolExecutor(max_workers=2 * workers - 1)
+        self._threads = ThreadPoolExecutor(max_workers=max(1, 2 * workers - 1))
 
     def finish(self) -> None:
         """Have the target complete what it put off."""
@@ -167,7 +169,8 @@ class Copier:
                 tally.unsure = True
                 tally.notes.append(f"its signatures and referrers could not be looked for: {error.reason}")
         finally:
-            _settle(asked.values())
+            # What has not begun is of no use any more.
+            _settle([answer for answer in asked.values() if not answer.cancel()])
         for tag in tags:
             if not names(self._target, route.repository, tag, digest):
                 if self._write:
@@ -191,15 +194,17 @@ class Copier:
         tag: str | None = None,
         link: bool = True,
         below: bool = True,
+        read: Manifest | None = None,
     ) -> Manifest:
         """Everything below a manifest, then the manifest itself, then its tag. What is there already is checked.
 
         ``asked`` takes what is attached to each manifest on the way, as it is being looked for. With ``link`` a
         manifest with a subject is listed in the subject's fallback tag where that is needed. One that is not ``below``
         anything that is there is not looked for at the target first: it will hardly be there, and sending it again
-        costs no more than to ask.
+        costs no more than to ask. What was ``read`` at the source is not asked for there again.
         """
-        if asked is not None and digest not in asked:
+        # Once one look has failed nothing that is attached gets whole: others would only keep the layers waiting.
+        if asked is not None and digest not in asked and not any(map(_failed, asked.values())):
             asked[digest] = self._threads.submit(_attachments, route, digest)
         manifest = self._target.manifest(route.repository, tag) if tag else None
         tagged = manifest is not None and manifest.is_named(digest)
@@ -210,7 +215,7 @@ class Copier:
         found = manifest is not None
         there = found or self._known_as(route.repository, digest) in self._put
         if manifest is None:
-            manifest = route.source.manifest(route.source_repository, digest)
+            manifest = read or route.source.manifest(route.source_repository, digest)
             if manifest is None and not below:
                 return self._tree(route, digest, tally, asked, tag=tag, link=link)
             if manifest is None:
@@ -285,7 +290,9 @@ class Copier:
             origins = list(places)
             if route.source is self._target and route.source_repository != route.repository:
                 origins.insert(0, route.source_repository)
-            if not origins and self._tells:
+            if self._mounts is False:
+                origins.clear()
+            elif not origins and self._tells:
                 # One request instead of two: either it is there, or the session for its upload is open.
                 origins.append(route.repository)
             # What will hardly be there is not looked for first where mounting it says as much.
@@ -304,7 +311,13 @@ class Copier:
         """Link a blob from one of the target's repositories; else the upload session that was offered instead."""
         for origin in origins[:_MOUNT_CANDIDATES]:
             mounted, session = self._target.mount(route.repository, blob.digest, origin)
-            if mounted and origin != route.repository:
+            itself = origin == route.repository
+            # A registry may say so whatever is there, and take manifests whose blobs are missing.
+            if mounted and itself:
+                self._tells = mounted = self._has(route.repository, blob)
+            elif mounted and not self._mounts:
+                self._mounts = mounted = self._has(route.repository, blob)
+            if mounted and not itself:
                 tally.add(mounted=1)
                 if self._tells is None:
                     self._tells, _session = self._target.mount(route.repository, blob.digest, route.repository)
@@ -364,7 +377,7 @@ class Copier:
                 continue
             if there != attached.digest and self._write:
                 self._target.begin()
-            self._attach(route, attached.digest, tally, link=True)
+            self._attach(route, attached.digest, tally, link=True, read=attached)
             if there != attached.digest:
                 if self._write:
                     self._target.put_manifest(route.repository, tag, attached)
@@ -388,9 +401,9 @@ class Copier:
                 further = self._threads.submit(_attachments, route, referrer.digest)
                 self._attached(route, {referrer.digest: further}, tally, seen)
 
-    def _attach(self, route: Route, digest: str, tally: Tally, *, link: bool) -> Manifest:
+    def _attach(self, route: Route, digest: str, tally: Tally, *, link: bool, read: Manifest | None = None) -> Manifest:
         tally.attachments += 1
-        return self._tree(route, digest, tally, None, link=link)
+        return self._tree(route, digest, tally, None, link=link, read=read)
 
     def _link(
         self,
@@ -433,6 +446,10 @@ def _attachments(route: Route, digest: str) -> _Attachments:
     tagged = {tag: route.source.manifest(route.source_repository, tag) for tag in cosign_tags(digest)}
     found = {tag: manifest for tag, manifest in tagged.items() if manifest is not None}
     return found, route.source.referrers(route.source_repository, digest)
+
+
+def _failed(answer: Future[Any]) -> bool:
+    return answer.done() and answer.exception() is not None
 
 
 def _settle(waiting: Iterable[Future[Any]]) -> None:

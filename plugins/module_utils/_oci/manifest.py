@@ -23,6 +23,7 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 ACCEPT = ", ".join((OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, "*/*;q=0.1"))
 _INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+_IMAGES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 _SCHEMA1 = "application/vnd.docker.distribution.manifest.v1"
 # cosign's tags for what is attached to a digest end in these.
 _COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
@@ -123,12 +124,14 @@ class Manifest:
             document = json.loads(data)
             if not isinstance(document, dict):
                 raise ValueError("no object")
-            media_type = str(document.get("mediaType") or content_type.partition(";")[0].strip())
+            declared = document.get("mediaType")
+            media_type = str(declared or content_type.partition(";")[0].strip())
             if media_type.startswith(_SCHEMA1) or document.get("schemaVersion") == 1:
                 raise _schema1(where)
             if media_type not in _INDEXES and "manifests" in document and "config" not in document:
                 media_type = OCI_INDEX
-            elif "config" in document and "/" not in media_type:
+            elif "config" in document and ("/" not in media_type or not (declared or media_type in _IMAGES)):
+                # Servers of plain files call it JSON or a stream of bytes; registries want to know.
                 media_type = OCI_MANIFEST
             children = tuple(_descriptor(item) for item in document.get("manifests") or [])
             config = _descriptor(document["config"]) if document.get("config") else None

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.entries import Entry
@@ -22,10 +22,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._oci.reference
 _FOLDER = "/etc/containerd/certs.d"
 
 
-def of(options: Mapping[str, Any], place: Place, entries: Iterable[Entry], *, tags: bool) -> list[dict[str, str]]:
+def of(
+    options: Mapping[str, Any], place: Place, entries: Iterable[Entry], *, tags: bool, plain: Collection[str] = ()
+) -> list[dict[str, str]]:
     """``registry``, ``host``, ``path`` and ``content`` of the file for each registry that images are named by.
 
     With ``tags`` the copies answer for tags too; else for digests only, and tags are still asked of their registry.
+    The registries that speak ``plain`` HTTP are asked by it.
     Empty where the place is no registry.
     """
     if not is_registry(place.host):
@@ -43,9 +46,10 @@ def of(options: Mapping[str, Any], place: Place, entries: Iterable[Entry], *, ta
     found = []
     for host in sorted(hosts):
         below = place.repository(path_for(Reference(host, "x")).rpartition("/")[0])
+        original = "http" if host in plain else "https"
         folder, url = f"{_FOLDER}/{host}", f"{scheme}://{network_name(place.host)}/v2/{below}"
         lines = [
-            f"server = {json.dumps(f'https://{network_name(host)}')}",
+            f"server = {json.dumps(f'{original}://{network_name(host)}')}",
             "",
             f"[host.{json.dumps(url)}]",
             f"  capabilities = {json.dumps(capabilities)}",

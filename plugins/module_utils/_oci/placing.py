@@ -208,7 +208,10 @@ def copy(
             records.save()
     told = result(request, entries, "copied", f"to {goal.name}")
     if goal.place is not None:
-        told["node_mirrors"] = node_mirrors.of(params["target"], goal.place, entries, tags=bool(params["tags"]))
+        plain = {Place.of(one).host for one in params.get("sources") or [] if one.get("plain_http")}
+        told["node_mirrors"] = node_mirrors.of(
+            params["target"], goal.place, entries, tags=bool(params["tags"]), plain=plain
+        )
     return told
 
 

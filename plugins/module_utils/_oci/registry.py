@@ -79,6 +79,7 @@ class Registry:
         self._auth = Authorizer(transport, host, self._base, keyring)
         self._pulls_left: int | None = None
         self._without_referrers: set[str] = set()
+        self._mounts = True
         self._lock = threading.Lock()
 
     @property
@@ -189,7 +190,10 @@ class Registry:
         """What refers to a manifest by the registry's API; ``None`` where it has none, which is asked once."""
         if repository in self._without_referrers:
             return None
-        found = self._referrers_api(repository, digest)
+        try:
+            found = self._referrers_api(repository, digest)
+        except Corrupt:
+            found = self._referrers_api(repository, digest)  # its bytes may have been hurt on the way
         if found is None:
             with self._lock:
                 self._without_referrers.add(repository)
@@ -270,6 +274,8 @@ class Registry:
 
         ``(True, None)``, or ``(False, session)`` with an open upload session where the registry would not.
         """
+        if not self._mounts:
+            return False, None
         task = Task("mount", f"blob {self._name(repository, digest)} from {origin}")
         query = urlencode({"mount": digest, "from": origin})
         try:
@@ -279,6 +285,13 @@ class Registry:
         except Denied:
             # The origin may be closed to us. If the repository is too, the upload that follows says so.
             return False, None
+        except Unavailable:
+            # Nothing needs a mount. If the registry is away, the upload that follows says so.
+            self._mounts = False
+            return False, None
+        if answer.status in RETRY_STATUS:
+            # Each attempt more would hold back all that is asked of the host.
+            self._mounts = False
         if answer.status == 201:
             return True, None
         if answer.status == 202:

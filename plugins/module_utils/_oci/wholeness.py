@@ -67,7 +67,11 @@ class Wholeness:
         inner: bool = False,
     ) -> Iterator[tuple[bool, str]]:
         """What is not whole of an image; true for what is there with other bytes."""
-        manifest = place.manifest(repository, digest)
+        try:
+            manifest = place.manifest(repository, digest)
+        except Corrupt as error:
+            yield True, f"a damaged manifest {digest} ({error.reason})"
+            return
         if manifest is None:
             yield False, f"manifest {digest}"
             return

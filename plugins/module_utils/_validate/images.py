@@ -13,7 +13,9 @@ from typing import Any
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._validate.check import Finding, Result
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_DIGEST = re.compile(r"sha(?:256:[0-9a-f]{64}|384:[0-9a-f]{96}|512:[0-9a-f]{128})")
+# What is said of an image there is of others too: of what its tag names now, of keys.
+_SAID = frozenset({"tag_digest", "msg", "signatures"})
 
 
 def digests(
@@ -26,7 +28,8 @@ def digests(
 
     Images that the point says it ``excluded`` (``what`` is ``image:NAME``) stay as they are written.
     """
-    known = set(_DIGEST.findall(repr(list(recorded))))
+    told = [{key: value for key, value in image.items() if key not in _SAID} for image in recorded]
+    known = set(_DIGEST.findall(repr(told)))
     left_out = {str(entry.get("what")) for entry in excluded}
     if not known and not any(what.startswith("image:") for what in left_out):
         return Finding(

@@ -40,11 +40,12 @@ class FakeRegistry(Content, Script, Serving):
 
     ``gate`` says who may come in, ``tls`` is the server's context. The habits of real registries:
     ``referrers``: has the API, in pages of ``page`` entries. ``ranges``: serves parts of blobs. ``mounts``: 201,
-    else 202 or this status; ``mounts_itself``: also from the repository itself. ``redirect_blobs_to``: host or URL
-    at which blobs are. ``locations``: what stands before the paths of upload sessions. ``creates``: a push makes
-    its repository. ``parts``: keeps more than the first part of an upload. ``if_match``: honours the header.
-    ``sparse``: takes indexes of which children are missing. ``deletes``: removes manifests. ``marks``: headers in
-    every answer. ``busiest`` is the largest number of requests that waited for an answer at the same time.
+    else 202 or this status, whatever is there; ``mounts_itself``: also from the repository itself, or this status
+    there. ``redirect_blobs_to``: host or URL at which blobs are. ``locations``: what stands before the paths of upload
+    sessions. ``creates``: a push makes its repository. ``parts``: keeps more than the first part of an upload.
+    ``if_match``: honours the header. ``sparse``: takes indexes of which children are missing. ``trusting``: takes
+    manifests whatever is missing. ``deletes``: removes manifests. ``marks``: headers in every answer. ``busiest`` is
+    the largest number of requests that waited for an answer at the same time.
     """
 
     def __init__(
@@ -58,13 +59,14 @@ class FakeRegistry(Content, Script, Serving):
         page: int = 0,
         ranges: bool = True,
         mounts: bool | int = True,
-        mounts_itself: bool = True,
+        mounts_itself: bool | int = True,
         redirect_blobs_to: str | None = None,
         locations: str = "",
         creates: bool = True,
         parts: bool = True,
         if_match: bool = False,
         sparse: bool = False,
+        trusting: bool = False,
         deletes: bool = True,
         marks: dict[str, str] | None = None,
     ) -> None:
@@ -82,6 +84,7 @@ class FakeRegistry(Content, Script, Serving):
         self.parts = parts
         self.if_match = if_match
         self.sparse = sparse
+        self.trusting = trusting
         self.deletes = deletes
         self.marks = marks or {}
         self.uploads: dict[str, bytearray] = {}

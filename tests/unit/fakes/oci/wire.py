@@ -153,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
         data = self._drain()
         expected = self.headers.get("If-Match")
         digest = digest_of(data, reference.partition(":")[0] if ":" in reference else "sha256")
-        missing = repository.missing(json.loads(data), sparse=self.registry.sparse)
+        missing = "" if self.registry.trusting else repository.missing(json.loads(data), sparse=self.registry.sparse)
         if self.registry.if_match and expected and expected.strip('"') != repository.tags.get(reference):
             self._fail(412, "PRECONDITION_FAILED")
         elif missing:
@@ -240,12 +240,12 @@ class Handler(BaseHTTPRequestHandler):
         self._drain()
         origin = self._there(self.query.get("from", ""))
         wanted = self.query.get("mount", "")
-        itself = origin is registry.repository(name) and not registry.mounts_itself
-        if wanted and registry.mounts is True and wanted in origin.blobs and not itself:
+        mounts = registry.mounts_itself if origin is registry.repository(name) else registry.mounts
+        if wanted and mounts is True and wanted in origin.blobs:
             registry.repository(name).blobs[wanted] = origin.blobs[wanted]
             self._answer(201, b"", {"Location": f"/v2/{name}/blobs/{wanted}"})
-        elif wanted and not isinstance(registry.mounts, bool):
-            self._fail(registry.mounts, "UNSUPPORTED")
+        elif wanted and not isinstance(mounts, bool):
+            self._fail(mounts, "UNSUPPORTED")
         else:
             session = uuid.uuid4().hex
             registry.uploads[session] = bytearray()

@@ -448,11 +448,15 @@ def test_nodes_are_told_where_the_copies_are(mirror: Mirror, east: FakeRegistry,
         "registry": east.host,
         "host": f"http://{west.host}/v2/{below}",
         "path": f"/etc/containerd/certs.d/{east.host}/hosts.toml",
-        "content": f'server = "https://{east.host}"\n\n[host."http://{west.host}/v2/{below}"]\n'
+        "content": f'server = "http://{east.host}"\n\n[host."http://{west.host}/v2/{below}"]\n'
         '  capabilities = ["pull"]\n  override_path = true\n',
     }
     assert list(west.repositories) == [f"{below}/app"]
     assert '["pull", "resolve"]' in mirror(image, tags=True)["node_mirrors"][0]["content"]
+    # Nothing is said here of how that registry is reached, as its image comes from a copy.
+    reach = {"sources": [], "from": {"name": f"{west.host}/backup", "plain_http": True}}
+    (told,) = mirror(image, **reach, target={"name": f"{west.host}/again", "plain_http": True})["node_mirrors"]
+    assert told["content"].startswith(f'server = "https://{east.host}"')
 
 
 @pytest.fixture

@@ -117,6 +117,17 @@ def test_images_that_the_registry_does_not_have_are_named(
     }
 
 
+def test_a_registry_that_is_given_by_its_address_is_a_host_in_the_names_of_images(
+    restore: Restore, source: ApiServer, target: ApiServer, registry: FakeRegistry
+) -> None:
+    options = imaged(registry, source)
+    options["registry"]["name"] = f"http://{registry.host}/bk/"
+    done = entries(restore(**options))
+    assert f"registry {registry.host}/bk does not have east/gone" in str(done["pods/bare"]["concerns"])
+    pod = target.get("pods", "ledger", "bare") or {}
+    assert pod["spec"]["containers"][0]["image"] == f"{registry.host}/bk/east/gone@{GONE}"
+
+
 def test_a_registry_is_not_asked_where_that_is_not_wanted_or_nothing_is_mapped(
     restore: Restore, source: ApiServer, registry: FakeRegistry
 ) -> None:

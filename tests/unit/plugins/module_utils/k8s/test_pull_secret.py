@@ -38,6 +38,22 @@ def test_only_logins_of_this_registry_are_taken(tmp_path: Path) -> None:
     assert found == {HOST: {"auth": "a"}, f"{HOST}/backup": {"auth": "b"}}
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("docker.io/backup", "https://index.docker.io/v1/"),
+        ("index.docker.io/backup", "docker.io"),
+        (NAME, f"https://{HOST}"),
+        (NAME, f"http://{HOST}/v2/"),
+        (f"https://{NAME}/", HOST),
+    ],
+)
+def test_a_registry_is_the_same_however_it_is_written(tmp_path: Path, name: str, key: str) -> None:
+    file = auth_file(tmp_path, {"auths": {key: {"auth": "a"}, "https://other.example.com": {"auth": "b"}}})
+    assert logins({"name": name, "auth_file": file}) == {key: {"auth": "a"}}
+    assert list(logins({"name": name, "username": "u"})) == ["docker.io" if "docker" in name else HOST]
+
+
 @pytest.mark.parametrize("document", [{"auths": {HOST: {}}, "credsStore": "desktop"}, {"auths": None}, {}])
 def test_a_file_without_a_login_for_it_is_none(tmp_path: Path, document: Any) -> None:
     assert logins({"name": NAME, "auth_file": auth_file(tmp_path, document)}) == {}

@@ -77,6 +77,12 @@ def test_a_manifest_that_is_named_twice_is_planned_once(source: FakeRegistry, ta
     assert counted[False] == counted[True]
 
 
+def test_no_workers_are_one(source: FakeRegistry, target: FakeRegistry) -> None:
+    root = source.image("app", layers=(b"one", b"two"))
+    assert copy(source, target, root["digest"], workers=0).blobs == 3
+    same(source, target)
+
+
 def test_children_come_before_parents(source: FakeRegistry, target: FakeRegistry) -> None:
     # The fake refuses a manifest whose parts are not there, so passing is the proof; the order is looked at as well.
     child = source.image("app", layers=(b"one", b"two"))
@@ -121,7 +127,7 @@ def test_blobs_are_mounted_across_repositories(source: FakeRegistry, target: Fak
 def test_a_registry_that_mounts_is_not_asked_for_a_blob_first(
     source: FakeRegistry, target: FakeRegistry, itself: bool
 ) -> None:
-    """The upload's own request says whether it is there, once the registry was seen to tell; else it is looked for."""
+    """The upload's own request says what is missing, once the registry was seen to tell; else it is looked for."""
     target.mounts_itself = itself
     first, second, third = (
         source.image(name, layers=(b"shared", *(f"{name} {number}".encode() for number in range(5))))
@@ -143,7 +149,33 @@ def test_a_registry_that_mounts_is_not_asked_for_a_blob_first(
     assert (tally.blobs, tally.mounted) == (2, 1)
     assert not [line for line in seen if line.startswith("PUT") and any(digest[7:] in line for digest in held)]
     looked = [line for line in seen if line.startswith("HEAD") and "/blobs/" in line]
-    assert len(looked) == (0 if itself else 6)
+    # That something is there is not believed, as it then is not sent.
+    assert len(looked) == (len(held) if itself else 6)
+
+
+@pytest.mark.parametrize("itself", [True, False])
+def test_a_mount_that_is_said_and_not_done_is_seen(source: FakeRegistry, target: FakeRegistry, itself: bool) -> None:
+    """The registry takes manifests whose blobs are missing, so that nothing else would tell."""
+    target.trusting = True
+    if itself:
+        target.mounts_itself = 201
+    else:
+        target.mounts = target.mounts_itself = 201
+    roots = {
+        name: source.image(name, layers=(b"shared", *(f"{name} {number}".encode() for number in range(3))))
+        for name in ("first", "second", "third")
+    }
+    registries = connect(source, target)
+    copier, tally = Copier(registries.at(target.host)), Tally()
+    try:
+        for name, root in roots.items():
+            copier.copy(Route(registries.at(source.host), name, f"backup/{name}"), root["digest"], tally)
+    finally:
+        copier.close()
+        registries.close()
+    for name in roots:
+        same(source, target, repository=name, to=f"backup/{name}")
+    assert tally.mounted == (2 if itself else 0)
 
 
 def test_what_an_absent_index_names_is_not_asked_for(source: FakeRegistry, target: FakeRegistry) -> None:
@@ -338,6 +370,35 @@ def test_a_source_that_is_away_matters_only_for_what_is_missing(source: FakeRegi
     other = source.image("app", layers=(b"new",))
     with pytest.raises(Unavailable, match=r"cannot be reached.*Check its address"):
         copy(source, target, other["digest"])
+
+
+def test_a_source_that_is_away_is_not_asked_for_what_is_attached_to_each_child(
+    source: FakeRegistry, target: FakeRegistry
+) -> None:
+    root = source.index("app", [source.image("app", layers=(b"%d" % number,)) for number in range(9)])
+    copy(source, target, root["digest"])
+    source.fault(r".*", reset=True, times=1000)
+    with source.watched() as asked:
+        assert not copy(source, target, root["digest"], workers=1).changed
+    # The root, and the child that was walked to meanwhile.
+    assert len({line.rpartition("/")[2][:20] for line in asked}) <= 2
+
+
+def test_a_signature_that_is_made_anew_while_layers_move(source: FakeRegistry, target: FakeRegistry) -> None:
+    """Some registries drop what a tag named before; what was found is copied, and the next copy finds the new one."""
+    root = source.image("app", layers=(b"layer",))
+    tag = root["digest"].replace(":", "-") + ".sig"
+    before = source.image("app", tag, layers=(b"one",))
+
+    def sign() -> None:
+        source.image("app", tag, layers=(b"one", b"two"))
+        source.repository("app").manifests.pop(before["digest"], None)
+
+    source.fault("GET .*/blobs/", then=sign)
+    copy(source, target, root["digest"], workers=1)
+    assert target.repository("backup/app").tags[tag] == before["digest"]
+    assert copy(source, target, root["digest"]).changed
+    assert target.repository("backup/app").tags[tag] == source.repository("app").tags[tag]
 
 
 def test_redirected_blobs_are_read_without_the_login(target: FakeRegistry) -> None:

@@ -207,13 +207,27 @@ def test_a_registry_that_lies_about_ranges(
     same(source, target)
 
 
-@pytest.mark.parametrize(("mounts", "mounted"), [(True, 2), (False, 0), (400, 0), (404, 0), (405, 0), (500, 0)])
+@pytest.mark.parametrize(
+    ("mounts", "mounted"), [(True, 2), *((said, 0) for said in (False, 200, 201, 204, 400, 404, 405, 500))]
+)
 def test_mounts(source: FakeRegistry, mounts: bool | int, mounted: int) -> None:
     source.mounts = mounts
     root = source.image("app", layers=(os.urandom(1000),))
     tally = copy(source, source, root["digest"])
     assert (tally.mounted, tally.blobs) == (mounted, 2 - mounted)
     same(source, source)
+
+
+@pytest.mark.parametrize(
+    "trouble", [{"status": 500}, {"reset": True}, {"status": 429, "headers": {"Retry-After": "7200"}}]
+)
+def test_trouble_with_mounts_is_met_once(source: FakeRegistry, trouble: dict[str, Any]) -> None:
+    """Each time holds all workers of the host back, and nothing needs a mount."""
+    root = source.image("app", layers=tuple(b"%d" % number for number in range(8)))
+    source.fault(r"POST .*\?mount=", times=FOREVER, **trouble)
+    assert copy(source, source, root["digest"], workers=1).blobs == 9
+    same(source, source)
+    assert len({line for line in source.requests if "?mount=" in line}) == 1
 
 
 def test_a_lost_answer_sends_no_blob_twice(source: FakeRegistry, target: FakeRegistry) -> None:
@@ -338,6 +352,18 @@ def test_registries_that_name_no_digests(source: FakeRegistry, target: FakeRegis
     assert not copy(source, target, root["digest"]).changed
 
 
+def test_a_server_of_plain_files_that_names_no_types(source: FakeRegistry, target: FakeRegistry) -> None:
+    """The type is left out of the manifests, which OCI allows, and the server knows only that of the file."""
+    config, layer = source.blob("app", b"{}"), source.blob("app", b"layer")
+    image = json.dumps({"schemaVersion": 2, "config": config, "layers": [layer]}).encode()
+    child = source.raw_manifest("app", image, "application/octet-stream")
+    index = json.dumps({"schemaVersion": 2, "manifests": [{**child, "mediaType": MANIFEST}]}).encode()
+    root = source.raw_manifest("app", index, "application/json; charset=utf-8")
+    copy(source, target, root["digest"])
+    kinds = {digest: kind for digest, (_data, kind) in target.repository("backup/app").manifests.items()}
+    assert kinds == {child["digest"]: MANIFEST, root["digest"]: INDEX}
+
+
 @pytest.mark.parametrize("lost", ["child", "layer", "config"])
 def test_a_root_whose_parts_are_missing_is_no_success(source: FakeRegistry, target: FakeRegistry, lost: str) -> None:
     child = source.image("app", layers=(b"layer", b"other"))
@@ -385,9 +411,12 @@ def test_a_list_of_referrers_that_breaks_off_is_no_sign_of_a_missing_api() -> No
     with FakeRegistry(referrers=True) as source, FakeRegistry() as target:
         root = source.image("app")
         source.image("app", layers=(b"sbom",), subject=root)
-        source.fault("GET .*/referrers/", content=b'{"manifests": [{"dig')
+        source.fault("GET .*/referrers/", content=b'{"manifests": [{"dig', times=2)
         with pytest.raises(Corrupt, match="referrers of"):
-            copy(source, target, root["digest"])
+            copy(source, target, root["digest"], workers=1)
+        # What is hurt once is asked for once more.
+        source.fault("GET .*/referrers/", content=b'{"manifests": [{"dig')
+        assert copy(source, target, root["digest"]).attachments == 1
 
 
 def test_referrers_on_many_pages() -> None:

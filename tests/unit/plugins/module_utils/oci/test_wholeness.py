@@ -57,6 +57,18 @@ def test_what_is_missing_and_what_is_damaged_are_both_named() -> None:
             Wholeness(read=True).check(registry, "app", root["digest"])
 
 
+def test_a_damaged_manifest_hides_nothing_else() -> None:
+    with FakeRegistry() as fake, client(fake) as registry:
+        root = image(fake)
+        child = next(iter(fake.repository("app").manifests))
+        fake.repository("app").manifests[child] = (b"{}", "application/json")
+        with pytest.raises(Incomplete, match=rf"has a damaged manifest {child} \(.*Remove what is damaged"):
+            Wholeness().check(registry, "app", root["digest"])
+        del fake.repository("app").blobs[layers(fake)[2]]
+        with pytest.raises(Incomplete, match=rf"does not have layer .*damaged manifest {child}"):
+            Wholeness().check(registry, "app", root["digest"])
+
+
 def test_each_blob_is_read_once_however_many_images_have_it() -> None:
     with FakeRegistry() as fake, client(fake) as registry:
         root = image(fake)

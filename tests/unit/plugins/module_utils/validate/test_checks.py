@@ -154,6 +154,25 @@ def test_an_image_that_the_point_leaves_out_is_counted_apart():
     assert images.digests(FakeCluster({PODS: [tools]}), ["drill"], recorded, excluded[1:]).result is Result.FAIL
 
 
+def test_what_the_tag_names_now_is_not_the_image_of_the_point():
+    other = "sha256:" + "b" * 64
+    recorded = [
+        {"name": "api:1", "digest": DIGEST, "tag_digest": other, "msg": f"the tag has moved: it names {other} now"},
+        {"name": "web:1", "digest": None, "tag_digest": None, "msg": f"what runs is gone; tag 1 names {other} now"},
+    ]
+    moved = pod(image="r/api:1", containerStatuses=[{"name": "api", "imageID": f"r/api@{other}"}])
+    assert images.digests(FakeCluster({PODS: [moved]}), ["drill"], recorded).result is Result.FAIL
+
+
+def test_digests_of_other_algorithms_count():
+    digest = "sha512:" + "c" * 128
+    recorded = [{"name": f"api@{digest}", "digest": digest}]
+    pinned = pod(image=f"r/api@{digest}")
+    assert images.digests(FakeCluster({PODS: [pinned]}), ["drill"], recorded).result is Result.PASS
+    other = pod(image="r/api@sha512:" + "c" * 127 + "d")
+    assert images.digests(FakeCluster({PODS: [other]}), ["drill"], recorded).result is Result.FAIL
+
+
 def test_a_tag_counts_by_what_the_kubelet_pulled_for_it():
     tagged = pod(image="r/api:1", containerStatuses=[{"name": "api", "imageID": f"r/api@{DIGEST}"}])
     recorded = [{"name": "api:1", "digest": DIGEST}]

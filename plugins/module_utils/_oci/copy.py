@@ -25,6 +25,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.blob import Download
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import (
     OCI_INDEX,
+    SIGNATURE,
     Descriptor,
     Manifest,
     cosign_tags,
@@ -169,8 +170,7 @@ class Copier:
                 tally.unsure = True
                 tally.notes.append(f"its signatures and referrers could not be looked for: {error.reason}")
         finally:
-            # What has not begun is of no use any more.
-            _settle([answer for answer in asked.values() if not answer.cancel()])
+            _give_up(asked)
         for tag in tags:
             if not names(self._target, route.repository, tag, digest):
                 if self._write:
@@ -366,10 +366,10 @@ class Copier:
         """Signatures, attestations, SBOMs by cosign's tags, and referrers, with what is attached to them in turn."""
         for digest, answer in asked.items():
             tags, referrers = answer.result()
-            self._attach_tagged(route, tags, tally)
+            self._attach_tagged(route, tags, tally, seen)
             self._attach_referrers(route, digest, referrers, tally, seen)
 
-    def _attach_tagged(self, route: Route, tags: Mapping[str, Manifest], tally: Tally) -> None:
+    def _attach_tagged(self, route: Route, tags: Mapping[str, Manifest], tally: Tally, seen: set[str]) -> None:
         for tag, attached in tags.items():
             there = self._target.tag_digest(route.repository, tag)
             if self._yields and there not in (None, attached.digest):
@@ -377,7 +377,9 @@ class Copier:
                 continue
             if there != attached.digest and self._write:
                 self._target.begin()
-            self._attach(route, attached.digest, tally, link=True, read=attached)
+            # An SBOM may be signed, a signature is not.
+            deeper = not tag.endswith(SIGNATURE)
+            self._attach(route, attached.digest, tally, seen, link=True, read=attached, deeper=deeper)
             if there != attached.digest:
                 if self._write:
                     self._target.put_manifest(route.repository, tag, attached)
@@ -393,17 +395,32 @@ class Copier:
                 continue
             if referrer.digest not in known and self._write:
                 self._target.begin()
-            manifest = self._attach(route, referrer.digest, tally, link=False)
+            manifest = self._attach(route, referrer.digest, tally, seen, link=False)
             if referrer.digest not in known and not self._target.has_referrers_api(route.repository):
                 self._link(route.repository, manifest, tally, referrer, digest)
-            if referrer.digest not in seen:
-                seen.add(referrer.digest)
-                further = self._threads.submit(_attachments, route, referrer.digest)
-                self._attached(route, {referrer.digest: further}, tally, seen)
 
-    def _attach(self, route: Route, digest: str, tally: Tally, *, link: bool, read: Manifest | None = None) -> Manifest:
+    def _attach(
+        self,
+        route: Route,
+        digest: str,
+        tally: Tally,
+        seen: set[str],
+        *,
+        link: bool,
+        read: Manifest | None = None,
+        deeper: bool = True,
+    ) -> Manifest:
+        """Copy what is attached to something, and with ``deeper`` what is attached to that and to its children."""
         tally.attachments += 1
-        return self._tree(route, digest, tally, None, link=link, read=read)
+        asked: _Asked = {}
+        try:
+            look = deeper and digest not in seen
+            seen.add(digest)
+            manifest = self._tree(route, digest, tally, asked if look else None, link=link, read=read)
+            self._attached(route, asked, tally, seen)
+        finally:
+            _give_up(asked)
+        return manifest
 
     def _link(
         self,
@@ -450,6 +467,11 @@ def _attachments(route: Route, digest: str) -> _Attachments:
 
 def _failed(answer: Future[Any]) -> bool:
     return answer.done() and answer.exception() is not None
+
+
+def _give_up(asked: _Asked) -> None:
+    """Wait for what is being looked for; what has not begun is of no use any more."""
+    _settle([answer for answer in asked.values() if not answer.cancel()])
 
 
 def _settle(waiting: Iterable[Future[Any]]) -> None:

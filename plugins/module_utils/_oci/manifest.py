@@ -26,7 +26,8 @@ _INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 _IMAGES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 _SCHEMA1 = "application/vnd.docker.distribution.manifest.v1"
 # cosign's tags for what is attached to a digest end in these.
-_COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
+SIGNATURE = ".sig"
+_COSIGN_SUFFIXES = (SIGNATURE, ".att", ".sbom")
 _LONGEST_TAG = 128
 _ALGORITHMS = ("sha256", "sha384", "sha512")
 

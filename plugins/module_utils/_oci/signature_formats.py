@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Corrupt, InvalidInput, NotFound
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.blob import Download
 from ansible_collections.muster.container_dr.plugins.module_utils._oci.manifest import (
+    SIGNATURE,
     Descriptor,
     Manifest,
     cosign_tags,
@@ -68,7 +69,7 @@ class Signed:
         What cannot be made sense of has a ``problem``. Raises :class:`Unavailable` and :class:`Denied`.
         """
         for tag in cosign_tags(self.digest):
-            if tag.endswith(".sig"):
+            if tag.endswith(SIGNATURE):
                 yield from _readable(f"tag {tag}", self._tagged(tag))
         for referrer in self.registry.referrers(self.repository, self.digest):
             where = f"referrer {referrer.digest}"

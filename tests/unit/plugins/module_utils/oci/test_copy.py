@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fakes.copying import connect, copy, same
-from fakes.registry import MANIFEST, FakeRegistry
+from fakes.registry import INDEX, MANIFEST, FakeRegistry
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Corrupt,
@@ -279,6 +279,27 @@ def test_referrers_from_the_fallback_tag(source: FakeRegistry, target: FakeRegis
     fallback = target.repository("backup/app").tags[root["digest"].replace(":", "-")]
     assert b"made" in target.repository("backup/app").manifests[fallback][0]
     assert not copy(source, target, root["digest"]).changed
+
+
+@pytest.mark.parametrize("api", [False, True])
+def test_what_is_attached_to_what_is_attached_travels(api: bool) -> None:
+    """The signature of an SBOM, and what refers to the parts of an index that refers to an image."""
+    with FakeRegistry(referrers=api) as source, FakeRegistry(referrers=api) as target:
+        root = source.image("app")
+        sbom = source.image("app", root["digest"].replace(":", "-") + ".sbom", layers=(b"sbom",))
+        source.image("app", sbom["digest"].replace(":", "-") + ".sig", layers=(b"signature of the sbom",))
+        part = source.image("app", layers=(b"a part of an artifact",))
+        artifact = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [part], "subject": root}
+        both = [source.manifest("app", artifact), source.image("app", layers=(b"of the part",), subject=part)]
+        there = set(source.repository("app").manifests)
+        if not api:
+            source.index("app", both[:1], root["digest"].replace(":", "-"))
+            source.index("app", both[1:], part["digest"].replace(":", "-"))
+        assert copy(source, target, root["digest"]).attachments == 4
+        # Lists of referrers are the target's own.
+        assert there <= set(target.repository("backup/app").manifests)
+        assert set(source.repository("app").blobs) == set(target.repository("backup/app").blobs)
+        assert not copy(source, target, root["digest"]).changed
 
 
 FAULTS: list[tuple[str, str, dict[str, Any]]] = [

@@ -58,6 +58,8 @@ RETRY_LOCK = "2m"
 _S3_RETRIES = "3"
 _QUICK = 180.0
 _ID = re.compile(r"\b[0-9a-f]{64}\b")
+# restic reads one of so many parts of the data at most.
+MOST_PARTS = 256
 # Words of kernels, object stores and rest-server, in lower case.
 _KEEPS = (
     "permission denied",
@@ -661,6 +663,23 @@ class Repository:
                 error.result = {"errors": ended.errors}
             raise error
         return ended
+
+
+def require_part(text: str | None) -> None:
+    """:class:`InvalidInput` for what restic does not take for a part of the data; it would look like damage.
+
+    Empty is none of the data.
+    """
+    part = re.fullmatch(r"(?:(\d+(?:\.\d+)?)%|(\d+)/(\d+)|(\d+)[bkmgtBKMGT])", text) if text else None
+    percent, number, count, size = part.groups() if part else (None,) * 4
+    fits = (
+        (percent is not None and 0 < float(percent) <= 100)
+        or (number is not None and 1 <= int(number) <= int(count) <= MOST_PARTS)
+        or (size is not None and int(size) > 0)
+    )
+    if text and not fits:
+        hint = "Write it as 10%, 1/10 or 500M."
+        raise InvalidInput("check", "a part of the data", f"check_data is {text!r}", hint)
 
 
 def _backup(host: str, tags: Iterable[str], group_by: str) -> list[str]:

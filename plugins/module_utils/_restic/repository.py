@@ -35,7 +35,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
     piped,
     s3_probe,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw, printable
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw, located, printable
 
 MINIMUM = (0, 18)
 _CHECKS_SNAPSHOTS = (0, 19)
@@ -179,6 +179,7 @@ class Repository:
         url = str(options.get("url") or "")
         if not url:
             raise InvalidInput("open", "the repository", "it has no url", "Set repository.url.")
+        url = located(url)
         s3_probe.place(url)
         binary = _binary(str(options.get("restic") or "restic"))
         secrets = {"RESTIC_PASSWORD": _password(options)}

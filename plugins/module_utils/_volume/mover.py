@@ -18,6 +18,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import m
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins, pull_secret
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw, printable
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import scripts, single_paths, sizing
 
 JSON = dict[str, Any]
@@ -168,7 +169,8 @@ def secret_files(repository: Repository) -> dict[str, str]:
     values = {"password": repository.secrets["RESTIC_PASSWORD"]}
     values |= {_FILES[variable]: value for variable, value in repository.credentials().items()}
     if repository.ca_cert:
-        values["ca.pem"] = Path(repository.ca_cert).read_text(encoding="utf-8")
+        # Certificates are ASCII; what stands between them is for people, in whatever encoding.
+        values["ca.pem"] = Path(repository.ca_cert).read_text(encoding="utf-8", errors="replace")
     return values
 
 
@@ -326,19 +328,31 @@ def require_reachable(repository: Repository) -> None:
 def endpoint(url: str) -> tuple[str, int]:
     """Host and port that a mover connects to; :class:`InvalidInput` where only this machine has the repository."""
     kind, _colon, rest = url.partition(":")
-    if kind not in ("s3", "rest", "sftp", "swift", "b2", "azure", "gs"):
+    target = f"repository {printable(url)} for volumes in a cluster"
+    if is_raw(url) and kind != "s3":
         raise InvalidInput(
             "use",
-            f"repository {url} for volumes in a cluster",
+            target,
             "it is a directory of this machine, which movers can not reach",
             "Use a repository on an object store or a REST server, or say with repository.volume how movers mount the "
             "directory.",
         )
-    if kind not in ("s3", "rest"):
-        return kind, 22 if kind == "sftp" else 443
+    if kind not in ("s3", "rest", "gs"):
+        raise InvalidInput(
+            "use",
+            target,
+            f"a login for {kind} is not given to movers, as all that opens it is in variables and files of this machine",
+            "Use an object store with access_key and secret_key, a REST server, or a directory with repository.volume.",
+        )
+    if kind == "gs":
+        return kind, 443
     if "://" not in rest:
         rest = "https://" + rest.removeprefix("//")
-    parts = urlsplit(rest)
+    try:
+        parts = urlsplit(rest)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise InvalidInput("use", target, str(error), "Correct the URL.") from None
     if "@" in parts.netloc:
         raise InvalidInput(
             "use",
@@ -346,7 +360,7 @@ def endpoint(url: str) -> tuple[str, int]:
             "its URL holds credentials, which everybody who may read pods would see",
             "Use an object store with access_key and secret_key, or a REST server without a login.",
         )
-    return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    return host, port or (80 if parts.scheme == "http" else 443)
 
 
 def _owned(mover: Mover, owner: JSON, kind: str, name: str, api_version: str = "v1") -> JSON:

@@ -229,6 +229,24 @@ def test_a_directory_of_this_machine_is_refused(url: str) -> None:
     failure(lambda: parts.endpoint(url), InvalidInput, url, "movers can not reach", "repository.volume")
 
 
+@pytest.mark.parametrize("kind", ["sftp:u@nas:/r", "b2:bucket:r", "azure:box:/r", "swift:box:/r", "rclone:far:r"])
+def test_what_movers_have_no_login_for_is_refused_as_what_it_is(kind: str) -> None:
+    error = failure(lambda: parts.endpoint(kind), InvalidInput, kind, f"a login for {kind.split(':')[0]} is not given")
+    assert "directory of this machine" not in str(error)
+
+
+@pytest.mark.parametrize("url", ["rest:http://backup:port/r", "rest:http://backup:99999/r", "rest:http://[::1/r"])
+def test_a_server_that_can_not_be_read_is_no_bug(url: str) -> None:
+    failure(lambda: parts.endpoint(url), InvalidInput, url, "Correct the URL")
+
+
+def test_authorities_may_be_named_in_any_encoding(repository: Repository) -> None:
+    pem = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    Path(str(repository.ca_cert)).write_bytes(b"# Autorit\xe9 de certification\n" + pem)
+    given = parts.secrets(MOVER, SETTINGS, repository, OWNER)[1]["data"]["ca.pem"]
+    assert base64.b64decode(given).endswith(pem)
+
+
 NFS = {"nfs": {"server": "nas.example.com", "path": "/export/muster"}}
 
 

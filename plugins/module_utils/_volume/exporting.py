@@ -247,10 +247,26 @@ class _Export:
         for text in stop.warnings:
             self._request.warn(text)
         survey.sources = [
-            replace(source, problem=source.problem or stop.problems.get(source.claim.label))
+            replace(
+                source,
+                problem=source.problem or stop.problems.get(source.claim.label) or self._unclonable(source),
+            )
             for source in survey.sources
         ]
         return stop
+
+    def _unclonable(self, source: claims.Source) -> MusterError | None:
+        """Why nothing would ever make a volume of a snapshot: that of a claim which was bound by hand to a volume."""
+        claim = source.claim
+        if source.method != "snapshot" or claim.storage_class != "" or self._clones(claim.driver).storage_class:
+            return None
+        return InvalidInput(
+            "snapshot",
+            f"volume {claim.label}",
+            "it has no storage class that could make a volume of its snapshot",
+            f"Name one for the driver in clones ({claim.driver}: {{storage_class: ...}}), or set the method of storage "
+            "class '' to stopped or live.",
+        )
 
     def _refuse(self, survey: claims.Survey, stop: stopping.Plan) -> None:
         """End before anything is touched where a volume can neither be exported nor is excluded."""

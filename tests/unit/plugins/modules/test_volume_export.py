@@ -683,6 +683,16 @@ def test_a_way_to_clone_that_there_is_not_is_refused(run: Runner, server: Storag
     assert not server.writes
 
 
+def test_a_claim_that_was_bound_by_hand_needs_a_class_for_its_clone(run: Runner, server: Storage) -> None:
+    """Nothing makes a volume of a snapshot for a claim of no class, which would wait until the time is over."""
+    server.add(*claim("data", spec={"storageClassName": ""}))
+    result = run()
+    assert result["failed"] and "shop/data" in result["msg"] and "in clones (" in result["msg"] and not server.writes
+    assert run(check=True, methods={"": "live"})["volumes"][0]["method"] == "live"
+    result = run(clones={DRIVER: {"storage_class": "fast"}})
+    assert not result.get("failed") and server.created["persistentvolumeclaims"][0]["spec"]["storageClassName"] == "fast"
+
+
 # -- hooks ------------------------------------------------------------------------------------------------------------
 
 OURS, PRE, POST = "container-dr.muster.dev/", "pre.hook.backup.velero.io/", "post.hook.backup.velero.io/"

@@ -315,7 +315,12 @@ def _egress(host: str, port: int) -> list[JSON]:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return [to, {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}]
+        # Ports are those of pods, and not those of the services before them: that of a service's pod is not known here,
+        # and OpenShift's DNS listens on 5353.
+        words = host.split(".")
+        if len(words) < 3 or words[2] == "svc":
+            to = {"ports": [{"protocol": "TCP"}]}
+        return [to, {"ports": [{"protocol": kind, "port": port} for port in (53, 5353) for kind in ("UDP", "TCP")]}]
     return [{**to, "to": [{"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}]}]
 
 

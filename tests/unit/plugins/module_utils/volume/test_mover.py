@@ -206,7 +206,30 @@ def test_a_repository_with_a_name_needs_dns_too(repository: Repository) -> None:
     ports = [
         {port["port"] for port in rule["ports"]} for rule in parts.network_policy(MOVER, named, OWNER)["spec"]["egress"]
     ]
-    assert ports == [{443}, {53}]
+    assert ports == [{443}, {53, 5353}]
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        ("minio.storage.svc", None),
+        ("rook-ceph-rgw.rook-ceph.svc.cluster.local", None),
+        ("minio.storage", None),
+        ("minio", None),
+        ("svc.example.com", 9000),
+        ("s3.svc-east.example.com", 9000),
+    ],
+)
+def test_the_pods_of_a_service_may_listen_on_another_port_than_it_has(
+    repository: Repository, host: str, port: int | None
+) -> None:
+    """Network policies are applied to what comes behind the service."""
+    named = replace(repository, url=f"s3:http://{host}:9000/bucket")
+    rule, dns = parts.network_policy(MOVER, named, OWNER)["spec"]["egress"]
+    assert rule == {"ports": [{"protocol": "TCP", **({"port": port} if port else {})}]}
+    assert {(one["protocol"], one["port"]) for one in dns["ports"]} == {
+        (kind, number) for kind in ("TCP", "UDP") for number in (53, 5353)
+    }
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,15 @@ WRITE = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
 # Where a mover has the repository that is in a directory.
 MOUNT = "/repository"
 
+# Out of the meshes that a namespace may be in: a proxy beside restic reaches nobody under our policy, lets restic reach
+# nobody before it is ready, and does not end with it. Some versions look for labels, others for annotations.
+_ISTIO = {"sidecar.istio.io/inject": "false", "istio.io/dataplane-mode": "none"}
+_MESHES = {
+    "linkerd.io/inject": "disabled",
+    "kuma.io/sidecar-injection": "disabled",
+    "consul.hashicorp.com/connect-inject": "false",
+}
+
 # What says that a file is as it was, and need not be read again: restic's arguments.
 CHANGE_DETECTION: dict[str, tuple[str, ...]] = {
     "strict": (),
@@ -246,7 +255,10 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
                     },
                 ]
             },
-            "template": {"metadata": {"labels": labels}, "spec": pod},
+            "template": {
+                "metadata": {"labels": {**labels, **_ISTIO}, "annotations": {**_ISTIO, **_MESHES}},
+                "spec": pod,
+            },
         },
     }
 

@@ -201,6 +201,13 @@ def test_the_network_policy_opens_the_repository_and_nothing_else(repository: Re
     assert spec["podSelector"]["matchLabels"].items() <= labels.items()
 
 
+def test_no_mesh_puts_a_proxy_beside_restic(repository: Repository) -> None:
+    made = job(repository)["spec"]["template"]["metadata"]
+    assert made["labels"]["sidecar.istio.io/inject"] == made["annotations"]["sidecar.istio.io/inject"] == "false"
+    assert made["labels"]["istio.io/dataplane-mode"] == "none"
+    assert made["annotations"]["linkerd.io/inject"] == "disabled"
+
+
 def test_a_repository_with_a_name_needs_dns_too(repository: Repository) -> None:
     named = replace(repository, url="s3:https://s3.example.com/bucket")
     ports = [

@@ -671,14 +671,16 @@ def require_part(text: str | None) -> None:
 
     Empty is none of the data.
     """
-    part = re.fullmatch(r"(?:(\d+(?:\.\d+)?)%|(\d+)/(\d+)|(\d+)[bkmgtBKMGT])", text) if text else None
-    percent, number, count, size = part.groups() if part else (None,) * 4
-    fits = (
-        (percent is not None and 0 < float(percent) <= 100)
-        or (number is not None and 1 <= int(number) <= int(count) <= MOST_PARTS)
-        or (size is not None and int(size) > 0)
-    )
-    if text and not fits:
+    if not text:
+        return
+    percent, part = re.fullmatch(r"(\d+(?:\.\d+)?)%", text), re.fullmatch(r"(\d+)/(\d+)", text)
+    if percent:
+        fits = 0 < float(percent[1]) <= 100
+    elif part:
+        fits = 1 <= int(part[1]) <= int(part[2]) <= MOST_PARTS
+    else:
+        fits = re.fullmatch(r"0*[1-9]\d*[bkmgtBKMGT]", text) is not None
+    if not fits:
         hint = "Write it as 10%, 1/10 or 500M."
         raise InvalidInput("check", "a part of the data", f"check_data is {text!r}", hint)
 

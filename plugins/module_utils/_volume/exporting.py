@@ -204,7 +204,7 @@ class _Export:
                     beside(self._look_back)
                 cuts, cut_at = self._cut(survey, hooks, run)
         except MusterError as error:
-            uncut = [*(Cut(run, source.claim, source.method) for source in survey.sources), *streams]
+            uncut: list[Piece] = [*(Cut(run, source.claim, source.method) for source in survey.sources), *streams]
             failure = {"changed": False, "failed": True, "msg": str(error)}
             error.result = {"volumes": [{**self._waiting(one), **failure} for one in uncut], **error.result}
             raise

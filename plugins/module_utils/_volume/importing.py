@@ -237,9 +237,7 @@ class _Import:
             volume,
             *where,
             # A claim that is there has its class, whatever the point's is called here.
-            storage_class=document["spec"].get("storageClassName")
-            if document
-            else self._class(volume, classes, label),
+            storage_class=document["spec"].get("storageClassName") if document else self._class(volume, classes, label),
             size=wished.size or int(volume["size"]),
             access_modes=wished.access_modes or tuple(volume.get("access_modes") or ("ReadWriteOnce",)),
             snapshot=found,

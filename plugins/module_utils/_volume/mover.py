@@ -358,7 +358,7 @@ def endpoint(url: str) -> tuple[str, int]:
         raise InvalidInput(
             "use",
             target,
-            f"a login for {kind} is not given to movers, as all that opens it is in variables and files of this machine",
+            f"a login for {kind} is not given to movers, as it is in variables and files of this machine",
             "Use an object store with access_key and secret_key, a REST server, or a directory with repository.volume.",
         )
     if kind == "gs":

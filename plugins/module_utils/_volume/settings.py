@@ -59,7 +59,9 @@ class Budgets:
 def budgets(values: Mapping[str, Any] | None) -> Budgets:
     """The ``budgets`` option; :class:`InvalidInput` for a number below 1."""
     given = {name: value for name, value in (values or {}).items() if value is not None}
-    classes = {str(name): _count(f"budgets.classes entry {name}", value) for name, value in given.pop("classes", {}).items()}
+    classes = {
+        str(name): _count(f"budgets.classes entry {name}", value) for name, value in given.pop("classes", {}).items()
+    }
     return Budgets(classes, **{name: _count(f"budgets.{name}", value) for name, value in given.items()})
 
 

@@ -291,7 +291,9 @@ def test_what_the_result_always_has_is_there_whatever_fails(
     assert result.get("failed", False) is (fault != "cut" or not check)
     assert not ALWAYS - set(result), result
     if fault == "cut" and not check:
-        told = {one["name"]: (one["failed"], one["complete"], "pool is full" in one["msg"]) for one in result["volumes"]}
+        told = {
+            one["name"]: (one["failed"], one["complete"], "pool is full" in one["msg"]) for one in result["volumes"]
+        }
         assert told == {"shop/data": (True, False, True), "shop/logs": (True, False, True)}
 
 
@@ -690,7 +692,8 @@ def test_a_claim_that_was_bound_by_hand_needs_a_class_for_its_clone(run: Runner,
     assert result["failed"] and "shop/data" in result["msg"] and "in clones (" in result["msg"] and not server.writes
     assert run(check=True, methods={"": "live"})["volumes"][0]["method"] == "live"
     result = run(clones={DRIVER: {"storage_class": "fast"}})
-    assert not result.get("failed") and server.created["persistentvolumeclaims"][0]["spec"]["storageClassName"] == "fast"
+    assert not result.get("failed") and not server.left()
+    assert server.created["persistentvolumeclaims"][0]["spec"]["storageClassName"] == "fast"
 
 
 # -- hooks ------------------------------------------------------------------------------------------------------------

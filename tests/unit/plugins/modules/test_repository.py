@@ -120,7 +120,9 @@ def test_the_data_are_checked_on_request(run: Runner, restic: ResticProgram) -> 
     assert result["failed"] and "pack 1234" in result["msg"] and "it has errors" in result["msg"]
 
 
-@pytest.mark.parametrize("part", ["10", "ten%", "0%", "150%", "0/5", "6/5", "1/257", "1.0/2", "1.5M", "5GB", "0M", "-5%"])
+@pytest.mark.parametrize(
+    "part", ["10", "ten%", "0%", "150%", "0/5", "6/5", "1/257", "1.0/2", "1.5M", "5GB", "0M", "-5%"]
+)
 @pytest.mark.parametrize("check", [False, True])
 def test_a_part_that_there_is_not_is_no_damage(run: Runner, restic: ResticProgram, part: str, check: bool) -> None:
     """As seen with restic 0.19.1."""

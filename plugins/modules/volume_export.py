@@ -139,8 +139,9 @@ options:
         ReplicationControllers, StatefulSets and custom resources with a scale are scaled where they are the topmost
         owner, CronJobs are suspended, and operators that understand a pause are paused. GitOps controllers of Argo CD
         and Flux, KEDA, and autoscalers with C(minReplicas=0) sleep meanwhile.
-      - Pods of DaemonSets, Jobs and operators without a scale, and pods of nobody, cannot be stopped; a claim that they
-        use is refused before anything is touched.
+      - Pods of DaemonSets, Jobs and operators without a scale, pods of nobody, and StatefulSets that delete claims when
+        they are scaled down (C(whenScaled)), cannot be stopped; a claim that they use is refused before anything is
+        touched.
       - On a Docker host it maps volumes, as globs of their names in the result or of Docker's names, to V(live), the
         default, V(paused) or V(stopped). The first that fits counts; V(*) is every volume.
       - With V(paused) and V(stopped) all running containers of the host that may write to such a volume, or to a folder

@@ -28,7 +28,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.exit_codes import Locked
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.locks import Locks, Lookup
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.mirror import REMOVABLE
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, held
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import MOST_PARTS, Repository, held
 from ansible_collections.muster.container_dr.plugins.module_utils._store import needing
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import (
     is_raw,
@@ -41,7 +41,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._store.store i
 _AT_ONCE = 500
 # How long restic itself waits for a lock before we look who holds it.
 _RETRY_LOCK = "20s"
-_MOST_PARTS = 256
 
 JSON = dict[str, Any]
 
@@ -86,9 +85,9 @@ class Maintenance:
         self._limits = _limits(params.get("prune") or {})
         self._check_data: str | None = params.get("check_data") or None
         self._parts: int | None = params.get("check_part_of")
-        if self._parts is not None and not 1 <= self._parts <= _MOST_PARTS:
+        if self._parts is not None and not 1 <= self._parts <= MOST_PARTS:
             raise InvalidInput(
-                "check", "a part of the data", f"check_part_of is {self._parts}", f"It is between 1 and {_MOST_PARTS}."
+                "check", "a part of the data", f"check_part_of is {self._parts}", f"It is between 1 and {MOST_PARTS}."
             )
         self._unsealed_after = clock.duration(params["unsealed_after"])
         if not params.get("store"):

@@ -42,6 +42,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress
+from ansible_collections.muster.container_dr.plugins.module_utils._store.directory import Directory
 from ansible_collections.muster.container_dr.plugins.module_utils._store.locked import (
     REPOSITORY_NOTE,
     LockedS3,
@@ -299,8 +300,16 @@ def plan(
     that it names do not count at the source either, so that a copy never brings one back. ``taken`` says which
     snapshots are gone from the source on purpose. Where the destination has others of its own all data stay: they may
     need what the source gave up before they were made.
-    :class:`Refused` where the destination is another repository.
+    :class:`Refused` where the destination is another repository, or the source itself.
     """
+    # Who has it locked where it is gets something for it.
+    if _same(source, destination) and not isinstance(destination, LockedS3):
+        raise Refused(
+            "mirror",
+            f"repository {source.place}",
+            "it is to be mirrored to where it is, and that is no second copy",
+            "Name another place as destination.",
+        )
     destination.probe()
     there = destination.find(CONFIG)
     renewal = Renewal.begin(destination, REPOSITORY_NOTE) if isinstance(destination, LockedS3) else None
@@ -343,6 +352,12 @@ def plan(
         renewal.look(workers)
         made.keep_locked(workers)
     return made
+
+
+def _same(source: Store, destination: Store) -> bool:
+    if isinstance(source, Directory) and isinstance(destination, Directory):
+        return os.path.realpath(source.place) == os.path.realpath(destination.place)
+    return source.place == destination.place
 
 
 def _compare(

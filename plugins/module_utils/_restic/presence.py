@@ -16,7 +16,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._module import
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import soundness
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.locks import Locks, Verdict
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.maintenance import maintain
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, require_part
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
 # Given the connections to clusters and some hostnames: what the clusters know of movers with these names.
@@ -29,6 +29,7 @@ def repository(request: Request, holders: Holders) -> dict[str, Any]:
     All of them insist on a pinned id.
     """
     options = request.params["repository"]
+    require_part(request.params.get("check_data"))
     opened = Repository.open(options)
     lookup = partial(holders, request.params.get("sites") or [])
     if request.params["state"] == "maintained":

@@ -140,6 +140,7 @@ def probe(url: str, env: Mapping[str, str], region: str | None, ca_cert: str | N
 
 
 def _ask(where: Place, path: str, headers: Mapping[str, str], ca_cert: str | None, target: str) -> tuple[int, str]:
+    began = time.monotonic()
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             status, body = _get(where, path, headers, ca_cert)
@@ -151,7 +152,8 @@ def _ask(where: Place, path: str, headers: Mapping[str, str], ca_cert: str | Non
                 "Set ca_cert to the authority that issued it.",
             ) from None
         except (OSError, http.client.HTTPException) as error:
-            if attempt < _ATTEMPTS:
+            # A name may have several addresses, each of which was waited for.
+            if attempt < _ATTEMPTS and time.monotonic() - began < TIMEOUT:
                 time.sleep(1)
                 continue
             why = "timed out" if isinstance(error, (socket.timeout, TimeoutError)) else str(error)

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.locking import Lock
@@ -29,7 +30,7 @@ def open_store(options: Mapping[str, Any], lock: Lock | None = None) -> Store:
     With ``lock`` whatever is written into it is locked; its bucket must be one that can do that.
     """
     url = str(options["url"])
-    parts = urlsplit(url)
+    parts = _split("store", url, url)
     if not url.startswith("/") and ("?" in url or "#" in url):
         # What follows would be no part of the path, and two stores one.
         raise InvalidInput("use", f"store {url!r}", "it has a # or a ?", "Write them as %23 or %3F.")
@@ -72,10 +73,23 @@ def open_repository(options: Mapping[str, Any], lock: Lock | None = None) -> Sto
             "only repositories in S3 and in directories can be mirrored object by object",
             "Use 'restic copy' for this backend.",
         )
-    path = Path(url.removeprefix("local:")).expanduser()
+    return _directory(Path(located(url).removeprefix("local:")), lock)
+
+
+def located(url: str) -> str:
+    """The URL of a repository with the home directory in full, of which restic knows nothing; else as it is.
+
+    :class:`InvalidInput` for a path that is relative, and would be another place for each folder that restic runs in.
+    """
+    if url.startswith("s3:") or not is_raw(url):
+        return url
+    path = Path(url.removeprefix("local:"))
+    with contextlib.suppress(RuntimeError):  # of a user that there is not
+        path = path.expanduser()
     if not path.is_absolute():
-        raise InvalidInput("use", f"repository {url!r}", "its path is relative", "Write an absolute path.")
-    return _directory(path, lock)
+        hint = "Write an absolute path, or its kind before it, such as rest:https://host/path."
+        raise InvalidInput("use", f"repository {printable(url)!r}", "its path is relative", hint)
+    return str(path) if "~" in url else url
 
 
 def restic_place(url: str) -> tuple[str, str, str, str]:
@@ -85,7 +99,7 @@ def restic_place(url: str) -> tuple[str, str, str, str]:
     """
     scheme, rest = "https", url.removeprefix("s3:")
     if rest.startswith(("http://", "https://")):
-        parts = urlsplit(rest)
+        parts = _split("repository", url, rest)
         scheme, host, path = parts.scheme, parts.netloc, unquote(parts.path).lstrip("/")
     else:
         host, _slash, path = rest.removeprefix("//").partition("/")
@@ -95,6 +109,13 @@ def restic_place(url: str) -> tuple[str, str, str, str]:
             "use", f"repository {printable(url)!r}", "two slashes follow its bucket", "Write one between the two."
         )
     return scheme, host, bucket, posixpath.normpath(prefix) if prefix else ""
+
+
+def _split(what: str, url: str, part: str) -> SplitResult:
+    try:
+        return urlsplit(part)
+    except ValueError as error:
+        raise InvalidInput("use", f"{what} {printable(url)!r}", str(error), "Correct the URL.") from None
 
 
 def _bucket(place: S3Place, lock: Lock | None) -> Store:

@@ -56,14 +56,21 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume.snapsh
 
 JSON = dict[str, Any]
 Piece: TypeAlias = "Cut | streaming.Cut"
+# Lists that a result has, however the task ends.
+_ALWAYS = ("volumes", "hooks", "thawed", "restarted", "stopped", "excluded", "cuts")
 
 
 def export(request: Request) -> JSON:
     """The verb of the module ``volume_export``."""
-    if application.on_docker(request.params["application"]):
-        return hosted.export(request)
-    CLUSTERS.check("the application's cluster")
-    return _Export(request).run()
+    on_docker = application.on_docker(request.params["application"])
+    try:
+        if on_docker:
+            return hosted.export(request)
+        CLUSTERS.check("the application's cluster")
+        return _Export(request).run()
+    except MusterError as error:
+        error.result = {**outcomes.nothing(*_ALWAYS, *([] if on_docker else ["cleaned"])), **error.result}
+        raise
 
 
 class _Export:
@@ -80,7 +87,7 @@ class _Export:
         self._site = str(params["site"])
         self._point = params.get("point")
         self._phase = str(params["phase"])
-        self._workers = int(params["workers"])
+        self._workers = settings.workers(params)
         self._budgets = settings.budgets(params.get("budgets"))
         self._detection = settings.change_detection(params.get("change_detection"))
         self._clones = snapshot.clones(params.get("clones"))
@@ -170,7 +177,7 @@ class _Export:
         survey = claims.survey(
             self._cluster,
             self._namespaces,
-            (self._application.get("volumes") or {}).get("exclude") or [],
+            settings.excluded(self._application),
             self._request.params.get("snapshot_classes"),
             self._request.params.get("methods"),
         )
@@ -190,11 +197,17 @@ class _Export:
         self._arrange(survey, stop)
         if self._request.check_mode:
             return self._plan(survey, hooks, stop)
-        with pool.beside(1) as beside:
-            if survey.sources and self._phase != "cut":
-                beside(self._look_back)
-            cuts, cut_at = self._cut(survey, hooks, run)
         streams = [streaming.Cut(run, volume) for volume in self._streams]
+        try:
+            with pool.beside(1) as beside:
+                if survey.sources and self._phase != "cut":
+                    beside(self._look_back)
+                cuts, cut_at = self._cut(survey, hooks, run)
+        except MusterError as error:
+            uncut: list[Piece] = [*(Cut(run, source.claim, source.method) for source in survey.sources), *streams]
+            failure = {"changed": False, "failed": True, "msg": str(error)}
+            error.result = {"volumes": [{**self._waiting(one), **failure} for one in uncut], **error.result}
+            raise
         both: list[Piece] = [*cuts, *streams]
         result: JSON = {"run": run, "hooks": hooks.done, "excluded": survey.excluded}
         result["cuts"] = [cut.document() for cut in both]
@@ -234,10 +247,26 @@ class _Export:
         for text in stop.warnings:
             self._request.warn(text)
         survey.sources = [
-            replace(source, problem=source.problem or stop.problems.get(source.claim.label))
+            replace(
+                source,
+                problem=source.problem or stop.problems.get(source.claim.label) or self._unclonable(source),
+            )
             for source in survey.sources
         ]
         return stop
+
+    def _unclonable(self, source: claims.Source) -> MusterError | None:
+        """Why nothing would ever make a volume of a snapshot: that of a claim which was bound by hand to a volume."""
+        claim = source.claim
+        if source.method != "snapshot" or claim.storage_class != "" or self._clones(claim.driver).storage_class:
+            return None
+        return InvalidInput(
+            "snapshot",
+            f"volume {claim.label}",
+            "it has no storage class that could make a volume of its snapshot",
+            f"Name one for the driver in clones ({claim.driver}: {{storage_class: ...}}), or set the method of storage "
+            "class '' to stopped or live.",
+        )
 
     def _refuse(self, survey: claims.Survey, stop: stopping.Plan) -> None:
         """End before anything is touched where a volume can neither be exported nor is excluded."""

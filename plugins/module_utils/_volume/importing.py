@@ -84,10 +84,15 @@ class Target:
 
 def restore(request: Request) -> JSON:
     """The verb of the module ``volume_import``."""
-    if hosted.of_docker(request.params["volumes"]):
-        return hosted.restore(request)
-    CLUSTERS.check("the cluster of the volumes")
-    return _Import(request).run()
+    on_docker = hosted.of_docker(request.params["volumes"])
+    try:
+        if on_docker:
+            return hosted.restore(request)
+        CLUSTERS.check("the cluster of the volumes")
+        return _Import(request).run()
+    except MusterError as error:
+        error.result = {**outcomes.nothing("volumes", *([] if on_docker else ["cleaned"])), **error.result}
+        raise
 
 
 class _Import:
@@ -114,7 +119,7 @@ class _Import:
             for name, given in destination.known("paths", params.get("paths"), names).items()
         }
         recorded.consistent(params)
-        self._workers = int(params["workers"])
+        self._workers = settings.workers(params)
         self._budgets = settings.budgets(params.get("budgets"))
         self._blobs = 0
         self._settings = settings.in_cluster(params.get("mover"))
@@ -227,17 +232,18 @@ class _Import:
             )
         wished = self._wishes.get(label, destination.Wish())
         selected = recorded.select(self._repository, label, found, self._paths[label]) if self._paths else None
+        document = self._cluster.find(object_path("v1", "persistentvolumeclaims", *where))
         target = Target(
             volume,
             *where,
-            storage_class=self._class(volume, classes, label),
+            # A claim that is there has its class, whatever the point's is called here.
+            storage_class=document["spec"].get("storageClassName") if document else self._class(volume, classes, label),
             size=wished.size or int(volume["size"]),
             access_modes=wished.access_modes or tuple(volume.get("access_modes") or ("ReadWriteOnce",)),
             snapshot=found,
             selected=selected,
         )
         need = destination.needed(volume, selected.bytes if selected else None)
-        document = self._cluster.find(object_path("v1", "persistentvolumeclaims", target.namespace, target.claim))
         if document is None:
             return replace(target, msg=destination.check_new(label, volume, target.size, need))
         target = self._against_existing(target, document)

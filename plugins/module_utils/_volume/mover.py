@@ -18,6 +18,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import m
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins, pull_secret
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw, printable
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import scripts, single_paths, sizing
 
 JSON = dict[str, Any]
@@ -35,6 +36,15 @@ WRITE = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
 
 # Where a mover has the repository that is in a directory.
 MOUNT = "/repository"
+
+# Out of the meshes that a namespace may be in: a proxy beside restic reaches nobody under our policy, lets restic reach
+# nobody before it is ready, and does not end with it. Some versions look for labels, others for annotations.
+_ISTIO = {"sidecar.istio.io/inject": "false", "istio.io/dataplane-mode": "none"}
+_MESHES = {
+    "linkerd.io/inject": "disabled",
+    "kuma.io/sidecar-injection": "disabled",
+    "consul.hashicorp.com/connect-inject": "false",
+}
 
 # What says that a file is as it was, and need not be read again: restic's arguments.
 CHANGE_DETECTION: dict[str, tuple[str, ...]] = {
@@ -168,7 +178,8 @@ def secret_files(repository: Repository) -> dict[str, str]:
     values = {"password": repository.secrets["RESTIC_PASSWORD"]}
     values |= {_FILES[variable]: value for variable, value in repository.credentials().items()}
     if repository.ca_cert:
-        values["ca.pem"] = Path(repository.ca_cert).read_text(encoding="utf-8")
+        # Certificates are ASCII; what stands between them is for people, in whatever encoding.
+        values["ca.pem"] = Path(repository.ca_cert).read_text(encoding="utf-8", errors="replace")
     return values
 
 
@@ -244,7 +255,10 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
                     },
                 ]
             },
-            "template": {"metadata": {"labels": labels}, "spec": pod},
+            "template": {
+                "metadata": {"labels": {**labels, **_ISTIO}, "annotations": {**_ISTIO, **_MESHES}},
+                "spec": pod,
+            },
         },
     }
 
@@ -313,7 +327,12 @@ def _egress(host: str, port: int) -> list[JSON]:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return [to, {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}]
+        # Ports are those of pods, and not those of the services before them: that of a service's pod is not known here,
+        # and OpenShift's DNS listens on 5353.
+        words = host.split(".")
+        if len(words) < 3 or words[2] == "svc":
+            to = {"ports": [{"protocol": "TCP"}]}
+        return [to, {"ports": [{"protocol": kind, "port": port} for port in (53, 5353) for kind in ("UDP", "TCP")]}]
     return [{**to, "to": [{"ipBlock": {"cidr": f"{address}/{address.max_prefixlen}"}}]}]
 
 
@@ -326,19 +345,31 @@ def require_reachable(repository: Repository) -> None:
 def endpoint(url: str) -> tuple[str, int]:
     """Host and port that a mover connects to; :class:`InvalidInput` where only this machine has the repository."""
     kind, _colon, rest = url.partition(":")
-    if kind not in ("s3", "rest", "sftp", "swift", "b2", "azure", "gs"):
+    target = f"repository {printable(url)} for volumes in a cluster"
+    if is_raw(url) and kind != "s3":
         raise InvalidInput(
             "use",
-            f"repository {url} for volumes in a cluster",
+            target,
             "it is a directory of this machine, which movers can not reach",
             "Use a repository on an object store or a REST server, or say with repository.volume how movers mount the "
             "directory.",
         )
-    if kind not in ("s3", "rest"):
-        return kind, 22 if kind == "sftp" else 443
+    if kind not in ("s3", "rest", "gs"):
+        raise InvalidInput(
+            "use",
+            target,
+            f"a login for {kind} is not given to movers, as it is in variables and files of this machine",
+            "Use an object store with access_key and secret_key, a REST server, or a directory with repository.volume.",
+        )
+    if kind == "gs":
+        return kind, 443
     if "://" not in rest:
         rest = "https://" + rest.removeprefix("//")
-    parts = urlsplit(rest)
+    try:
+        parts = urlsplit(rest)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise InvalidInput("use", target, str(error), "Correct the URL.") from None
     if "@" in parts.netloc:
         raise InvalidInput(
             "use",
@@ -346,7 +377,7 @@ def endpoint(url: str) -> tuple[str, int]:
             "its URL holds credentials, which everybody who may read pods would see",
             "Use an object store with access_key and secret_key, or a REST server without a login.",
         )
-    return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    return host, port or (80 if parts.scheme == "http" else 443)
 
 
 def _owned(mover: Mover, owner: JSON, kind: str, name: str, api_version: str = "v1") -> JSON:

@@ -38,6 +38,11 @@ def done(progress: Progress, label: str, size: int | None) -> None:
     progress.update("volume", label, "done", done=size, total=size, unit="bytes")
 
 
+def nothing(*names: str) -> JSON:
+    """Empty lists, for the result of a task that ended before it had anything to put into them."""
+    return {name: [] for name in names}
+
+
 def entry(outcome: pool.Outcome[Any, JSON], before: Mapping[str, Any]) -> JSON:
     """The entry of a volume: the outcome's, or where it failed that of ``before`` with the reason. Raises bugs."""
     if outcome.value is not None:

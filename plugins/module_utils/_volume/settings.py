@@ -59,8 +59,10 @@ class Budgets:
 def budgets(values: Mapping[str, Any] | None) -> Budgets:
     """The ``budgets`` option; :class:`InvalidInput` for a number below 1."""
     given = {name: value for name, value in (values or {}).items() if value is not None}
-    classes = {str(name): _count(f"classes entry {name}", value) for name, value in given.pop("classes", {}).items()}
-    return Budgets(classes, **{name: _count(name, value) for name, value in given.items()})
+    classes = {
+        str(name): _count(f"budgets.classes entry {name}", value) for name, value in given.pop("classes", {}).items()
+    }
+    return Budgets(classes, **{name: _count(f"budgets.{name}", value) for name, value in given.items()})
 
 
 def _count(name: str, value: Any) -> int:
@@ -69,8 +71,23 @@ def _count(name: str, value: Any) -> int:
     except (TypeError, ValueError):
         number = 0
     if number < 1:
-        raise InvalidInput("use", f"budgets.{name}", f"it is {value!r}", "It is a number from 1 on.")
+        raise InvalidInput("use", name, f"it is {value!r}", "It is a number from 1 on.")
     return number
+
+
+def workers(params: Mapping[str, Any]) -> int:
+    """The ``workers`` option; :class:`InvalidInput` for a number below 1."""
+    return _count("workers", params["workers"])
+
+
+def excluded(application: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The entries of the application's ``volumes.exclude``; :class:`InvalidInput` where these are no dictionaries."""
+    volumes = application.get("volumes") or {}
+    entries = volumes.get("exclude") or [] if isinstance(volumes, Mapping) else volumes
+    if isinstance(volumes, Mapping) and isinstance(entries, list) and all(isinstance(one, Mapping) for one in entries):
+        return entries
+    hint = "Write volumes: {exclude: [{name: ..., reason: ...}]}; name may hold * and ?."
+    raise InvalidInput("use", "volumes.exclude", f"it is {entries!r}, and no list of dictionaries", hint)
 
 
 @contextlib.contextmanager

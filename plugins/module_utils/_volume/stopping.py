@@ -139,6 +139,12 @@ class _Finder:
     def _stop(
         self, target: str, what: str, chain: list[workloads.Workload], above: JSON | None
     ) -> list[suspension.Fighter]:
+        for one in chain:
+            if _deletes_claims(one):
+                reason = f"belongs to {one}, which deletes its claims when it is scaled down"
+                raise _refused(
+                    target, what, reason, "Set whenScaled of its persistentVolumeClaimRetentionPolicy to Retain"
+                )
         if above is not None and above.get("kind") == "Node":
             raise _refused(target, what, "is a static pod of its node", "Stop it on the node")
         custom = self._custom(above)
@@ -209,6 +215,12 @@ def _fighter(key: str, resource: Resource, obj: JSON, during: JSON, subresource:
 def _refused(target: str, what: str, reason: str, do: str) -> Refused:
     hint = f"{do}, or choose method snapshot or live for its storage class."
     return Refused("stop what uses", target, f"{what} uses it and {reason}", hint)
+
+
+def _deletes_claims(one: workloads.Workload) -> bool:
+    spec = one.obj.get("spec") or {}
+    policy = (spec.get("persistentVolumeClaimRetentionPolicy") or {}).get("whenScaled")
+    return one.key == _STATEFUL_SET and policy == "Delete" and bool(spec.get("volumeClaimTemplates"))
 
 
 def _wants(one: workloads.Workload, claim: str) -> bool:

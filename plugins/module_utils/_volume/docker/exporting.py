@@ -63,7 +63,7 @@ class _Export:
         self._site = str(params["site"])
         self._point = params.get("point")
         self._phase = str(params["phase"])
-        self._workers = int(params["workers"])
+        self._workers = settings.workers(params)
         self._budgets = settings.budgets(params.get("budgets"))
         self._detection = settings.change_detection(params.get("change_detection"))
         self._streams = [

@@ -118,7 +118,7 @@ class _Import:
         }
         recorded.consistent(params)
         _refuse_meaningless(params)
-        self._workers = int(params["workers"])
+        self._workers = settings.workers(params)
         self._budgets = settings.budgets(params.get("budgets"))
         self._settings = settings.settings(params.get("mover"))
         self._repository = Repository.open(params["repository"])

@@ -22,6 +22,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._docker import selection
 from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import JSON, Engine
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import settings
 
 METHODS = ("live", "paused", "stopped")
 VOLUME, BIND = "docker_volume", "bind"
@@ -97,7 +98,7 @@ def survey(
     ``methods`` maps volumes, as globs of the names in the result or of Docker's own, to METHODS; the first that fits
     counts. Raises :class:`NotFound` for containers that are not there, :class:`InvalidInput` for wrong rules.
     """
-    rules = [_rule(entry) for entry in (application.get("volumes") or {}).get("exclude") or []]
+    rules = [_rule(entry) for entry in settings.excluded(application)]
     for pattern, method in (methods or {}).items():
         if method not in METHODS:
             reason = f"it is {method!r}, and the application is on a Docker host"

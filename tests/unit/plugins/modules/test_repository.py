@@ -120,6 +120,24 @@ def test_the_data_are_checked_on_request(run: Runner, restic: ResticProgram) -> 
     assert result["failed"] and "pack 1234" in result["msg"] and "it has errors" in result["msg"]
 
 
+@pytest.mark.parametrize(
+    "part", ["10", "ten%", "0%", "150%", "0/5", "6/5", "1/257", "1.0/2", "1.5M", "5GB", "0M", "-5%"]
+)
+@pytest.mark.parametrize("check", [False, True])
+def test_a_part_that_there_is_not_is_no_damage(run: Runner, restic: ResticProgram, part: str, check: bool) -> None:
+    """As seen with restic 0.19.1."""
+    said = "Fatal: check flag --read-data-subset has invalid value, please see documentation"
+    restic.answer("check", code=1, error=json.dumps({"message_type": "exit_error", "code": 1, "message": said}) + "\n")
+    result = run("checked", check, check_data=part)
+    assert result["failed"] and f"check_data is {part!r}" in result["msg"] and "has errors" not in result["msg"]
+    assert not restic.calls
+
+
+@pytest.mark.parametrize("part", ["1.5%", "100%", "1/1", "256/256", "100M", "5g", ""])
+def test_parts_that_there_are(run: Runner, part: str) -> None:
+    assert not run("checked", check_data=part).get("failed")
+
+
 def test_restics_own_settings_do_not_leak_in(
     run: Runner, restic: ResticProgram, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -387,6 +387,7 @@ def test_movers_are_looked_for_at_the_sites(
         ({"check_part_of": 0}, "check_part_of is 0"),
         ({"check_part_of": 257}, "between 1 and 256"),
         ({"check_part_of": 2, "check_data": "10%"}, "mutually exclusive"),
+        ({"check_data": "10"}, "check_data is '10'"),
         ({"unsealed_after": "soon"}, "length of time"),
         ({"remove_locks": ["all"]}, "no id of a lock"),
         ({"signing": {"key": "/nowhere/key"}}, "no such key file"),

@@ -258,6 +258,45 @@ def test_a_volume_that_can_not_be_read_ends_it_before_anything_is_frozen(
     assert not server.writes and not cluster.ran
 
 
+@pytest.mark.parametrize(
+    "volumes", [{"exclude": ["data"]}, {"exclude": {"name": "data", "reason": "x"}}, {"exclude": "data"}, ["data"]]
+)
+def test_rules_that_are_none_are_refused(run: Runner, server: Storage, volumes: Any) -> None:
+    result = run(application={"volumes": volumes})
+    assert result["failed"] and "name: ..., reason: ..." in result["msg"] and not server.writes
+
+
+@pytest.mark.parametrize("phase", ["all", "cut"])
+def test_no_worker_is_refused(run: Runner, server: Storage, phase: str) -> None:
+    result = run(workers=0, phase=phase)
+    assert result["failed"] and "workers: it is 0" in result["msg"] and not server.writes
+
+
+ALWAYS = {"volumes", "hooks", "thawed", "restarted", "stopped", "excluded", "cuts", "cleaned"}
+
+
+@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("fault", ["option", "repository", "claim", "cut"])
+def test_what_the_result_always_has_is_there_whatever_fails(
+    run: Runner, server: Storage, restic: ResticProgram, fault: str, check: bool
+) -> None:
+    options: dict[str, Any] = {"budgets": {"node": 0}} if fault == "option" else {}
+    if fault == "repository":
+        restic.answer("cat", code=12, error="Fatal: wrong password or no key found\n")
+    if fault == "claim":
+        server.add(*claim("lost", phase="Lost"))
+    if fault == "cut":
+        server.cut = lambda _snapshot: {"error": {"message": "pool is full"}}
+    result = run(check, **options)
+    assert result.get("failed", False) is (fault != "cut" or not check)
+    assert not ALWAYS - set(result), result
+    if fault == "cut" and not check:
+        told = {
+            one["name"]: (one["failed"], one["complete"], "pool is full" in one["msg"]) for one in result["volumes"]
+        }
+        assert told == {"shop/data": (True, False, True), "shop/logs": (True, False, True)}
+
+
 def test_a_repository_that_does_not_open_ends_it_before_anything_is_frozen(
     run: Runner, server: Storage, cluster: LocalCluster, restic: ResticProgram
 ) -> None:
@@ -644,6 +683,17 @@ def test_a_way_to_clone_that_there_is_not_is_refused(run: Runner, server: Storag
     result = run(clones={"csi.example.com": entry})
     assert result["failed"] and "clones entry csi.example.com" in result["msg"] and "storage_class" in result["msg"]
     assert not server.writes
+
+
+def test_a_claim_that_was_bound_by_hand_needs_a_class_for_its_clone(run: Runner, server: Storage) -> None:
+    """Nothing makes a volume of a snapshot for a claim of no class, which would wait until the time is over."""
+    server.add(*claim("data", spec={"storageClassName": ""}))
+    result = run()
+    assert result["failed"] and "shop/data" in result["msg"] and "in clones (" in result["msg"] and not server.writes
+    assert run(check=True, methods={"": "live"})["volumes"][0]["method"] == "live"
+    result = run(clones={DRIVER: {"storage_class": "fast"}})
+    assert not result.get("failed") and not server.left()
+    assert server.created["persistentvolumeclaims"][0]["spec"]["storageClassName"] == "fast"
 
 
 # -- hooks ------------------------------------------------------------------------------------------------------------

@@ -303,7 +303,24 @@ def test_what_was_stopped_or_started_is_a_change_whatever_becomes_of_the_volumes
 
 # -- what cannot be stopped -------------------------------------------------------------------------------------------
 
+# What becomes of the claims of a StatefulSet that is scaled to zero.
+GOING: dict[str, Any] = {
+    "volumeClaimTemplates": [{"metadata": {"name": "state"}}],
+    "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Delete"},
+}
 HARD = {
+    "claims that go": (
+        [workload("StatefulSet", "queue", "data", **GOING)],
+        "shop/statefulsets.apps/queue, which deletes its claims when it is scaled down",
+    ),
+    "claims that go with pods": (
+        [
+            thing("Kafka", "events", api="kafka.strimzi.io/v1", metadata={"uid": "Kafka-events"}, spec={}),
+            owned(workload("StatefulSet", "queue", **GOING), "Kafka", "events", "kafka.strimzi.io/v1"),
+            owned(pod("queue-0", "data"), "StatefulSet", "queue"),
+        ],
+        "pod shop/queue-0 uses it and belongs to shop/statefulsets.apps/queue, which deletes its claims",
+    ),
     "bare": ([pod("lone", "data")], "pod shop/lone uses it and belongs to no workload"),
     "daemon": (
         [workload("DaemonSet", "agent", "data", replicas=None), owned(pod("agent-x", "data"), "DaemonSet", "agent")],
@@ -339,6 +356,16 @@ def test_what_cannot_be_stopped_ends_it_before_anything_is_touched(
     result = run(check)
     assert result["failed"] and words in result["msg"] and "snapshot or live" in result["msg"]
     assert moved(result) == [("shop/data", "stopped", True), ("shop/logs", "stopped", False)] and not server.writes
+
+
+@pytest.mark.parametrize(
+    "change", [{"volumeClaimTemplates": []}, {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete"}}]
+)
+def test_a_stateful_set_whose_claims_stay_is_stopped(run: Runner, server: Storage, change: dict[str, Any]) -> None:
+    server.add(workload("StatefulSet", "db", "logs", **{**GOING, **change}))
+    result = run()
+    assert not result.get("failed") and replicas(server) == (2, 1)
+    assert DB in [one["name"] for one in result["stopped"]]
 
 
 def test_a_job_that_has_ended_stands_in_nobodys_way(run: Runner, server: Storage) -> None:

@@ -291,6 +291,13 @@ def test_broken_entries_are_named_before_anything_else(run: Runner, server: Stor
     refused(run(broken, {**broken, "name": "shop/logs"}), server, "volume shop/data", "has no namespace")
 
 
+@pytest.mark.parametrize("options", [{"budgets": {"node": 0}}, {"workers": 0}, {"repository": {"id": "f" * 64}}])
+def test_what_the_result_always_has_is_there_whatever_fails(run: Runner, server: Storage, options: Any) -> None:
+    result = run(**options)
+    refused(result, server)
+    assert (result["volumes"], result["cleaned"]) == ([], [])
+
+
 @pytest.mark.parametrize("key", ["claim", "size", "snapshot", "tree", "host"])
 def test_an_entry_needs_all_of_its_facts(run: Runner, server: Storage, key: str) -> None:
     refused(run(recorded(**{key: None})), server, f"has no {key}")
@@ -303,6 +310,16 @@ def test_an_incomplete_volume_is_refused(run: Runner, server: Storage) -> None:
 def test_a_class_that_is_not_there(run: Runner, server: Storage) -> None:
     refused(run(recorded(**{"class": "gold"})), server, "no storage class gold", "storage_classes", "fast")
     assert run(recorded(**{"class": "gold"}), storage_classes={"*": "fast"})["changed"]
+
+
+@pytest.mark.parametrize("existing_is", ["fail", "replace", "keep"])
+@pytest.mark.parametrize("former", ["gold", None])
+def test_a_claim_that_is_there_needs_no_class_of_the_points(
+    run: Runner, server: Storage, existing_is: str, former: str | None
+) -> None:
+    existing(server)
+    (entry,) = run(recorded(**{"class": former}), existing=existing_is)["volumes"]
+    assert (entry["class"], entry["skipped"], entry["failed"]) == ("fast", existing_is == "keep", False)
 
 
 def test_no_class_means_the_default_one(run: Runner, server: Storage) -> None:

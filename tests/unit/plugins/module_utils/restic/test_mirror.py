@@ -91,6 +91,13 @@ def test_another_repository_is_left_alone(source: Path, target: Path) -> None:
         copy(source, target)
 
 
+def test_a_repository_is_no_second_copy_of_itself(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(source)
+    for same in (source, source / ".." / "source", tmp_path / "link"):
+        with pytest.raises(Refused, match="no second copy"):
+            mirror.plan(Directory(source), Directory(same))
+
+
 def test_damage_at_the_destination_is_repaired(source: Path, target: Path) -> None:
     copy(source, target)
     key = add(source, "index", b"whole")

@@ -27,6 +27,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_repository
 
 
 @pytest.fixture
@@ -94,6 +95,11 @@ def test_damage_is_found(options: dict[str, Any], tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"url": ""}, "it has no url"),
+        ({"url": "s3:https://[2001:db8::1:9000/bucket"}, "Invalid IPv6 URL"),
+        ({"url": "repository"}, "its path is relative"),
+        ({"url": "local:../repository"}, "its path is relative"),
+        ({"url": "~nobody-of-this-name/repository"}, "its path is relative"),
+        ({"url": "https://rest.example.com/r"}, "such as rest:https://"),
         ({"restic": "/nowhere/restic"}, "not installed here"),
         ({"password": None}, "it has no password"),
         ({"password": None, "password_file": "/nowhere/file"}, "password_file /nowhere/file"),
@@ -104,6 +110,24 @@ def test_damage_is_found(options: dict[str, Any], tmp_path: Path) -> None:
 def test_options_that_cannot_work(options: dict[str, Any], tmp_path: Path, change: dict[str, Any], words: str) -> None:
     with pytest.raises((InvalidInput, NotFound), match=words):
         Repository.open({**options, **_program(tmp_path, "0.19.1"), **change})
+
+
+@pytest.mark.parametrize("kind", ["", "local:"])
+def test_restic_and_a_mirror_mean_the_same_by_a_home_directory(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """restic itself makes a folder with the name ~ where it runs."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    given = {**options, **_program(tmp_path, "0.19.1"), "url": f"{kind}~/backups"}
+    (tmp_path / "backups").mkdir()
+    opened = Repository.open(given)
+    assert opened.environment()["RESTIC_REPOSITORY"] == str(tmp_path / "backups")
+    assert open_repository(given).place == str(tmp_path / "backups")
+
+
+@pytest.mark.parametrize("url", ["rest:https://h/~u/r", "sftp:u@h:~/r", "rclone:far:~r", "/srv/r~1", "local:/srv/r"])
+def test_other_places_are_told_to_restic_as_they_are(options: dict[str, Any], tmp_path: Path, url: str) -> None:
+    assert Repository.open({**options, **_program(tmp_path, "0.19.1"), "url": url}).url == url
 
 
 @pytest.mark.parametrize("version", ["0.17.3", "0.9.6", "", "unknown"])

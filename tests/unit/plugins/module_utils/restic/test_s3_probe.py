@@ -102,6 +102,27 @@ def test_a_server_that_is_not_there(server: Server, monkeypatch: pytest.MonkeyPa
         s3_probe.probe("s3:http://127.0.0.1:1/bucket", KEYS, None, None)
 
 
+@pytest.mark.parametrize(("seconds", "asked"), [(0.1, 2), (16.5, 1)])
+def test_a_server_that_lets_wait_is_waited_for_once(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, asked: int
+) -> None:
+    """With two addresses behind a firewall that drops each request takes twice the time limit."""
+    now: list[float] = [0.0]
+    requests: list[object] = []
+
+    def get(*request: object) -> tuple[int, bytes]:
+        requests.append(request)
+        now[0] += seconds
+        raise TimeoutError
+
+    monkeypatch.setattr("time.sleep", lambda pause: now.__setitem__(0, now[0] + pause))
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    monkeypatch.setattr(s3_probe, "_get", get)
+    with pytest.raises(Unavailable, match="timed out"):
+        s3_probe.probe("s3:http://s3.example.com/bucket", KEYS, None, None)
+    assert now[0] <= 20 and len(requests) == asked
+
+
 def test_without_keys_only_the_server_is_asked(server: Server) -> None:
     server.status, server.code = 403, "AccessDenied"
     s3_probe.probe(server.url, {}, None, None)

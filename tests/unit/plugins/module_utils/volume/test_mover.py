@@ -201,12 +201,42 @@ def test_the_network_policy_opens_the_repository_and_nothing_else(repository: Re
     assert spec["podSelector"]["matchLabels"].items() <= labels.items()
 
 
+def test_no_mesh_puts_a_proxy_beside_restic(repository: Repository) -> None:
+    made = job(repository)["spec"]["template"]["metadata"]
+    assert made["labels"]["sidecar.istio.io/inject"] == made["annotations"]["sidecar.istio.io/inject"] == "false"
+    assert made["labels"]["istio.io/dataplane-mode"] == "none"
+    assert made["annotations"]["linkerd.io/inject"] == "disabled"
+
+
 def test_a_repository_with_a_name_needs_dns_too(repository: Repository) -> None:
     named = replace(repository, url="s3:https://s3.example.com/bucket")
     ports = [
         {port["port"] for port in rule["ports"]} for rule in parts.network_policy(MOVER, named, OWNER)["spec"]["egress"]
     ]
-    assert ports == [{443}, {53}]
+    assert ports == [{443}, {53, 5353}]
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        ("minio.storage.svc", None),
+        ("rook-ceph-rgw.rook-ceph.svc.cluster.local", None),
+        ("minio.storage", None),
+        ("minio", None),
+        ("svc.example.com", 9000),
+        ("s3.svc-east.example.com", 9000),
+    ],
+)
+def test_the_pods_of_a_service_may_listen_on_another_port_than_it_has(
+    repository: Repository, host: str, port: int | None
+) -> None:
+    """Network policies are applied to what comes behind the service."""
+    named = replace(repository, url=f"s3:http://{host}:9000/bucket")
+    rule, dns = parts.network_policy(MOVER, named, OWNER)["spec"]["egress"]
+    assert rule == {"ports": [{"protocol": "TCP", **({"port": port} if port else {})}]}
+    assert {(one["protocol"], one["port"]) for one in dns["ports"]} == {
+        (kind, number) for kind in ("TCP", "UDP") for number in (53, 5353)
+    }
 
 
 @pytest.mark.parametrize(
@@ -227,6 +257,24 @@ def test_the_servers_address_is_read_from_the_url(url: str, expected: tuple[str,
 @pytest.mark.parametrize("url", ["/srv/restic", "local:/srv/restic", "relative"])
 def test_a_directory_of_this_machine_is_refused(url: str) -> None:
     failure(lambda: parts.endpoint(url), InvalidInput, url, "movers can not reach", "repository.volume")
+
+
+@pytest.mark.parametrize("kind", ["sftp:u@nas:/r", "b2:bucket:r", "azure:box:/r", "swift:box:/r", "rclone:far:r"])
+def test_what_movers_have_no_login_for_is_refused_as_what_it_is(kind: str) -> None:
+    error = failure(lambda: parts.endpoint(kind), InvalidInput, kind, f"a login for {kind.split(':')[0]} is not given")
+    assert "directory of this machine" not in str(error)
+
+
+@pytest.mark.parametrize("url", ["rest:http://backup:port/r", "rest:http://backup:99999/r", "rest:http://[::1/r"])
+def test_a_server_that_can_not_be_read_is_no_bug(url: str) -> None:
+    failure(lambda: parts.endpoint(url), InvalidInput, url, "Correct the URL")
+
+
+def test_authorities_may_be_named_in_any_encoding(repository: Repository) -> None:
+    pem = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    Path(str(repository.ca_cert)).write_bytes(b"# Autorit\xe9 de certification\n" + pem)
+    given = parts.secrets(MOVER, SETTINGS, repository, OWNER)[1]["data"]["ca.pem"]
+    assert base64.b64decode(given).endswith(pem)
 
 
 NFS = {"nfs": {"server": "nas.example.com", "path": "/export/muster"}}

@@ -61,7 +61,7 @@ options:
     default: true
   limit:
     description:
-      - Look at this many of the newest points. The default is all.
+      - Look at this many of the newest points, V(0) at none. The default is all.
     type: int
   missing_at:
     description:

@@ -53,7 +53,9 @@ def recovery_point_info_verb(request: Request) -> dict[str, Any]:
         )
     ids = catalogue.points()
     total = len(ids)
-    limit = params.get("limit") or total
+    limit = total if params.get("limit") is None else params["limit"]
+    if limit < 0:
+        raise InvalidInput("list", f"recovery points of {name}", f"limit is {limit}", "Write a number from 0 on.")
     chosen = [wish.id] if wish.id in ids else ids[-limit:] if limit else []
     if params.get("missing_at"):
         held = {*Catalogue(open_store(params["missing_at"]), name).points(), *chosen}

@@ -209,7 +209,7 @@ def decode(data: bytes, point: str, application: str) -> dict[str, Any]:
 
 
 def _all_dictionaries(value: Any) -> bool:
-    return value is None or isinstance(value, list) and all(isinstance(one, dict) for one in value)
+    return value is None or (isinstance(value, list) and all(isinstance(one, dict) for one in value))
 
 
 def _consistency(point: str, value: Mapping[str, Any], sealed: str) -> dict[str, Any]:

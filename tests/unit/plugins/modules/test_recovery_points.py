@@ -796,3 +796,12 @@ def test_a_limit_is_a_number_of_points(run: Runner, places: dict[str, Any], hist
     assert run(recovery_point_info, store=places["east"], limit=0)["points"] == []
     new = run(recovery_point_info, pick="none", store=places["east"], limit=0, missing_at=places["west"])["points"]
     assert [one["id"] for one in reversed(new)] == history
+
+
+def test_what_has_expired_is_not_looked_at_for_a_store_that_lacks_it(
+    run: Runner, places: dict[str, Any], history: list[str]
+) -> None:
+    expire(run, places)
+    options = {"store": places["east"], "missing_at": places["west"], "pick": "none"}
+    looked = run(recovery_point_info, limit=1, **options)["points"]
+    assert [one["id"] for one in reversed(looked)] == history[3:]

@@ -438,3 +438,12 @@ def test_a_report_that_cannot_be_written_hides_nothing(
     assert code == 2 and "Verdict unknown: there is no room" in said, said
     assert ("The drill broke off: Check the restored application: A01 failed" in said) == ("failed" in checked)
     assert "recovery_point" not in {name for name, _options in calls}
+
+
+@pytest.mark.parametrize("variables", [{"restore_namespaces": {"shop": "shop"}}, {"restore_bubble": False}])
+def test_a_drill_never_leaves_its_bubble(rehearse, variables: dict[str, Any]) -> None:
+    code, said, calls = rehearse("drill", **variables, restore_existing="update")
+    restored = [options for name, options in calls if name == "k8s_restore" and options.get("state") != "absent"]
+    assert code == 2 and restored == [] and "Leave restore_namespaces and restore_bubble to the drill" in said, said
+    (report,) = [options for name, options in calls if name == "report"]
+    assert "Leave restore_namespaces and restore_bubble to the drill" in report["error"]

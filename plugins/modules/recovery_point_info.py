@@ -65,7 +65,8 @@ options:
     type: int
   missing_at:
     description:
-      - Another store. Beside the newest O(limit) points look at all that this store does not hold and that have not expired.
+      - Another store. Beside the newest O(limit) points look at all that this store does not hold and that have not
+        expired.
     type: dict
     required: false
   compare_to:

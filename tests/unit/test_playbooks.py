@@ -447,3 +447,9 @@ def test_a_drill_never_leaves_its_bubble(rehearse, variables: dict[str, Any]) ->
     assert code == 2 and restored == [] and "Leave restore_namespaces and restore_bubble to the drill" in said, said
     (report,) = [options for name, options in calls if name == "report"]
     assert "Leave restore_namespaces and restore_bubble to the drill" in report["error"]
+
+
+def test_a_retention_of_which_all_is_commented_out_is_as_good_as_none(rehearse) -> None:
+    empty = {"name": "shop", "namespaces": ["shop"], "retention": None}
+    _code, said, calls = rehearse("retention", muster_applications=[empty])
+    assert next(options for name, options in calls if name == "recovery_point")["retention"]["keep_last"] == 3, said

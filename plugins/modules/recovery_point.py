@@ -125,6 +125,7 @@ options:
     description:
       - Kind of the fact, for example V(copied), V(verified) or V(drilled). Required with O(state=noted).
       - V(copied) with a C(site) in O(data) says since when the point is readable there, which the RPO is computed from.
+      - V(held) is refused at a point that has expired.
     type: str
   data:
     description:
@@ -204,6 +205,7 @@ options:
   time:
     description:
       - When it became so, in RFC 3339. The default is now.
+      - Of V(held) and V(released), and of V(tagged), the newest fact counts, so one that is not the newest is refused.
     type: str
   witness:
     description:

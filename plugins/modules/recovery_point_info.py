@@ -61,11 +61,12 @@ options:
     default: true
   limit:
     description:
-      - Look at this many of the newest points. The default is all.
+      - Look at this many of the newest points, V(0) at none. The default is all.
     type: int
   missing_at:
     description:
-      - Another store. Beside the newest O(limit) points look at all that this store does not hold.
+      - Another store. Beside the newest O(limit) points look at all that this store does not hold and that have not
+        expired.
     type: dict
     required: false
   compare_to:

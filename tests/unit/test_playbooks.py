@@ -65,8 +65,11 @@ def play(tmp_path: Path):
         "PWD": str(tmp_path),
     }
 
-    def run(playbook: str | Path, collections: Path | None = None, **variables: Any) -> tuple[int, str]:
+    def run(
+        playbook: str | Path, collections: Path | None = None, limit: str = "", **variables: Any
+    ) -> tuple[int, str]:
         program = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "inventory.yml")]
+        program += ["--limit", limit] if limit else []
         done = subprocess.run(
             [*program, str(playbook), "-e", json.dumps(variables)],
             cwd=tmp_path,
@@ -348,3 +351,105 @@ def test_a_failover_and_a_drill_bring_back_more_than_data(rehearse) -> None:
         code, said, calls = rehearse(playbook, **DATA, **ATTESTED)
         assert code == 2 and "Leave it to the playbook restore" in said, said
         assert not {"transition", "volume_import", "k8s_suspend"} & {name for name, _options in calls}
+
+
+BLANK = dict.fromkeys(("muster_at", "muster_from", "muster_only", "muster_point", "muster_verify"), "")
+
+
+def test_blank_answers_of_a_form_are_as_good_as_none(play, rehearse) -> None:
+    code, said = play("muster.container_dr.backup", **BLANK)
+    assert code == 2 and "2 of 2 applications failed: shop (" in said, said
+    code, said, calls = rehearse("restore", **{name: "" for name in BLANK if name != "muster_only"})
+    assert code == 0 and "id" not in calls[0][1] and calls[0][1]["verify"] == "structure", said
+    for playbook in ("drill", "failover"):
+        _code, said, calls = rehearse(playbook, muster_from="", **{f"{playbook}_point": ""}, **ATTESTED)
+        (asked,) = [options for name, options in calls if name == "recovery_point_info"]
+        assert "id" not in asked, said
+
+
+@pytest.mark.parametrize(
+    ("applications", "reason"),
+    [([], "there is none in it"), ([{"name": "shop", "namespaces": [name]} for name in "ab"], "have the same name")],
+)
+def test_applications_that_are_none_or_twins_are_refused(play, applications: list[Any], reason: str) -> None:
+    code, said = play("muster.container_dr.backup", muster_applications=applications)
+    assert code == 2 and reason in said and "Begin a recovery point" not in said, said
+
+
+def test_a_limit_that_leaves_out_the_site_is_no_success(play) -> None:
+    code, said = play("muster.container_dr.backup", limit="west")
+    assert code == 2 and "the limit west leaves none" in said, said
+    code, said = play("muster.container_dr.backup", limit="east")
+    assert code == 2 and "2 of 2 applications failed" in said, said
+
+
+def test_a_source_that_is_a_group_is_refused(play) -> None:
+    code, said = play("muster.container_dr.failover", muster_from="muster_source", **ATTESTED)
+    assert code == 2 and "Could not take muster_source as the source" in said and "east, west" in said, said
+
+
+def test_one_site_alone_needs_no_witness(rehearse, tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory.yml"
+    lines = inventory.read_text(encoding="utf-8").splitlines()
+    begins = next(number for number, line in enumerate(lines) if "muster_witness" in line)
+    inventory.write_text("\n".join(lines[:begins] + lines[begins + 2 :]), encoding="utf-8")
+    assert "witness" not in inventory.read_text(encoding="utf-8")
+    for playbook in ("backup", "restore"):
+        code, said, calls = rehearse(playbook)
+        assert code == 0 and not [options for _name, options in calls if "witness" in options], said
+
+
+@pytest.mark.parametrize(
+    ("playbook", "variables"),
+    [
+        ("restore", {"restore_options": '{"drop_labels": ["team"]}'}),
+        ("restore", {"restore_namespaces": '{"shop": "copy"}'}),
+        ("restore", {**DATA, "restore_volume_names": "shop/data"}),
+        ("failover", {"failover_options": '{"drop_labels": ["team"]}', **ATTESTED}),
+    ],
+)
+def test_text_for_a_dictionary_is_refused_and_never_silently_left_out(
+    rehearse, playbook: str, variables: dict[str, Any]
+) -> None:
+    code, said, calls = rehearse(playbook, **variables)
+    name = [name for name in variables if name.startswith(("restore_", "failover_"))][
+        -1 if playbook == "restore" else 0
+    ]
+    assert code == 2 and f"{name.replace('failover', 'restore')} (also as" in said, said
+    assert [name for name, _options in calls] == ["recovery_point_info"]
+
+
+@pytest.mark.parametrize("checked", [{"rpo": {"seconds": 9}}, {"failed": True, "msg": "A01 failed"}])
+def test_a_report_that_cannot_be_written_hides_nothing(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, checked: dict[str, Any]
+) -> None:
+    lock = {"lock": {"since": "2026-01-31T04:05:06Z"}}
+    monkeypatch.setitem(ANSWERS, "transition", {"id": "t1", "epoch": 2, "application_state": lock})
+    monkeypatch.setitem(ANSWERS, "restore_validate", checked)
+    monkeypatch.setitem(ANSWERS, "report", {"failed": True, "msg": "there is no room"})
+    rehearse = request.getfixturevalue("rehearse")
+    code, said, calls = rehearse("failover", **ATTESTED)
+    assert code == 2 and "there is no room" in said, said
+    if "failed" in checked:
+        assert "A01 failed Mend the reason and go on with -e failover_resume=t1" in said, said
+    else:
+        assert "shop runs at west, epoch 2" in said and "shop runs at west, and nothing proves it" in said, said
+    code, said, calls = rehearse("drill")
+    assert code == 2 and "Verdict unknown: there is no room" in said, said
+    assert ("The drill broke off: Check the restored application: A01 failed" in said) == ("failed" in checked)
+    assert "recovery_point" not in {name for name, _options in calls}
+
+
+@pytest.mark.parametrize("variables", [{"restore_namespaces": {"shop": "shop"}}, {"restore_bubble": False}])
+def test_a_drill_never_leaves_its_bubble(rehearse, variables: dict[str, Any]) -> None:
+    code, said, calls = rehearse("drill", **variables, restore_existing="update")
+    restored = [options for name, options in calls if name == "k8s_restore" and options.get("state") != "absent"]
+    assert code == 2 and restored == [] and "Leave restore_namespaces and restore_bubble to the drill" in said, said
+    (report,) = [options for name, options in calls if name == "report"]
+    assert "Leave restore_namespaces and restore_bubble to the drill" in report["error"]
+
+
+def test_a_retention_of_which_all_is_commented_out_is_as_good_as_none(rehearse) -> None:
+    empty = {"name": "shop", "namespaces": ["shop"], "retention": None}
+    _code, said, calls = rehearse("retention", muster_applications=[empty])
+    assert next(options for name, options in calls if name == "recovery_point")["retention"]["keep_last"] == 3, said

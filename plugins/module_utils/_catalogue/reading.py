@@ -53,11 +53,14 @@ def recovery_point_info_verb(request: Request) -> dict[str, Any]:
         )
     ids = catalogue.points()
     total = len(ids)
-    limit = params.get("limit") or total
+    limit = total if params.get("limit") is None else params["limit"]
+    if limit < 0:
+        raise InvalidInput("list", f"recovery points of {name}", f"limit is {limit}", "Write a number from 0 on.")
     chosen = [wish.id] if wish.id in ids else ids[-limit:] if limit else []
     if params.get("missing_at"):
-        held = {*Catalogue(open_store(params["missing_at"]), name).points(), *chosen}
-        chosen = [point for point in ids if point in chosen or point not in held]
+        # Nobody restores from what has expired, and its images may be gone.
+        passed_over = {*Catalogue(open_store(params["missing_at"]), name).points(), *catalogue.expired()}
+        chosen = [point for point in ids if point in chosen or point not in passed_over]
     place_on = timelines(request, name)
     sound = _soundness(params)
     files = catalogue.read_points(chosen)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._catalogue import expiry
+from ansible_collections.muster.container_dr.plugins.module_utils._catalogue import expiry, judging
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
@@ -20,6 +21,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     InvalidInput,
     MusterError,
     NotFound,
+    Refused,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
@@ -28,7 +30,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._plan import (
     recovery_point,
     timeline,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import UNREADABLE, Catalogue
+from ansible_collections.muster.container_dr.plugins.module_utils._store.catalogue import (
+    HELD,
+    UNREADABLE,
+    Catalogue,
+    undone,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import digest
 
@@ -189,8 +196,8 @@ def _note(request: Request) -> dict[str, Any]:
         if point not in known:
             raise NotFound("note", f"fact about recovery point {point}", f"{catalogue.store.place} does not hold it")
     time = params.get("time") or clock.iso(clock.now())
-    clock.parse(time)
     data = params.get("data") or {}
+    _check_effect(catalogue, ids, kind, data, clock.parse(time))
     facts: list[dict[str, Any]] = []
     try:
         for point in ids:
@@ -205,3 +212,19 @@ def _note(request: Request) -> dict[str, Any]:
         raise
     count = sum(1 for fact in facts if fact["changed"])
     return {"changed": count > 0, "msg": f"{count} facts noted, {len(facts) - count} known before", "facts": facts}
+
+
+def _check_effect(
+    catalogue: Catalogue, ids: Sequence[str], kind: str, data: Mapping[str, Any], moment: datetime
+) -> None:
+    """Raise :class:`Refused`, before anything is noted, for a fact that would change nothing at one of these points."""
+    for point, facts in catalogue.facts(ids).items():
+        action, target = "note", f"fact {kind} about recovery point {point}"
+        since = judging.expired(facts)
+        if kind == HELD and since is not None:
+            hint = "Restore it now, while its data is still there, or hold another point."
+            raise Refused(action, target, f"it has expired at {since}, and no hold brings its data back", hint)
+        later = undone(kind, moment, facts)
+        if later and not catalogue.noted(point, kind, data):
+            hint = "Leave the time out, or give a later one."
+            raise Refused(action, target, f"the fact {later} is not older and would undo it", hint)

@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
+    Corrupt,
     InvalidInput,
     NotFound,
     Refused,
@@ -55,7 +56,14 @@ class _Records:
     def read(self, step: str, phase: str) -> dict[str, Any] | None:
         key = self.steps.get(step, {}).get(phase)
         data = self._catalogue.store.find(key) if key else None
-        return json.loads(data) if data else None
+        if data is None:
+            return None
+        found = _record(data)
+        if found is None:
+            raise Corrupt(
+                "read", f"{key} in {self._catalogue.store.place}", "it is no record", "Restore it from a version."
+            )
+        return found
 
     def write(self, step: str, phase: str, data: Mapping[str, Any]) -> bool:
         """Write the record unless it is there; whether it was written."""
@@ -80,6 +88,15 @@ class _Records:
         self._catalogue.store.create(key, raw)
         self.steps.setdefault(step, {"seq": seq})[phase] = key
         return True
+
+
+def _record(data: bytes) -> dict[str, Any] | None:
+    """What was written of a step, ``None`` where these bytes are none of it."""
+    try:
+        value = json.loads(data)
+        return value if isinstance(value["data"], dict) and isinstance(value["time"], str) else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def transition_verb(request: Request) -> dict[str, Any]:
@@ -113,8 +130,10 @@ def transition_info_verb(request: Request) -> dict[str, Any]:
         if not match:
             continue
         step = runs.setdefault(run, {}).setdefault(match[2], {"seq": int(match[1]), "name": match[2]})
-        value = json.loads(catalogue.store.get(entry.key))
-        step[match[3]] = {"time": value["time"], "data": value["data"]}
+        value = _record(catalogue.store.get(entry.key))
+        if value is None:
+            request.warn(f"{entry.key} in {catalogue.store.place} cannot be read.")
+        step[match[3]] = {"time": value["time"], "data": value["data"]} if value else {"time": None, "data": None}
     wanted = request.params.get("id")
     if wanted and wanted not in runs:
         raise NotFound("read", f"transition {wanted} of {name}", f"{catalogue.store.place} does not hold it")
@@ -145,6 +164,9 @@ def _begin(request: Request, catalogue: Catalogue, signing: Signing) -> dict[str
         return _resume(request, catalogue, signing, found[0], ask)
     if params.get("id") and found and found[0].last and found[0].last.run == params["id"]:
         raise Refused("begin", f"transition {params['id']}", f"it is {found[0].last.outcome}", "Begin a new one.")
+    if params.get("id") and _Records(catalogue, params["id"], signing).steps.keys() & {"finish", "abort"}:
+        # Its records are written once, so there would be none of what happens now.
+        raise Refused("begin", f"transition {params['id']}", "it has finished or was aborted", "Begin a new one.")
     run = params.get("id") or f"{clock.now():%Y%m%dT%H%M%SZ}-{params['kind']}-{secrets.token_hex(4)}"
     lock = timeline.Lock(params["holder"], run, clock.iso(clock.now()))
     first = timeline.State(catalogue.application, params.get("epoch") or 1, params["source"])

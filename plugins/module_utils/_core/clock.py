@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_LONGEST = 365_000 * 86400.0
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 # RFC 3339 as servers write it: up to nine fractional digits, which Python 3.10 does not read.
 _STAMP = re.compile(r"^(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?(?:([Zz])|([+-]\d\d):?(\d\d))$")
@@ -65,6 +66,9 @@ def duration(value: str | int | float) -> float:
             raise InvalidInput("read", f"duration {value!r}", "it is not a length of time", "Write 90, 15m or 1h30m.")
     if seconds < 0:
         raise InvalidInput("read", f"duration {value!r}", "it is negative", "Write 90, 15m or 1h30m.")
+    # No calendar reaches as far as somebody who means for ever. Not a number is not below it either.
+    if not seconds <= _LONGEST:
+        raise InvalidInput("read", f"duration {value!r}", "it is longer than 1000 years", "Write at most 365000d.")
     return seconds
 
 

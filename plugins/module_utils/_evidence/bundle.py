@@ -18,6 +18,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._evidence impo
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.report import build, events
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import application
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
 NAMESPACE = "muster-evidence"
@@ -30,6 +31,7 @@ def report(request: Request) -> dict[str, Any]:
     run = str(params["run"])
     if not run or "/" in run or run.startswith("."):
         raise InvalidInput("write", f"report of run {run!r}", "a run's id is one plain name", "Correct run.")
+    application.name_of(params["application"])
     ended = clock.now()
     started = clock.parse(params["started"])
     document = build(
@@ -79,7 +81,8 @@ def bundle(document: Mapping[str, Any], signing: Signing | None) -> dict[str, by
     """All files of a run's evidence by name: events, report in three forms, sums, their signature."""
     files = {
         "events.jsonl": chain.chain(events(document)),
-        "report.json": json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n",
+        "report.json": json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False).encode(errors="replace")
+        + b"\n",
         "report.html": html.page(document),
         "junit.xml": junit.junit(document),
     }

@@ -83,7 +83,7 @@ def page(report: Mapping[str, Any]) -> bytes:
         f"<title>{_e(title)}</title><style>{_STYLE}</style></head><body><main>\n"
         + "\n".join(part for part in body if part)
         + "\n</main></body></html>\n"
-    ).encode()
+    ).encode(errors="replace")
 
 
 def length(seconds: float | None) -> str:

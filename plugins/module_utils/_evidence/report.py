@@ -43,7 +43,8 @@ def build(
 
     ``lock`` is what is on record of the lock of the point's copy at this site.
     """
-    measured = [_phase(phase) for phase in phases]
+    # What was skipped, or never began, is none of the timeline.
+    measured = [_phase(phase) for phase in phases if (phase.get("result") or {}).get("started")]
     verdict = _verdict(validated, error)
     targets = application.get("targets") or {}
     recovered = next((phase for phase in measured if phase["name"] == _RECOVERED and phase["ok"]), None)

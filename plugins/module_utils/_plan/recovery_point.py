@@ -48,6 +48,15 @@ class PointId:
         return f"{self.moment.astimezone(timezone.utc):%Y%m%dT%H%M%SZ}-{self.application}-{self.random}"
 
 
+def is_id(text: str) -> bool:
+    """Whether this can be the id of a point; folders collect other files too, such as copies made by hand."""
+    try:
+        PointId.parse(text)
+    except InvalidInput:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Problem:
     """Why a point is not whole; ``name`` is what ``accept_incomplete`` takes, such as ``volume:ledger/data-0``."""
@@ -183,6 +192,12 @@ def decode(data: bytes, point: str, application: str) -> dict[str, Any]:
         }.items()
         if not isinstance(value.get(key), kind)
     ]
+    wrong += [
+        f"{key} as dictionaries"
+        for key in ("volumes", "images", "hooks", "excluded")
+        if key not in wrong and not _all_dictionaries(value.get(key))
+    ]
+    wrong += [f"{key} as a dictionary" for key in ("objects", "targets") if not isinstance(value.get(key) or {}, dict)]
     if wrong:
         raise Corrupt("read", target, f"its document lacks {', '.join(wrong)}")
     try:
@@ -191,6 +206,10 @@ def decode(data: bytes, point: str, application: str) -> dict[str, Any]:
     except InvalidInput as error:
         raise Corrupt("read", target, f"its document has a wrong time: {error.reason}") from None
     return value
+
+
+def _all_dictionaries(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(one, dict) for one in value))
 
 
 def _consistency(point: str, value: Mapping[str, Any], sealed: str) -> dict[str, Any]:

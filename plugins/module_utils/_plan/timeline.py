@@ -154,6 +154,7 @@ def decode(data: bytes, application: str) -> State:
     """The state from its bytes; :class:`Corrupt` where they are none."""
     try:
         value: Mapping[str, Any] = json.loads(data)
+        written = value["format"]
         lock, last = value.get("lock"), value.get("last")
         state = State(
             application=str(value["application"]),
@@ -169,6 +170,12 @@ def decode(data: bytes, application: str) -> State:
         raise Corrupt(
             "read", f"state of {application}", "state.json is not a state", "Restore it from an older version."
         ) from None
+    if written != FORMAT:
+        # It may say what this version would drop when it writes it anew.
+        reason = f"state.json is of the format {written}, and this version knows {FORMAT}"
+        raise Corrupt(
+            "read", f"state of {application}", reason, "Use the version of muster.container_dr that wrote it."
+        )
     if state.application != application:
         raise Corrupt("read", f"state of {application}", f"state.json is of {state.application!r}")
     return state

@@ -24,11 +24,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._evidence.sign
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
 from ansible_collections.muster.container_dr.plugins.module_utils._plan import forgetting
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.snapshots import Need
-from ansible_collections.muster.container_dr.plugins.module_utils._restic import given_up
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import amounts, given_up
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.exit_codes import Locked
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.locks import Locks, Lookup
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.mirror import REMOVABLE
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import MOST_PARTS, Repository, held
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, held
 from ansible_collections.muster.container_dr.plugins.module_utils._store import needing
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import (
     is_raw,
@@ -84,10 +84,15 @@ class Maintenance:
             self._signing.check()
         self._limits = _limits(params.get("prune") or {})
         self._check_data: str | None = params.get("check_data") or None
+        if self._check_data:
+            amounts.part_of_data(self._check_data)
         self._parts: int | None = params.get("check_part_of")
-        if self._parts is not None and not 1 <= self._parts <= MOST_PARTS:
+        if self._parts is not None and not 1 <= self._parts <= amounts.MOST_PARTS:
             raise InvalidInput(
-                "check", "a part of the data", f"check_part_of is {self._parts}", f"It is between 1 and {MOST_PARTS}."
+                "check",
+                "a part of the data",
+                f"check_part_of is {self._parts}",
+                f"It is between 1 and {amounts.MOST_PARTS}.",
             )
         self._unsealed_after = clock.duration(params["unsealed_after"])
         if not params.get("store"):
@@ -279,6 +284,7 @@ def _limits(options: Mapping[str, Any]) -> list[str]:
     arguments = []
     for name in ("max_unused", "max_repack_size"):
         if options.get(name):
+            amounts.limit(name, str(options[name]), of_unused=name == "max_unused")
             arguments += [f"--{name.replace('_', '-')}", str(options[name])]
     if options.get("repack_cacheable_only"):
         arguments.append("--repack-cacheable-only")

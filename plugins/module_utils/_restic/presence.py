@@ -13,10 +13,10 @@ from typing import Any
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Incomplete, NotFound
 from ansible_collections.muster.container_dr.plugins.module_utils._evidence.signature import Signing
 from ansible_collections.muster.container_dr.plugins.module_utils._module import Request
-from ansible_collections.muster.container_dr.plugins.module_utils._restic import soundness
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import amounts, soundness
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.locks import Locks, Verdict
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.maintenance import maintain
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository, require_part
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_store
 
 # Given the connections to clusters and some hostnames: what the clusters know of movers with these names.
@@ -29,7 +29,8 @@ def repository(request: Request, holders: Holders) -> dict[str, Any]:
     All of them insist on a pinned id.
     """
     options = request.params["repository"]
-    require_part(request.params.get("check_data"))
+    if request.params.get("check_data"):
+        amounts.part_of_data(request.params["check_data"])
     opened = Repository.open(options)
     lookup = partial(holders, request.params.get("sites") or [])
     if request.params["state"] == "maintained":

@@ -58,8 +58,6 @@ RETRY_LOCK = "2m"
 _S3_RETRIES = "3"
 _QUICK = 180.0
 _ID = re.compile(r"\b[0-9a-f]{64}\b")
-# restic reads one of so many parts of the data at most.
-MOST_PARTS = 256
 # Words of kernels, object stores and rest-server, in lower case.
 _KEEPS = (
     "permission denied",
@@ -664,25 +662,6 @@ class Repository:
                 error.result = {"errors": ended.errors}
             raise error
         return ended
-
-
-def require_part(text: str | None) -> None:
-    """:class:`InvalidInput` for what restic does not take for a part of the data; it would look like damage.
-
-    Empty is none of the data.
-    """
-    if not text:
-        return
-    percent, part = re.fullmatch(r"(\d+(?:\.\d+)?)%", text), re.fullmatch(r"(\d+)/(\d+)", text)
-    if percent:
-        fits = 0 < float(percent[1]) <= 100
-    elif part:
-        fits = 1 <= int(part[1]) <= int(part[2]) <= MOST_PARTS
-    else:
-        fits = re.fullmatch(r"0*[1-9]\d*[bkmgtBKMGT]", text) is not None
-    if not fits:
-        hint = "Write it as 10%, 1/10 or 500M."
-        raise InvalidInput("check", "a part of the data", f"check_data is {text!r}", hint)
 
 
 def _backup(host: str, tags: Iterable[str], group_by: str) -> list[str]:

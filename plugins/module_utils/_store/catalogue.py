@@ -11,11 +11,12 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, pool
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
-from ansible_collections.muster.container_dr.plugins.module_utils._plan import timeline
+from ansible_collections.muster.container_dr.plugins.module_utils._plan import recovery_point, timeline
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store, Stored
 
 FACT_FORMAT = "muster/fact/v1"
@@ -109,11 +110,9 @@ class Catalogue:
     def points(self) -> list[str]:
         """Ids of the sealed points, oldest first. A signature without a document is a point that was never sealed."""
         prefix = f"{self.root}/points/"
-        return [
-            entry.key[len(prefix) : -len(".json")]
-            for entry in self.store.list(prefix)
-            if entry.key.endswith(".json") and "/" not in entry.key[len(prefix) :]
-        ]
+        names = (entry.key[len(prefix) :] for entry in self.store.list(prefix))
+        found = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+        return [point for point in found if recovery_point.is_id(point)]
 
     def expired(self) -> set[str]:
         """Ids of the points that have expired, by the names of their facts."""
@@ -156,7 +155,7 @@ class Catalogue:
 
     def noted(self, point: str, kind: str, data: Mapping[str, Any]) -> bool:
         """Whether the same kind with the same data is there already, and no later fact has undone it."""
-        group = next((kinds for kinds in _UNDOING if kind in kinds), None)
+        group = _undoing(kind)
         facts = [fact for fact in self.facts([point])[point] if fact["kind"] in (group or (kind,))]
         counting = facts[-1:] if group else facts
         return any(fact["kind"] == kind and fact.get("data") == dict(data) for fact in counting)
@@ -191,6 +190,16 @@ class Catalogue:
         """State and its version, or ``None`` where the application never had a transition."""
         stored = self.read(self.state_key)
         return None if stored is None else (timeline.decode(stored.data, self.application), stored.version)
+
+
+def undone(kind: str, moment: datetime, facts: Iterable[Mapping[str, Any]]) -> str:
+    """Which of these facts of a point would undo one of this kind and moment as soon as it is noted; empty if none."""
+    later = [fact for fact in facts if fact["kind"] in _undoing(kind) and str(fact["time"]) >= clock.iso(moment)]
+    return f"{later[-1]['kind']} of {later[-1]['time']}" if later else ""
+
+
+def _undoing(kind: str) -> frozenset[str]:
+    return next((kinds for kinds in _UNDOING if kind in kinds), frozenset())
 
 
 def read_fact(data: bytes, point: str) -> dict[str, Any] | None:

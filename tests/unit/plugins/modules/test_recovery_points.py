@@ -686,3 +686,122 @@ def test_what_is_verified_of_a_record_is_what_is_believed(places: dict[str, Any]
     wanted = json.loads(genuine)["config_digest"], Signing.of(places["signing"]), clock.now(), warnings.append
     assert given_up.names(store, *wanted) == {} and len(warnings) == 1
     assert given_up.names(store, *wanted) == {"index": {"old"}}
+
+
+# -- odd input and bad days -------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_is_no_point_stops_neither_backups_nor_retention(
+    run: Runner, places: dict[str, Any], history: list[str]
+) -> None:
+    folder = places["root"] / "east/applications/ledger/points"
+    for name in (f"._{history[0]}", f"{history[0]} (copy)", "zz-notes"):
+        (folder / f"{name}.json").write_bytes((folder / f"{history[0]}.json").read_bytes())
+    assert run(recovery_point, state="begun", store=places["east"], site="east")["parent"] == history[-1]
+    assert run(recovery_point_info, store=places["east"], limit=1)["point"]["id"] == history[-1]
+    found = expire(run, places)
+    assert [one["name"] for one in found["decisions"] if one["changed"]] == [history[2], history[1], history[0]]
+
+
+def test_an_expired_point_cannot_be_held(run: Runner, places: dict[str, Any], history: list[str]) -> None:
+    expire(run, places)
+    for check in (True, False):
+        options = {"state": "noted", "ids": [history[-1], history[0]], "kind": "held", "store": places["east"]}
+        run(recovery_point, check, fails="it has expired", data={"reason": "audit"}, **options)
+    facts = run(recovery_point_info, pick="none", store=places["east"])["points"][0]["facts"]
+    assert facts == []
+
+
+@pytest.mark.parametrize(("kind", "before"), [("held", "released"), ("tagged", "tagged")])
+def test_a_fact_that_a_later_one_would_undo_at_once_is_refused(
+    run: Runner, places: dict[str, Any], history: list[str], kind: str, before: str
+) -> None:
+    def note(what: str, time: str, check: bool = False, fails: str = "", **data: Any) -> None:
+        options = {"state": "noted", "id": history[0], "kind": what, "store": places["east"], "time": time}
+        run(recovery_point, check, fails, data=data, **options)
+
+    note("held", "2026-02-01T00:00:00Z", reason="x")
+    note(before, "2026-02-10T00:00:00Z", tags=["a"])
+    for check in (True, False):
+        note(kind, "2026-02-05T00:00:00Z", check, fails="2026-02-10T00:00:00", tags=["b"])
+        note(kind, "2026-02-10T01:00:00+01:00", check, fails="2026-02-10T00:00:00", tags=["b"])
+    note(kind, "2026-02-10T00:00:01Z", tags=["b"])
+
+
+def test_the_id_of_a_transition_that_ended_is_not_taken_again(
+    run: Runner, places: dict[str, Any], point: dict[str, Any]
+) -> None:
+    run(recovery_point, store=places["east"], **point)
+
+    def move(run_id: str, source: str, target: str, fails: str = "", check: bool = False) -> None:
+        options = {
+            "store": places["witness"],
+            "attestation": {"by": "kim", "reason": "down"},
+            "id": run_id,
+        }
+        asked = {"kind": "failover", "source": source, "target": target, "holder": "kim"}
+        run(transition, check, fails, state="begun", **asked, **options)
+        if not fails:
+            run(transition, state="finished", point=point["id"], id=run_id, store=places["witness"])
+
+    move("one", "east", "west")
+    move("two", "west", "east")
+    for check in (True, False):
+        move("one", "east", "west", fails="finished", check=check)
+    assert run(transition_info, store=places["witness"])["application_state"]["epoch"] == 3
+
+
+def test_a_transition_with_a_torn_record_is_told_and_does_not_hide_the_others(
+    run: Runner, places: dict[str, Any]
+) -> None:
+    asked = {"kind": "failover", "source": "east", "target": "west", "holder": "kim", "id": "one"}
+    attested = {"attestation": {"by": "kim", "reason": "down"}}
+    run(transition, state="begun", store=places["witness"], **asked, **attested)
+    (intent,) = places["root"].glob("witness/applications/ledger/transitions/one/*-begin-intent.json")
+    intent.write_bytes(intent.read_bytes()[:40])
+    told = run(transition_info, store=places["witness"])
+    assert "0001-begin-intent.json" in str(told["warnings"])
+    run(transition, fails="0001-begin-intent.json", state="begun", store=places["witness"], **asked, **attested)
+
+
+def test_a_state_of_a_later_version_is_not_read_as_one_of_this(run: Runner, places: dict[str, Any]) -> None:
+    asked = {"kind": "failover", "source": "east", "target": "west", "holder": "kim", "id": "one"}
+    attested = {"attestation": {"by": "kim", "reason": "down"}}
+    run(transition, state="begun", store=places["witness"], **asked, **attested)
+    path = places["root"] / "witness/applications/ledger/state.json"
+    path.write_text(path.read_text().replace("muster/state/v1", "muster/state/v2"))
+    run(transition_info, fails="muster/state/v2", store=places["witness"])
+
+
+def test_a_period_longer_than_all_time_is_refused(run: Runner, places: dict[str, Any], history: list[str]) -> None:
+    expire(run, places, fails="longer than 1000 years", retention={"keep_within": "9999999d"})
+    assert not expire(run, places, retention={"keep_within": "365000d"})["changed"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"volumes": ["x"]}, {"images": [3]}, {"targets": "15m"}, {"excluded": ["x"]}, {"objects": "x"}]
+)
+def test_a_document_with_nonsense_inside_is_one_point_that_is_not_usable(
+    run: Runner, places: dict[str, Any], history: list[str], change: dict[str, Any]
+) -> None:
+    path = places["root"] / "east/applications/ledger/points" / f"{history[-1]}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    assert run(recovery_point_info, store=places["east"])["point"]["id"] == history[-2]
+    assert not run(recovery_point_info, verify_signatures=False, store=places["east"])["points"][0]["usable"]
+    assert expire(run, places)["decisions"][0]["keep"]
+
+
+def test_a_limit_is_a_number_of_points(run: Runner, places: dict[str, Any], history: list[str]) -> None:
+    run(recovery_point_info, fails="limit is -2", store=places["east"], limit=-2)
+    assert run(recovery_point_info, store=places["east"], limit=0)["points"] == []
+    new = run(recovery_point_info, pick="none", store=places["east"], limit=0, missing_at=places["west"])["points"]
+    assert [one["id"] for one in reversed(new)] == history
+
+
+def test_what_has_expired_is_not_looked_at_for_a_store_that_lacks_it(
+    run: Runner, places: dict[str, Any], history: list[str]
+) -> None:
+    expire(run, places)
+    options = {"store": places["east"], "missing_at": places["west"], "pick": "none"}
+    looked = run(recovery_point_info, limit=1, **options)["points"]
+    assert [one["id"] for one in reversed(looked)] == history[3:]

@@ -56,6 +56,13 @@ def test_present_leaves_one_that_is_there(run: Runner, restic: ResticProgram) ->
     assert run()["changed"] is False and not restic.called("init")
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_a_part_of_the_data_that_is_none_is_no_damage(run: Runner, restic: ResticProgram, check: bool) -> None:
+    result = run("checked", check, check_data="5")
+    assert result["failed"] and "check_data is '5'" in result["msg"] and "Do not prune" not in result["msg"]
+    assert not restic.calls
+
+
 def test_check_mode_makes_none(run: Runner, restic: ResticProgram) -> None:
     restic.absent()
     result = run(check=True)

@@ -389,13 +389,29 @@ def test_movers_are_looked_for_at_the_sites(
         ({"check_part_of": 2, "check_data": "10%"}, "mutually exclusive"),
         ({"check_data": "10"}, "check_data is '10'"),
         ({"unsealed_after": "soon"}, "length of time"),
+        ({"unsealed_after": "9999999d"}, "longer than 1000 years"),
+        ({"check_data": "5"}, "check_data is '5'"),
+        ({"check_data": "0%"}, "check_data is '0%'"),
+        ({"check_data": "101%"}, "Write 10%"),
+        ({"check_data": "3/2"}, "check_data is '3/2'"),
+        ({"prune": {"max_unused": "abc"}}, "prune.max_unused is 'abc'"),
+        ({"prune": {"max_repack_size": "5%"}}, "Write 20G"),
         ({"remove_locks": ["all"]}, "no id of a lock"),
         ({"signing": {"key": "/nowhere/key"}}, "no such key file"),
     ],
 )
 def test_options_that_cannot_work(program: ResticProgram, run: Runner, options: dict[str, Any], words: str) -> None:
-    run(program, fails=words, **options)
+    for check in (True, False):
+        run(program, check, fails=words, **options)
     assert not program.called("prune")
+
+
+@real
+def test_what_restic_takes_for_an_amount_is_taken(bed: Bed, run: Runner) -> None:
+    for amount in ("0.5%", "100%", "2/256", "7k", "1G", "9b"):
+        run(bed, state="checked", store=None, check_data=amount)
+    for limits in ({"max_unused": "0.5%"}, {"max_unused": "unlimited"}, {"max_unused": "5"}, {"max_repack_size": "2T"}):
+        run(bed, prune=limits)
 
 
 # -- locks --------------------------------------------------------------------------------------------------------

@@ -62,3 +62,21 @@ def test_check_mode_writes_nothing(tmp_path):
 def test_a_run_id_cannot_lead_out_of_its_folder(tmp_path):
     with pytest.raises(InvalidInput, match="plain name"):
         ask(tmp_path, run="../x")
+
+
+def test_a_phase_that_was_skipped_is_none_of_the_timeline(tmp_path):
+    ran = {"name": "wait and check", "result": {"started": "2026-01-31T04:00:01Z", "seconds": 2}}
+    answer = ask(tmp_path, phases=[{"name": "restore streams", "result": {"skipped": True}}, {"name": "x"}, ran])
+    assert [phase["name"] for phase in answer["report"]["phases"]] == ["wait and check"]
+
+
+def test_a_name_that_is_no_text_of_utf_8_does_not_cost_the_report(tmp_path):
+    answer = ask(tmp_path, error="could not read shop/caf\udce9")
+    folder = tmp_path / "store" / "evidence" / "drill-1"
+    assert "SHA256SUMS" in answer["files"] and "shop/caf?" in (folder / "report.json").read_text(encoding="utf-8")
+    assert "shop/caf?" in (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_application_without_a_name_is_no_traceback(tmp_path):
+    with pytest.raises(InvalidInput, match="name is None"):
+        ask(tmp_path, application={"namespaces": ["shop"]})

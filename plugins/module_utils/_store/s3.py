@@ -238,8 +238,8 @@ class S3(Store):
         try:
             copy = partial(self._large.copy_object, CopySourceIfMatch=tag, **where)
             made = self._transfer("copy", key, copy).get("CopyObjectResult", {}).get("ETag")
-        except (Conflict, NotFound):
-            # It is another one now, or gone: sending it tells.
+        except (Conflict, NotFound, Unavailable):
+            # It is another one now, or gone, or the server is busy or away: sending it tells.
             return None
         except MusterError:
             self._takes = False

@@ -96,6 +96,14 @@ def test_a_server_that_refuses_is_asked_once(bucket: FakeS3) -> None:
     assert len(bucket.writes()) == 1
 
 
+def test_a_server_that_is_busy_for_once_copies_the_next(bucket: FakeS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3.time, "sleep", lambda _seconds: None)
+    bucket.objects |= {"one/a": DATA, "one/b": DATA}
+    bucket.refuse, bucket.refusal = "PUT .*/two/a", (503, "SlowDown", "later")
+    store = at(bucket, "two")
+    assert [store.take(at(bucket, "one"), key, fine) for key in "ab"] == [None, len(DATA)]
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_another_tag_is_looked_into(bucket: FakeS3, whole: bool) -> None:
     """Buckets with encryption of their own have other tags for the same bytes."""

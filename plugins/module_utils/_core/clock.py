@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from datetime import datetime, timedelta, timezone
@@ -66,8 +67,8 @@ def duration(value: str | int | float) -> float:
             raise InvalidInput("read", f"duration {value!r}", "it is not a length of time", "Write 90, 15m or 1h30m.")
     if seconds < 0:
         raise InvalidInput("read", f"duration {value!r}", "it is negative", "Write 90, 15m or 1h30m.")
-    # No calendar reaches as far as somebody who means for ever. Not a number is not below it either.
-    if not seconds <= _LONGEST:
+    # No calendar reaches as far as somebody who means for ever.
+    if seconds > _LONGEST or math.isnan(seconds):
         raise InvalidInput("read", f"duration {value!r}", "it is longer than 1000 years", "Write at most 365000d.")
     return seconds
 

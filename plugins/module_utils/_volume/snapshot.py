@@ -348,8 +348,13 @@ def drop(cluster: Cluster, namespace: str, name: str, *, timeout: float = 60.0) 
     if content is not None:
         set_policy(cluster, content, "Delete")
     cluster.delete(path)
-    with contextlib.suppress(Unavailable):
+    try:
         cluster.wait(path, lambda found: found is None, timeout=timeout, what="removal of a snapshot")
+    except Unavailable:
+        return
+    if content is not None:
+        # A controller whose cache has not seen the new policy leaves the content there, and with it the data.
+        cluster.delete(contents_path(content["metadata"]["name"]), uid=content["metadata"]["uid"])
 
 
 def drop_left(cluster: Cluster, run: str, namespace: str, name: str) -> None:

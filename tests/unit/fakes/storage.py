@@ -37,7 +37,7 @@ class Storage(ApiServer):
 
     ``events`` is what happened, in order; ``created`` every body that was created, by plural. Creating objects of the
     plural ``refuse_create`` is forbidden. The pods that a workload controls go and come as it is scaled, but for those
-    named in ``stubborn``.
+    named in ``stubborn``. Where it ``lags`` a snapshot goes without its content, whatever the policy is.
     """
 
     def __init__(self, *, snapshots: bool = True) -> None:
@@ -59,6 +59,7 @@ class Storage(ApiServer):
         self.mover: Callable[[JSON], Sequence[JSON] | None] = good_end
         self.refuse_create = ""
         self.stubborn: set[str] = set()
+        self.lags = False
         self._parked: dict[str, list[JSON]] = {}
         self._cuts = 0
 
@@ -304,7 +305,7 @@ class Storage(ApiServer):
         if place[0] == f"volumesnapshots.{GROUP}":
             name = str((gone.get("status") or {}).get("boundVolumeSnapshotContentName"))
             bound = (f"volumesnapshotcontents.{GROUP}", "", name)
-            if bound in self.objects and self.objects[bound]["spec"]["deletionPolicy"] == "Delete":
+            if bound in self.objects and self.objects[bound]["spec"]["deletionPolicy"] == "Delete" and not self.lags:
                 del self.objects[bound]
         if place[0] == "jobs.batch":
             for other, obj in list(self.objects.items()):

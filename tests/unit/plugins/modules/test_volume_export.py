@@ -204,6 +204,13 @@ def test_the_data_are_kept_while_they_are_read_and_go_with_the_snapshot(run: Run
     assert seen[1] == ["Retain", "Retain"] and not policies()
 
 
+def test_a_controller_whose_cache_lags_leaves_no_data_behind(run: Runner, server: Storage) -> None:
+    """It sees the content still to be kept while it removes the snapshot, and then forgets it."""
+    server.lags = True
+    assert not run().get("failed")
+    assert not server.left() and not [key for key in server.objects if key[2].startswith("content-")]
+
+
 def test_our_content_never_takes_the_data_away(run: Runner, server: Storage) -> None:
     run()
     ours = [one for one in server.created["volumesnapshotcontents"] if one["spec"].get("source")]

@@ -231,7 +231,7 @@ def test_data_whose_snapshot_went_with_its_namespace_are_given_up(run: Runner, s
     policies: list[str] = []
     server.before_write = lambda method, path: (
         policies.append(contents(server)[path.rpartition("/")[2]])
-        if method == "DELETE" and path.rpartition("/")[2].startswith("content-")
+        if method == "DELETE" and (CONTENTS, "", path.rpartition("/")[2]) in server.objects and "/content-" in path
         else None
     )
     result = run("ledger")

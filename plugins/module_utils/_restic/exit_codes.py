@@ -122,6 +122,13 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[MusterError], str, str], ...] = (
         "Set region.",
     ),
     (
+        # REST servers, B2, Azure and Swift, in this order.
+        ("401 Unauthorized", "b2_authorize_account: 401", "AuthenticationFailed", "Authorization Failed"),
+        Denied,
+        "the repository's server refuses the login",
+        "Check access_key and secret_key, or environment.",
+    ),
+    (
         # The answer to a HEAD request has no body that could say more.
         ("400 Bad Request",),
         Denied,

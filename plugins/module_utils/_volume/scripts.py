@@ -31,11 +31,13 @@ mkdir -p /tmp/muster
 RESTIC_PASSWORD_FILE=/muster/password; export RESTIC_PASSWORD_FILE
 # Ends with the pod. Without it each folder would be a request of its own, one after the other.
 RESTIC_CACHE_DIR=/tmp/muster/cache; export RESTIC_CACHE_DIR
-if [ -s /muster/access_key ]; then
-  AWS_ACCESS_KEY_ID=$(cat /muster/access_key); AWS_SECRET_ACCESS_KEY=$(cat /muster/secret_key)
-  export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+# What a shell reads of a command loses the lines that are empty at its end.
+for file in /muster/env.*; do
+  if [ -s "$file" ]; then value=$(cat "$file"; echo .); export "${file#/muster/env.}=${value%.}"; fi
+done
+if [ -s /muster/google.json ]; then
+  GOOGLE_APPLICATION_CREDENTIALS=/muster/google.json; export GOOGLE_APPLICATION_CREDENTIALS
 fi
-if [ -s /muster/session_token ]; then AWS_SESSION_TOKEN=$(cat /muster/session_token); export AWS_SESSION_TOKEN; fi
 if [ -s /muster/ca.pem ]; then RESTIC_CACERT=/muster/ca.pem; export RESTIC_CACERT; fi
 report() { printf '%s\n' "$*" >> /tmp/muster/report; }
 leave() { head -c 4000 /tmp/muster/report > "${MUSTER_REPORT:-/dev/termination-log}"; exit "$1"; }

@@ -20,7 +20,7 @@ options:
         description:
           - Where it is, as restic writes it, for example V(s3:https://s3.example.com/bucket/prefix),
             V(rest:https://restic.example.com/path), V(b2:bucket:prefix), V(azure:container:/prefix),
-            V(gs:bucket:/prefix), V(swift:container:/prefix) or a directory.
+            V(gs:bucket:/prefix), V(swift:container:/prefix), V(sftp:user@nas.example.com:/path) or a directory.
           - A login in the URL of a REST server is kept secret like one in O(repository.environment), and travels as
             that does. In it, percent-encode what is neither a letter nor a digit.
         type: str
@@ -62,6 +62,17 @@ options:
           - Secrets among them (keys, passwords, tokens, signatures) are in no result, log or argument list. Names of
             users, accounts and places are shown like other options. Movers get them as files of their own Secret.
         type: raw
+      ssh_key_file:
+        description:
+          - For V(sftp:), file with the private key that logs in, without a passphrase. Movers get it as a file of their
+            own Secret. Without it ssh uses what it has on the machine that runs the task, and movers in containers are
+            refused.
+        type: path
+      ssh_known_hosts:
+        description:
+          - For V(sftp:), file with the server's host key, as ssh writes it. No other key is accepted then. Movers in
+            containers need it.
+        type: path
       volume:
         description:
           - For a repository in a directory on shared storage, how movers mount that very directory. A volume as in a
@@ -144,6 +155,14 @@ options:
             E(RESTIC_REST_PASSWORD). Variables of another backend are refused.
           - With O(mode=recrypt) two repositories of one kind, other than V(s3:) and V(rest:), need the same login.
         type: raw
+      ssh_key_file:
+        description:
+          - For V(sftp:), file with the private key that logs in, without a passphrase.
+        type: path
+      ssh_known_hosts:
+        description:
+          - For V(sftp:), file with the server's host key. No other key is accepted then.
+        type: path
       volume:
         description:
           - Not used here. Accepted so that the same dictionary serves every module.

@@ -46,7 +46,7 @@ class Ended:
 
     @property
     def last_error(self) -> str:
-        return self.errors[-1] if self.errors else ""
+        return exit_codes.last_said(self.errors)
 
     def message(self, kind: str) -> Message | None:
         """The last message of a type such as ``summary``."""

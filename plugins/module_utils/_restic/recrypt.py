@@ -223,6 +223,8 @@ def _require_two_logins(source: Repository, destination: Repository) -> None:
     """:class:`InvalidInput` where restic would have to log in twice by variables of the same names."""
     ours, theirs = source.as_source().login, destination.credentials()
     both = sorted(name for name in ours if name in theirs and ours[name] != theirs[name])
+    if source.ssh != destination.ssh and source.flags and destination.flags:
+        both = ["ssh_key_file and ssh_known_hosts"]
     if both:
         raise InvalidInput(
             "mirror",

@@ -35,6 +35,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
     piped,
     rest_probe,
     s3_probe,
+    ssh,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw, located, printable
 
@@ -144,6 +145,7 @@ class Source:
     url: str = field(repr=False)
     password: str = field(repr=False)
     login: Mapping[str, str] = field(default_factory=dict, repr=False)
+    flags: tuple[str, ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -162,6 +164,8 @@ class Repository:
     ca_cert: str | None = None
     # How movers mount the directory that it is in: a volume as a pod has it, without its name.
     volume: Mapping[str, Any] | None = None
+    # For SFTP.
+    ssh: ssh.Login = field(default_factory=ssh.Login)
     # Secrets; never shown.
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     _identity: str | None = field(default=None, repr=False)
@@ -201,6 +205,7 @@ class Repository:
             # restic may run in another folder than the one in which the path was meant.
             ca_cert=str(Path(str(ca_cert)).resolve()) if ca_cert else None,
             volume=_mounted(options, url),
+            ssh=ssh.Login.read(options, target),
             secrets=secrets,
         )
 
@@ -235,7 +240,16 @@ class Repository:
         login = self.credentials()
         if backends.kind(self.url) == "rest":
             return Source(backends.with_login(self.url, login), self.password)
-        return Source(self.url, self.password, login)
+        return Source(self.url, self.password, login, self.flags)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What restic has to be told of the backend by its command line."""
+        if self.url.startswith("s3:"):
+            return ("-o", f"s3.retries={_S3_RETRIES}")
+        if self.url.startswith("sftp:"):
+            return ("-o", f"sftp.args={self.ssh.arguments}")
+        return ()
 
     def region_name(self) -> str | None:
         """The region of the options, else that of the environment."""
@@ -312,7 +326,8 @@ class Repository:
         if self.exists():
             raise Conflict("create", self.target, "there is a repository already", "Use it, or choose another address.")
         arguments = ["init", "--repository-version", str(FORMAT), *(["--copy-chunker-params"] if like else [])]
-        ended = self._run(arguments, "create", timeout=_QUICK, extra=like.environment if like else None)
+        extra, flags = (like.environment, like.flags) if like else (None, ())
+        ended = self._run([*flags, *arguments], "create", timeout=_QUICK, extra=extra)
         message = ended.message("initialized") or {}
         self._identity = str(message.get("id") or self._read_id())
         return self._identity
@@ -411,7 +426,7 @@ class Repository:
         ``on_text`` gets the lines that restic prints. Ids that the source does not have are passed over.
         """
         self.identify()
-        arguments = ["copy", "--no-lock", "--retry-lock", RETRY_LOCK, *ids]
+        arguments = [*source.flags, "copy", "--no-lock", "--retry-lock", RETRY_LOCK, *ids]
         self._run(arguments, "copy snapshots to", extra=source.environment, on_text=on_text)
 
     def restore(
@@ -642,11 +657,8 @@ class Repository:
         beside: command.Beside | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> command.Ended:
-        line = [self.binary, "--json", "--no-cache"]
-        if self.url.startswith("s3:"):
-            line += ["-o", f"s3.retries={_S3_RETRIES}"]
         ended = command.run(
-            [*line, *arguments],
+            [self.binary, "--json", "--no-cache", *self.flags, *arguments],
             env={**self.environment(), **(extra or {})},
             pass_fds=pass_fds,
             action=action,

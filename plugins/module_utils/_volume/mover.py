@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from ansible_collections.muster.container_dr.plugins.module_utils._core import backends, marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins, pull_secret
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import ssh
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw, printable
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import scripts, single_paths, sizing
@@ -154,6 +155,8 @@ def _writing(overwrite: str, *, verify: bool) -> tuple[str, ...]:
 def environment(mover: Mover, repository: Repository) -> dict[str, str]:
     """What a mover's script wants to know. No secret is in it: see :func:`secret_files`."""
     region = repository.region_name()
+    known = repository.ssh
+    given = ssh.Login(known.key and "/muster/ssh_key", known.known_hosts and "/muster/known_hosts")
     return {
         "RESTIC_REPOSITORY": MOUNT if repository.volume else repository.url,
         # Device numbers of block clones and after reboots differ; without this unchanged files would look changed.
@@ -165,6 +168,7 @@ def environment(mover: Mover, repository: Repository) -> dict[str, str]:
         "TMPDIR": "/tmp",
         "HOME": "/tmp",
         **({"AWS_DEFAULT_REGION": region} if region else {}),
+        **({"MUSTER_SSH": given.arguments} if repository.url.startswith("sftp:") else {}),
         **mover.environment,
     }
 
@@ -178,6 +182,10 @@ def secret_files(repository: Repository) -> dict[str, str]:
     values |= {f"env.{name}": value for name, value in login.items()}
     if repository.ca_cert:
         values["ca.pem"] = _read(repository.ca_cert)
+    if repository.ssh.key:
+        values["ssh_key"] = _read(repository.ssh.key)
+    if repository.ssh.known_hosts:
+        values["known_hosts"] = _read(repository.ssh.known_hosts)
     return values
 
 
@@ -190,7 +198,17 @@ def _read(path: str) -> str:
 
 
 def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
-    """The Job. No secret is in it: they come as files from the Secret of the same name."""
+    """The Job. No secret is in it: they come as files from the Secret of the same name.
+
+    :class:`InvalidInput` for a mover that could not log in to the repository.
+    """
+    if mover.run_as_user and repository.url.startswith("sftp:"):
+        raise InvalidInput(
+            "use",
+            f"{repository.target} in namespace {mover.namespace}",
+            "ssh runs for users only that the image knows, and movers there have that of the application",
+            "Use another backend, or a namespace of the Pod Security level baseline.",
+        )
     labels = {**mover.labels, marks.MOVER: mover.name}
     container: JSON = {
         "name": "restic",
@@ -346,6 +364,14 @@ def require_reachable(repository: Repository) -> None:
     """Raise :class:`InvalidInput` where movers cannot get at the repository, or its login not to them."""
     if not repository.volume:
         endpoint(repository.url)
+        if repository.url.startswith("sftp:") and not (repository.ssh.key and repository.ssh.known_hosts):
+            raise InvalidInput(
+                "use",
+                f"{repository.target} for movers",
+                "they log in with a key of their own, at a server whose key they know",
+                "Set repository.ssh_key_file and repository.ssh_known_hosts. Compare what ssh-keyscan prints with what "
+                "the server's administrator says.",
+            )
         secret_files(repository)
 
 
@@ -361,6 +387,8 @@ def endpoint(url: str) -> tuple[str, int]:
             "Use a repository on an object store or a REST server, or say with repository.volume how movers mount the "
             "directory.",
         )
+    if kind == "sftp":
+        return _ssh_server(url, target)
     if kind not in backends.VARIABLES:
         raise InvalidInput(
             "use",
@@ -382,6 +410,21 @@ def endpoint(url: str) -> tuple[str, int]:
             "use", target, "it is a socket of this machine", "Use the server's address, such as rest:https://host/path."
         )
     return host, port or (80 if parts.scheme == "http" else 443)
+
+
+def _ssh_server(url: str, target: str) -> tuple[str, int]:
+    """Of ``sftp://user@host:port/directory`` or ``sftp:user@host:directory``, which has no port."""
+    try:
+        parts = urlsplit(url if url.startswith("sftp://") else "sftp://" + url.split(":")[1])
+        host, port, password = parts.hostname or "", parts.port or 22, parts.password
+    except ValueError:
+        host, port, password = "", 22, None
+    if not host:
+        hint = "Write it as sftp:user@host:/directory or sftp://user@host:port//directory."
+        raise InvalidInput("use", target, "its URL names no server", hint)
+    if password is not None:
+        raise InvalidInput("use", target, "its URL has a password, and ssh takes none", "Use ssh_key_file.")
+    return host, port
 
 
 def _owned(mover: Mover, owner: JSON, kind: str, name: str, api_version: str = "v1") -> JSON:

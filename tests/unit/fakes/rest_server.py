@@ -8,52 +8,32 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from fakes.serving import Serving
+
 FOLDERS = ("data", "index", "keys", "locks", "snapshots")
 
 
-class FakeRest(ThreadingHTTPServer):
+class FakeRest(Serving):
     """Below ``/r/``. ``login`` is what it wants (None: nobody is asked), ``asked`` every Authorization that came."""
 
-    daemon_threads = True
-
-    def __init__(self, login: tuple[str, str] | None = None, status: int = 0) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
+    def __init__(self, login: tuple[str, str] | None = None, status: int = 0, address: str = "127.0.0.1") -> None:
         self.login = login
         self.status = status
         self.objects: dict[str, bytes] = {}
         self.asked: list[str] = []
-
-    @property
-    def host(self) -> str:
-        return f"127.0.0.1:{self.server_port}"
-
-    @property
-    def url(self) -> str:
-        return f"rest:http://{self.host}/r"
-
-
-@contextmanager
-def serving(login: tuple[str, str] | None = None, status: int = 0) -> Iterator[FakeRest]:
-    with FakeRest(login, status) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+        self.server = ThreadingHTTPServer((address, 0), type("Answer", (_Answer,), {"fake": self}))
+        self.server.daemon_threads = True
+        self.host = f"{address}:{self.server.server_port}"
+        self.url = f"rest:http://{self.host}/r"
 
 
 class _Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: FakeRest
+    fake: FakeRest
 
     def log_message(self, *_words: Any) -> None:
         pass
@@ -61,31 +41,31 @@ class _Answer(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         word = self.headers.get("Authorization") or ""
-        self.server.asked.append(word)
-        if self.server.status:
-            return self.answer(self.server.status)
-        if self.server.login is not None:
-            wanted = base64.b64encode(":".join(self.server.login).encode()).decode()
+        self.fake.asked.append(word)
+        if self.fake.status:
+            return self.answer(self.fake.status)
+        if self.fake.login is not None:
+            wanted = base64.b64encode(":".join(self.fake.login).encode()).decode()
             if word != f"Basic {wanted}":
                 return self.answer(401)
         name = unquote(urlsplit(self.path).path).removeprefix("/r").strip("/")
         if self.command == "POST":
             if name:
-                self.server.objects[name] = body
+                self.fake.objects[name] = body
             return self.answer(200)
         if self.command != "DELETE" and name in FOLDERS:
             found = [
                 {"name": key.partition("/")[2], "size": len(value)}
-                for key, value in sorted(self.server.objects.items())
+                for key, value in sorted(self.fake.objects.items())
                 if key.startswith(name + "/")
             ]
             return self.answer(200, json.dumps(found).encode(), "application/vnd.x.restic.rest.v2")
-        if name not in self.server.objects:
+        if name not in self.fake.objects:
             return self.answer(404)
         if self.command == "DELETE":
-            del self.server.objects[name]
+            del self.fake.objects[name]
             return self.answer(200)
-        data, wanted_part = self.server.objects[name], self.headers.get("Range")
+        data, wanted_part = self.fake.objects[name], self.headers.get("Range")
         if not wanted_part:
             return self.answer(200, data)
         first, _dash, last = wanted_part.removeprefix("bytes=").partition("-")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
-from fakes.rest_server import serving
+from fakes.rest_server import FakeRest
 from fakes.restic_program import ID, ResticProgram
 
 from ansible_collections.muster.container_dr.plugins.modules import repository
@@ -165,7 +165,7 @@ def test_a_password_in_the_url_is_never_shown(run: Runner, restic: ResticProgram
     if fails:
         message = {"message_type": "exit_error", "code": 1, "message": "Fatal: server response unexpected: 500"}
         restic.answer("cat", code=1, error=json.dumps(message) + "\n")
-    with serving(("muster", "canary@canary-login")) as server:
+    with FakeRest(("muster", "canary@canary-login")) as server:
         server.objects["config"] = b"x"
         result = run(state, url=f"rest:http://muster:canary@canary-login@{server.host}/r/")
     assert bool(result.get("failed")) == fails and server.host in result["msg"]

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from fakes.api_server import running
-from fakes.rest_server import serving
+from fakes.rest_server import FakeRest
 from fakes.restic_program import ID, ResticProgram
 from fakes.storage import (
     DRIVER,
@@ -365,7 +365,7 @@ def test_movers_get_the_login_of_any_backend_by_their_secret(
 
 
 def test_movers_get_the_login_of_a_url_by_their_secret(run: Runner, server: Storage) -> None:
-    with serving(("backup", "canary@1")) as rest:
+    with FakeRest(("backup", "canary@1")) as rest:
         rest.objects["config"] = b"x"
         result = run(url=f"rest:http://backup:canary%401@{rest.host}/r")
     assert [entry["complete"] for entry in result["volumes"]] == [True, True], result

@@ -22,7 +22,7 @@ from fakes import certificates
 from fakes.docker_engine import FakeEngine, mount
 from fakes.modules import call
 from fakes.real_restic import RESTIC, Bed, real
-from fakes.rest_server import serving
+from fakes.rest_server import FakeRest
 
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import host as engine_s_host
@@ -284,7 +284,7 @@ def test_a_server_that_wants_a_login_gets_it_from_movers_too(
     monkeypatch.setenv("RESTIC_REST_USERNAME", "of-the-task")
     fill(root(engine, "data"))
     before = look(root(engine, "data"))
-    with serving(("backup", word)) as server:
+    with FakeRest(("backup", word)) as server:
         login = {"RESTIC_REST_USERNAME": "backup", "RESTIC_REST_PASSWORD": word}
         repository = {**bed.options, "url": server.url, "environment": login}
         Repository.open(repository).init()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from fakes.real_restic import RESTIC, real
-from fakes.rest_server import FakeRest, serving
+from fakes.rest_server import FakeRest
 from fakes.restic_program import ResticProgram
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
@@ -48,14 +48,14 @@ def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_what_stands_in_the_way(status: int, error: type[MusterError], words: str) -> None:
-    with serving(status=status) as server, pytest.raises(error, match=words) as raised:
+    with FakeRest(status=status) as server, pytest.raises(error, match=words) as raised:
         rest_probe.probe(server.url, LOGIN, None)
     assert "canary" not in str(raised.value)
     assert len(server.asked) == (2 if status == 503 else 1)
 
 
 def test_a_repository_that_is_there_is_asked_for_with_the_login() -> None:
-    with serving((USER, WORD)) as server:
+    with FakeRest((USER, WORD)) as server:
         server.objects["config"] = b"x"
         for slash in ("", "/"):
             rest_probe.probe(server.url + slash, LOGIN, None)
@@ -91,7 +91,7 @@ def options(server: FakeRest, **more: Any) -> dict[str, Any]:
 @real
 @pytest.mark.parametrize("way", ["environment", "url", "task"])
 def test_restic_gets_the_login(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving((USER, WORD)) as server:
+    with FakeRest((USER, WORD)) as server:
         more: dict[str, Any] = {"environment": LOGIN}
         if way == "url":
             quoted = "canary%20%40%3A%2F%25%24%C3%A4"
@@ -114,7 +114,7 @@ def test_restic_gets_the_login(way: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 @real
 def test_a_copy_between_two_servers_gives_each_its_own_login(tmp_path: Path) -> None:
-    with serving((USER, WORD)) as one, serving(("other", "canary-other")) as two:
+    with FakeRest((USER, WORD)) as one, FakeRest(("other", "canary-other")) as two:
         other = {"RESTIC_REST_USERNAME": "other", "RESTIC_REST_PASSWORD": "canary-other"}
         source = Repository.open(options(one, environment=LOGIN))
         source.init()

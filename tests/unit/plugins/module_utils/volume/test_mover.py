@@ -23,6 +23,7 @@ from fakes.storage import failure
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import ssh
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover_run, naming
@@ -260,10 +261,75 @@ def test_a_directory_of_this_machine_is_refused(url: str) -> None:
     failure(lambda: parts.endpoint(url), InvalidInput, url, "movers can not reach", "repository.volume")
 
 
-@pytest.mark.parametrize("kind", ["sftp:u@nas:/r", "rclone:far:r"])
-def test_what_movers_have_no_login_for_is_refused_as_what_it_is(kind: str) -> None:
-    error = failure(lambda: parts.endpoint(kind), InvalidInput, kind, f"a login for {kind.split(':')[0]} is not given")
+def test_what_movers_have_no_login_for_is_refused_as_what_it_is() -> None:
+    url = "rclone:far:r"
+    error = failure(lambda: parts.endpoint(url), InvalidInput, url, "a login for rclone is not given")
     assert "directory of this machine" not in str(error)
+
+
+@pytest.fixture
+def behind_ssh(repository: Repository, tmp_path: Path) -> Repository:
+    for name in ("key", "known"):
+        (tmp_path / name).write_text(f"canary-{name}\n")
+    login = ssh.Login(str(tmp_path / "key"), str(tmp_path / "known"))
+    url = "sftp://muster@nas.example.com:2222//srv/r"
+    return replace(repository, url=url, ca_cert=None, ssh=login, secrets={"RESTIC_PASSWORD": SECRETS[0]})
+
+
+def test_movers_log_in_by_ssh_with_a_key_of_their_own_and_know_the_server(
+    behind_ssh: Repository, tmp_path: Path
+) -> None:
+    parts.require_reachable(behind_ssh)
+    data = parts.secrets(MOVER, SETTINGS, behind_ssh, OWNER)[1]["data"]
+    assert {name: base64.b64decode(value).decode() for name, value in data.items()} == {
+        "password": SECRETS[0],
+        "ssh_key": "canary-key\n",
+        "known_hosts": "canary-known\n",
+    }
+    made = job(behind_ssh)
+    assert str(tmp_path) not in json.dumps(made) and "canary" not in json.dumps(made)
+    (told,) = [one["value"] for one in pod(behind_ssh)["containers"][0]["env"] if one["name"] == "MUSTER_SSH"]
+    for option in ("BatchMode=yes", "IdentityFile=/muster/ssh_key", "UserKnownHostsFile=/muster/known_hosts"):
+        assert f"-o {option}" in told
+    assert "-o StrictHostKeyChecking=yes" in told
+    rule, _dns = parts.network_policy(MOVER, behind_ssh, OWNER)["spec"]["egress"]
+    assert rule == {"ports": [{"protocol": "TCP", "port": 2222}]}
+
+
+@pytest.mark.parametrize("lacks", ["key", "known_hosts"])
+def test_without_key_or_host_key_movers_are_refused(behind_ssh: Repository, lacks: str) -> None:
+    found = replace(behind_ssh, ssh=replace(behind_ssh.ssh, **{lacks: None}))
+    failure(lambda: parts.require_reachable(found), InvalidInput, "nas.example.com", "ssh_key_file", "ssh-keyscan")
+
+
+def test_no_mover_is_made_of_which_ssh_does_not_know_the_user(behind_ssh: Repository) -> None:
+    failure(lambda: job(behind_ssh, run_as_user=1000), InvalidInput, MOVER.namespace, "baseline")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sftp:u@nas:/r", ("nas", 22)),
+        ("sftp:nas.example.com:r", ("nas.example.com", 22)),
+        ("sftp://u@[2001:db8::1]:2222//r", ("2001:db8::1", 2222)),
+        ("sftp://10.0.0.1/r", ("10.0.0.1", 22)),
+    ],
+)
+def test_the_server_behind_ssh_is_read_as_restic_does(url: str, expected: tuple[str, int]) -> None:
+    assert parts.endpoint(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sftp:", "names no server"),
+        ("sftp://h:x/r", "names no server"),
+        ("sftp:///r", "names no server"),
+        ("sftp://u:canary@h/r", "ssh takes none"),
+    ],
+)
+def test_a_server_behind_ssh_that_cannot_be_read_is_refused(url: str, words: str) -> None:
+    assert "canary" not in str(failure(lambda: parts.endpoint(url), InvalidInput, "repository sftp:", words))
 
 
 @pytest.mark.parametrize(
@@ -445,7 +511,7 @@ def script(repository: Repository, tmp_path: Path) -> Script:
             text = text.replace(place, f"{tmp_path}{place}")
         (tmp_path / "message").unlink(missing_ok=True)
         subprocess.run(["rm", "-rf", f"{tmp_path}/tmp/muster"], check=True)
-        env = {entry["name"]: entry["value"] for entry in container["env"]}
+        env = {one["name"]: one["value"].replace("=/muster/", f"={tmp_path}/muster/") for one in container["env"]}
         env["PATH"] = f"{tmp_path}/bin:{os.environ['PATH']}"
         command = [*shell, "-c", text, "mover", *container["command"][4:]]
         ended = subprocess.run(command, env=env, timeout=30, capture_output=True, check=False)
@@ -487,6 +553,19 @@ def test_restic_gets_its_login_as_it_is(
     lines = (tmp_path / "env").read_text().splitlines()
     assert "RESTIC_REST_USERNAME=backup" in lines and f"RESTIC_CACERT={tmp_path}/muster/ca.pem" in lines
     assert not any(line.startswith(("AWS_ACCESS", "AWS_SECRET", "GOOGLE_")) for line in lines)
+
+
+@pytest.mark.parametrize("shell", [one for one in SHELLS if shutil.which(one[0])])
+@pytest.mark.parametrize("verb", ["backup", "restore"])
+def test_each_call_of_restic_has_the_arguments_of_ssh_as_one_word(
+    script: Script, behind_ssh: Repository, tmp_path: Path, shell: list[str], verb: str
+) -> None:
+    said = f'printf "<%s>" "$1" "$2" >> {tmp_path}/words; echo >> {tmp_path}/words; {SUMMARY}'
+    more: dict[str, Any] = {**RESTORE, "tree": "whole"} if verb == "restore" else {}
+    script(said, shell, behind_ssh, **more)
+    lines = (tmp_path / "words").read_text().splitlines()
+    told = ssh.Login(f"{tmp_path}/muster/ssh_key", f"{tmp_path}/muster/known_hosts").arguments
+    assert set(lines) == {f"<-o><sftp.args={told}>"} and len(lines) == (2 if more else 1)
 
 
 @pytest.mark.parametrize("code", [1, 3, 10, 11, 12])

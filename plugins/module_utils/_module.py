@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
@@ -44,7 +45,7 @@ Verb = Callable[[Request], dict[str, Any]]
 def _in_urls(value: Any) -> set[str]:
     """Passwords in URLs among the options, such as ``rest:https://user:password@server/``."""
     if isinstance(value, str):
-        return set(_LOGIN.findall(value))
+        return {form for found in _LOGIN.findall(value) for form in (found, unquote(found))}
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return {found for one in inner for found in _in_urls(one)}
 

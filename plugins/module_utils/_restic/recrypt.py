@@ -220,11 +220,12 @@ def plan(source: Repository, destination: Repository, raw: Store | None, *, give
 
 
 def _require_two_logins(source: Repository, destination: Repository) -> None:
-    """:class:`InvalidInput` where restic would have to log in twice by variables of the same names."""
-    ours, theirs = source.as_source().login, destination.credentials()
-    both = sorted(name for name in ours if name in theirs and ours[name] != theirs[name])
-    if source.ssh != destination.ssh and source.flags and destination.flags:
-        both = ["ssh_key_file and ssh_known_hosts"]
+    """:class:`InvalidInput` where restic would have to log in twice by the same variables or arguments."""
+    both: list[str] = []
+    if source.url.partition(":")[0] == destination.url.partition(":")[0] and not source.url.startswith("rest:"):
+        both = sorted({name for name, _value in source.credentials().items() ^ destination.credentials().items()})
+        if source.ssh != destination.ssh:
+            both = ["ssh_key_file and ssh_known_hosts"]
     if both:
         raise InvalidInput(
             "mirror",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import urllib.request
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import backends
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Denied, NotFound, Unavailable
@@ -19,18 +19,20 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
 def probe(url: str, env: Mapping[str, str], ca_cert: str | None) -> None:
     """Raise the error that says why the repository at ``url`` cannot be used; return where it can, or is no such one.
 
-    ``env`` holds the login. What is asked for through a proxy is left to restic, as is an answer that is not known.
+    ``env`` holds the login. What is asked for through a proxy is left to restic, as is an answer that is not known, and
+    a name with letters that only restic writes otherwise.
     """
     parts = urlsplit(url.removeprefix("rest:"))
     proxied = parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.netloc)
-    if backends.kind(url) != "rest" or parts.scheme not in ("http", "https") or not parts.netloc or proxied:
+    ours = parts.scheme in ("http", "https") and parts.netloc and parts.netloc.isascii()
+    if backends.kind(url) != "rest" or not ours or proxied:
         return
     target = f"repository {url}"
     headers = {"Host": parts.netloc}
     user, password = (env.get(name, "") for name in (backends.REST_USER, backends.REST_PASSWORD))
     if user or password:
         headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-    path = parts.path.rstrip("/") + "/config"
+    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~") + "/config"
     status, _body = asking.ask(parts.scheme, parts.netloc, path, headers, ca_cert, target)
     if status == 401:
         what = "the user or the password" if headers.get("Authorization") else "who has no login"

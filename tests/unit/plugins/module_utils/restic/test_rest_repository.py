@@ -57,8 +57,9 @@ def test_what_stands_in_the_way(status: int, error: type[MusterError], words: st
 def test_a_repository_that_is_there_is_asked_for_with_the_login() -> None:
     with FakeRest((USER, WORD)) as server:
         server.objects["config"] = b"x"
-        for slash in ("", "/"):
-            rest_probe.probe(server.url + slash, LOGIN, None)
+        server.objects["ä b/config"] = b"x"
+        for more in ("", "/", "/ä b"):
+            rest_probe.probe(server.url + more, LOGIN, None)
         with pytest.raises(Denied, match="refuses who has no login"):
             rest_probe.probe(server.url, {}, None)
 
@@ -69,7 +70,9 @@ def test_a_server_that_is_not_there_is_said_at_once(monkeypatch: pytest.MonkeyPa
         rest_probe.probe("rest:http://127.0.0.1:1/r", LOGIN, None)
 
 
-@pytest.mark.parametrize("url", ["s3:https://h/b", "/srv/r", "rest:http+unix:///srv/socket:/", "sftp:h:/r"])
+@pytest.mark.parametrize(
+    "url", ["s3:https://h/b", "/srv/r", "rest:http+unix:///srv/socket:/", "sftp:h:/r", "rest:https://ä.de/r"]
+)
 def test_other_places_are_not_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "ask", None)
     rest_probe.probe(url, LOGIN, None)
@@ -136,6 +139,14 @@ def test_two_logins_by_the_same_variables_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="restic has one B2_ACCOUNT_KEY for both") as raised:
         recrypt.plan(opened("canary-one"), opened("canary-two"), None)
     assert "canary" not in raised.value.reason
+
+
+def test_a_login_of_the_source_is_not_sent_to_a_destination_without_one(tmp_path: Path) -> None:
+    program = ResticProgram(tmp_path)
+    given = {"url": "gs:one:/r", "password": "canary", "restic": str(program.path)}
+    source = Repository.open({**given, "environment": {"GOOGLE_ACCESS_TOKEN": "canary-token"}})
+    with pytest.raises(InvalidInput, match="restic has one GOOGLE_ACCESS_TOKEN for both"):
+        recrypt.plan(source, Repository.open({**given, "url": "gs:two:/r"}), None)
 
 
 def test_nothing_of_another_login_in_the_tasks_environment_counts_beside_the_given_one(

@@ -18,7 +18,11 @@ options:
     suboptions:
       url:
         description:
-          - Where it is, as restic writes it, for example V(s3:https://s3.example.com/bucket/prefix) or a directory.
+          - Where it is, as restic writes it, for example V(s3:https://s3.example.com/bucket/prefix),
+            V(rest:https://restic.example.com/path), V(b2:bucket:prefix), V(azure:container:/prefix),
+            V(gs:bucket:/prefix), V(swift:container:/prefix), V(sftp:user@nas.example.com:/path) or a directory.
+          - A login in the URL of a REST server is kept secret like one in O(repository.environment), and travels as
+            that does. In it, percent-encode what is neither a letter nor a digit.
         type: str
         required: true
       password:
@@ -39,6 +43,36 @@ options:
             minute. It cannot ask on a terminal.
           - The words are not secret - logs show them.
         type: raw
+      environment:
+        description:
+          - The login of the repository's backend, as a dictionary of the variables that restic reads for it. Values are
+            texts, so put numbers in quotes; empty ones are not set. Variables of another backend, and all that log in
+            nowhere, are refused.
+          - Without any of them, those of the task's own environment count. They are never mixed.
+          - For V(s3:) E(AWS_ACCESS_KEY_ID), E(AWS_SECRET_ACCESS_KEY) and E(AWS_SESSION_TOKEN), instead of
+            O(repository.access_key) and O(repository.secret_key).
+          - For V(b2:) E(B2_ACCOUNT_ID) and E(B2_ACCOUNT_KEY).
+          - For V(rest:) E(RESTIC_REST_USERNAME) and E(RESTIC_REST_PASSWORD), if the server wants a login.
+          - For V(azure:) E(AZURE_ACCOUNT_NAME), and E(AZURE_ACCOUNT_KEY), or E(AZURE_ACCOUNT_SAS), or
+            E(AZURE_TENANT_ID) with E(AZURE_CLIENT_ID) and E(AZURE_CLIENT_SECRET). Also E(AZURE_ENDPOINT_SUFFIX).
+          - For V(gs:) E(GOOGLE_PROJECT_ID), and E(GOOGLE_APPLICATION_CREDENTIALS), the path of a file on the machine
+            that runs the task, of which movers get the content, or E(GOOGLE_ACCESS_TOKEN).
+          - For V(swift:) the variables with E(OS_) and E(ST_) that restic's manual lists, and
+            E(SWIFT_DEFAULT_CONTAINER_POLICY).
+          - Secrets among them (keys, passwords, tokens, signatures) are in no result, log or argument list. Names of
+            users, accounts and places are shown like other options. Movers get them as files of their own Secret.
+        type: raw
+      ssh_key_file:
+        description:
+          - For V(sftp:), file with the private key that logs in, without a passphrase. Movers get it as a file of their
+            own Secret. Without it ssh uses what it has on the machine that runs the task, and movers in containers are
+            refused.
+        type: path
+      ssh_known_hosts:
+        description:
+          - For V(sftp:), file with the server's host key, as ssh writes it. No other key is accepted then. Movers in
+            containers need it.
+        type: path
       volume:
         description:
           - For a repository in a directory on shared storage, how movers mount that very directory. A volume as in a
@@ -66,7 +100,8 @@ options:
         default: restic
       access_key:
         description:
-          - Access key of the object store. Without it the environment's AWS credentials are used.
+          - Access key of the object store. Without it the environment's AWS credentials are used. The same as
+            E(AWS_ACCESS_KEY_ID) in O(repository.environment), which then must not be set.
         type: str
       secret_key:
         description:
@@ -78,7 +113,7 @@ options:
         type: str
       ca_cert:
         description:
-          - File with the certificates of the authorities that may vouch for the object store.
+          - File with the certificates of the authorities that may vouch for the object store or the REST server.
         type: path
 requirements:
   - restic >= 0.18 (program)
@@ -113,6 +148,21 @@ options:
           - Command that prints the password, instead of C(password), as a list of words or as a line that is split into
             words.
         type: raw
+      environment:
+        description:
+          - Login of the backend, as a dictionary of restic's variables, such as E(AWS_ACCESS_KEY_ID),
+            E(AWS_SECRET_ACCESS_KEY) and E(AWS_SESSION_TOKEN) instead of the two keys, or E(RESTIC_REST_USERNAME) and
+            E(RESTIC_REST_PASSWORD). Variables of another backend are refused.
+          - With O(mode=recrypt) two repositories of one kind, other than V(s3:) and V(rest:), need the same login.
+        type: raw
+      ssh_key_file:
+        description:
+          - For V(sftp:), file with the private key that logs in, without a passphrase.
+        type: path
+      ssh_known_hosts:
+        description:
+          - For V(sftp:), file with the server's host key. No other key is accepted then.
+        type: path
       volume:
         description:
           - Not used here. Accepted so that the same dictionary serves every module.

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock
+from ansible_collections.muster.container_dr.plugins.module_utils._core import backends, clock
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError
-from ansible_collections.muster.container_dr.plugins.module_utils._core.options import Options
+from ansible_collections.muster.container_dr.plugins.module_utils._core.options import (
+    REPOSITORY_ARGUMENTS,
+    Options,
+    Spec,
+)
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress, ProgressFile, Silent
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
 
@@ -40,9 +45,33 @@ Verb = Callable[[Request], dict[str, Any]]
 def _in_urls(value: Any) -> set[str]:
     """Passwords in URLs among the options, such as ``rest:https://user:password@server/``."""
     if isinstance(value, str):
-        return set(_LOGIN.findall(value))
+        return {form for found in _LOGIN.findall(value) for form in (found, unquote(found))}
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return {found for one in inner for found in _in_urls(one)}
+
+
+def _guard_environments(options: Options, module: AnsibleModule) -> None:
+    """Keep what is secret of repositories' ``environment`` out of results, in every form, and let the rest be seen.
+
+    All values are kept out of the log. But the name of a user or of a region may be that of a site or of a volume, and
+    later tasks read those in the result.
+    """
+    places = [name for name, option in options.arguments.items() if option.get("options") is REPOSITORY_ARGUMENTS]
+    given = [(module.params.get(name) or {}).get("environment") for name in places]
+    secret = set(_secrets(options.arguments, module.params)) | {text for one in given for text in backends.hidden(one)}
+    module.no_log_values.difference_update({text for one in given for text in backends.plain(one)} - secret)
+    module.no_log_values.update(secret)
+
+
+def _secrets(spec: Spec, values: Mapping[str, Any]) -> Iterator[str]:
+    """The texts that options without parts, or inside of others, keep secret."""
+    for name, option in spec.items():
+        value = values.get(name)
+        if option.get("no_log") and isinstance(value, str) and value:
+            yield value
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, dict):
+                yield from _secrets(option.get("options") or {}, one)
 
 
 def run(options: Options, verb: Verb, requirements: Sequence[Requirement] = ()) -> None:
@@ -55,6 +84,7 @@ def run(options: Options, verb: Verb, requirements: Sequence[Requirement] = ()) 
     module = AnsibleModule(**options.module_arguments())
     # Which the result repeats with the other options.
     module.no_log_values.update(_in_urls(module.params))
+    _guard_environments(options, module)
     for requirement in requirements:
         if requirement.import_error is not None:
             module.fail_json(msg=missing_required_lib(requirement.package), exception=requirement.import_error)

@@ -150,6 +150,16 @@ EXAMPLES = r"""
       password_file: repository.password
   register: made
 
+- name: Make one on a REST server that wants a login
+  muster.container_dr.repository:
+    state: present
+    repository:
+      url: rest:https://restic.example.com:8000/east/
+      password_file: repository.password
+      environment:
+        RESTIC_REST_USERNAME: east
+        RESTIC_REST_PASSWORD: "{{ rest_password }}"
+
 - name: Make sure that it is this very one, and read a tenth of it
   muster.container_dr.repository:
     state: checked

@@ -250,6 +250,20 @@ EXAMPLES = r"""
       password_file: repository.password
   register: exported
 
+- name: Export them to a REST server that wants a login
+  muster.container_dr.volume_export:
+    kubeconfig: east.kubeconfig
+    site: east
+    application:
+      name: shop
+      namespaces: [shop]
+    repository:
+      url: rest:https://restic.example.com:8000/east/
+      password_file: repository.password
+      environment:
+        RESTIC_REST_USERNAME: east
+        RESTIC_REST_PASSWORD: "{{ rest_password }}"
+
 - name: Export the volumes of a Compose project, its database at a standstill
   muster.container_dr.volume_export:
     docker:

@@ -124,6 +124,10 @@ PASSWORD_ARGUMENTS: Spec = {
 REPOSITORY_ARGUMENTS: Spec = {
     "url": {"type": "str", "required": True},
     **PASSWORD_ARGUMENTS,
+    # No dictionary for Ansible, which would log the parts of one that it has to make of a text.
+    "environment": {"type": "raw", "no_log": True},
+    "ssh_key_file": {"type": "path", "no_log": False},
+    "ssh_known_hosts": {"type": "path"},
     "volume": {"type": "dict"},
     "id": {"type": "str"},
     "restic": {"type": "path", "default": "restic"},

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import backends
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import MusterError, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._core.process import Process
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import exit_codes
@@ -45,7 +46,7 @@ class Ended:
 
     @property
     def last_error(self) -> str:
-        return self.errors[-1] if self.errors else ""
+        return exit_codes.last_said(self.errors)
 
     def message(self, kind: str) -> Message | None:
         """The last message of a type such as ``summary``."""
@@ -58,11 +59,7 @@ class Stalled(Unavailable):
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment without any setting of restic's own, so that only options decide, plus ``extra``."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RESTIC_")}
-    if "AWS_ACCESS_KEY_ID" in extra:
-        for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_SECURITY_TOKEN"):
-            inherited.pop(name, None)
-    return {**inherited, "RESTIC_PROGRESS_FPS": "1", **extra}
+    return {**backends.inherited(extra), "RESTIC_PROGRESS_FPS": "1", **extra}
 
 
 class Gone(Exception):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
@@ -34,6 +35,9 @@ class Exit:
     hint: str
     error: type[MusterError]
 
+
+# Before each line that ssh says.
+_SSH = "subprocess ssh: "
 
 FAILED = Exit(1, "restic failed", "", MusterError)
 
@@ -122,6 +126,13 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[MusterError], str, str], ...] = (
         "Set region.",
     ),
     (
+        # REST servers, B2, Azure and Swift, in this order.
+        ("401 Unauthorized", "b2_authorize_account: 401", "AuthenticationFailed", "Authorization Failed"),
+        Denied,
+        "the repository's server refuses the login",
+        "Check access_key and secret_key, or environment.",
+    ),
+    (
         # The answer to a HEAD request has no body that could say more.
         ("400 Bad Request",),
         Denied,
@@ -153,9 +164,23 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[MusterError], str, str], ...] = (
         "Set ca_cert to the authority that issued it.",
     ),
     (
+        ("Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED"),
+        Denied,
+        "the server's host key is not the one that is known of it",
+        "Compare ssh_known_hosts with what the server's administrator says.",
+    ),
+    (
+        ("Permission denied (",),
+        Denied,
+        "the server does not accept the key",
+        "Check ssh_key_file, which needs to have no passphrase, and the user in the URL.",
+    ),
+    (
         (
             "connection refused",
             "no such host",
+            "Could not resolve hostname",
+            "Connection timed out",
             "i/o timeout",
             "network is unreachable",
             "no route to host",
@@ -192,6 +217,13 @@ def problem(action: str, target: str, code: int, message: str) -> MusterError:
         return MusterError(action, target, text or f"restic ended with exit code {code}", "")
     detail = f"{known.meaning} ({text})" if text and known.code not in (10, 12) else known.meaning
     return known.error(action, target, detail, known.hint)
+
+
+def last_said(errors: Sequence[str]) -> str:
+    """restic's last message, or all that ssh said, backwards, where that is why restic could not begin or go on."""
+    last = errors[-1] if errors else ""
+    of_ssh = [text.removeprefix(_SSH) for text in errors if text.startswith(_SSH)]
+    return "\n".join(reversed(of_ssh)) if of_ssh and ("sftp session" in last or "ssh command exited" in last) else last
 
 
 def first_line(message: str, limit: int = 400) -> str:

@@ -22,6 +22,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Denied,
     Incomplete,
     Interrupted,
+    InvalidInput,
     MusterError,
     Refused,
     Unavailable,
@@ -110,7 +111,7 @@ class Recrypt:
     def _offered(self) -> Iterator[tuple[Source, Served | None]]:
         """The source, as restic is told of it."""
         if self.raw is None:
-            yield Source(self.source.url, self.source.password), None
+            yield self.source.as_source(), None
         else:
             with serving(self.raw) as server:
                 yield Source(server.url, self.source.password), server
@@ -186,6 +187,8 @@ def plan(source: Repository, destination: Repository, raw: Store | None, *, give
 
     ``given_up`` has ids of snapshots. :class:`Refused` where the destination is not a repository for this.
     """
+    if raw is None:
+        _require_two_logins(source, destination)
     identity = source.identify()
     there: list[Held] = []
     known: str | None = None
@@ -214,6 +217,22 @@ def plan(source: Repository, destination: Repository, raw: Store | None, *, give
         lost=[one.first for one in alone if one.original not in given_up],
         identity=known,
     )
+
+
+def _require_two_logins(source: Repository, destination: Repository) -> None:
+    """:class:`InvalidInput` where restic would have to log in twice by the same variables or arguments."""
+    both: list[str] = []
+    if source.url.partition(":")[0] == destination.url.partition(":")[0] and not source.url.startswith("rest:"):
+        both = sorted({name for name, _value in source.credentials().items() ^ destination.credentials().items()})
+        if source.ssh != destination.ssh:
+            both = ["ssh_key_file and ssh_known_hosts"]
+    if both:
+        raise InvalidInput(
+            "mirror",
+            f"{source.target} to {destination.target}",
+            f"restic has one {both[0]} for both, and the two have different ones",
+            "Give both places one login, or keep one of them at another kind of backend.",
+        )
 
 
 def _require_own(source: Repository, ours: str, destination: Repository, theirs: str) -> None:

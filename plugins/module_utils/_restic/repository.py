@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import clock, process
+from ansible_collections.muster.container_dr.plugins.module_utils._core import backends, clock, process
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Conflict,
     Denied,
@@ -33,7 +33,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
     exit_codes,
     password,
     piped,
+    rest_probe,
     s3_probe,
+    ssh,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw, located, printable
 
@@ -52,7 +54,6 @@ _NOT_SHARED = (
     "projected",
     "image",
 )
-_CREDENTIALS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 # How long a command waits for a lock of a maintenance that is under way.
 RETRY_LOCK = "2m"
 _S3_RETRIES = "3"
@@ -139,14 +140,16 @@ class Key:
 
 @dataclass(frozen=True)
 class Source:
-    """Another repository, as a command on this one finds it. Holds a secret."""
+    """Another repository, as a command on this one finds it. Holds secrets."""
 
-    url: str
+    url: str = field(repr=False)
     password: str = field(repr=False)
+    login: Mapping[str, str] = field(default_factory=dict, repr=False)
+    flags: tuple[str, ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"RESTIC_FROM_REPOSITORY": self.url, "RESTIC_FROM_PASSWORD": self.password}
+        return {**self.login, "RESTIC_FROM_REPOSITORY": self.url, "RESTIC_FROM_PASSWORD": self.password}
 
 
 @dataclass
@@ -161,6 +164,8 @@ class Repository:
     ca_cert: str | None = None
     # How movers mount the directory that it is in: a volume as a pod has it, without its name.
     volume: Mapping[str, Any] | None = None
+    # For SFTP.
+    ssh: ssh.Login = field(default_factory=ssh.Login)
     # Secrets; never shown.
     secrets: dict[str, str] = field(default_factory=dict, repr=False)
     _identity: str | None = field(default=None, repr=False)
@@ -179,19 +184,15 @@ class Repository:
             raise InvalidInput("open", "the repository", "it has no url", "Set repository.url.")
         url = located(url)
         s3_probe.place(url)
+        target = f"repository {printable(url)}"
+        login = backends.given(options, target)
+        url, found = backends.without_login(url, target)
+        if found and any(name in login for name in found):
+            raise InvalidInput("use", target, "its URL has a login, and environment too", "Set one of the two.")
+        login |= found
+        backends.require(url, command.environment(login), target)
         binary = _binary(str(options.get("restic") or "restic"))
-        secrets = {"RESTIC_PASSWORD": _password(options)}
-        if options.get("access_key"):
-            secrets["AWS_ACCESS_KEY_ID"] = str(options["access_key"])
-        if options.get("secret_key"):
-            secrets["AWS_SECRET_ACCESS_KEY"] = str(options["secret_key"])
-        if bool(options.get("access_key")) != bool(options.get("secret_key")):
-            raise InvalidInput(
-                "open",
-                f"repository {printable(url)}",
-                "access_key and secret_key belong together",
-                "Set both or neither.",
-            )
+        secrets = {"RESTIC_PASSWORD": _password(options), **login}
         ca_cert = options.get("ca_cert")
         if ca_cert and not Path(str(ca_cert)).is_file():
             raise InvalidInput("read", f"ca_cert {ca_cert}", "there is no such file", "Correct repository.ca_cert.")
@@ -204,6 +205,7 @@ class Repository:
             # restic may run in another folder than the one in which the path was meant.
             ca_cert=str(Path(str(ca_cert)).resolve()) if ca_cert else None,
             volume=_mounted(options, url),
+            ssh=ssh.Login.read(options, target),
             secrets=secrets,
         )
 
@@ -227,13 +229,27 @@ class Repository:
         return command.environment(extra)
 
     def credentials(self) -> dict[str, str]:
-        """What of :meth:`environment` is a login at the object store, for those who work elsewhere; empty where none.
+        """What of :meth:`environment` is a login at the repository's server, for others to use; empty where none.
 
         Profiles and roles of this machine are none: they hold nowhere else.
         """
-        known = self.environment()
-        login = {name: known[name] for name in _CREDENTIALS if known.get(name)}
-        return login if self.url.startswith("s3:") and set(_CREDENTIALS[:2]) <= set(login) else {}
+        return backends.login_of(self.url, self.environment())
+
+    def as_source(self) -> Source:
+        """This one for a command on another, which has one set of variables for both: a REST login goes by the URL."""
+        login = self.credentials()
+        if backends.kind(self.url) == "rest":
+            return Source(backends.with_login(self.url, login), self.password)
+        return Source(self.url, self.password, login, self.flags)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What restic has to be told of the backend by its command line."""
+        if self.url.startswith("s3:"):
+            return ("-o", f"s3.retries={_S3_RETRIES}")
+        if self.url.startswith("sftp:"):
+            return ("-o", f"sftp.args={self.ssh.arguments}")
+        return ()
 
     def region_name(self) -> str | None:
         """The region of the options, else that of the environment."""
@@ -251,7 +267,9 @@ class Repository:
                 raise Unavailable(
                     "open", self.target, f"the directory {error}", "Does the server run that it is mounted from?"
                 ) from None
-        s3_probe.probe(self.url, self.environment(), self.region_name(), self.ca_cert)
+        environment = self.environment()
+        s3_probe.probe(self.url, environment, self.region_name(), self.ca_cert)
+        rest_probe.probe(self.url, environment, self.ca_cert)
 
     def identify(self) -> str:
         """Open the repository, once, and return its id, which must be the pinned one where one was pinned.
@@ -308,7 +326,8 @@ class Repository:
         if self.exists():
             raise Conflict("create", self.target, "there is a repository already", "Use it, or choose another address.")
         arguments = ["init", "--repository-version", str(FORMAT), *(["--copy-chunker-params"] if like else [])]
-        ended = self._run(arguments, "create", timeout=_QUICK, extra=like.environment if like else None)
+        extra, flags = (like.environment, like.flags) if like else (None, ())
+        ended = self._run([*flags, *arguments], "create", timeout=_QUICK, extra=extra)
         message = ended.message("initialized") or {}
         self._identity = str(message.get("id") or self._read_id())
         return self._identity
@@ -407,7 +426,7 @@ class Repository:
         ``on_text`` gets the lines that restic prints. Ids that the source does not have are passed over.
         """
         self.identify()
-        arguments = ["copy", "--no-lock", "--retry-lock", RETRY_LOCK, *ids]
+        arguments = [*source.flags, "copy", "--no-lock", "--retry-lock", RETRY_LOCK, *ids]
         self._run(arguments, "copy snapshots to", extra=source.environment, on_text=on_text)
 
     def restore(
@@ -638,11 +657,8 @@ class Repository:
         beside: command.Beside | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> command.Ended:
-        line = [self.binary, "--json", "--no-cache"]
-        if self.url.startswith("s3:"):
-            line += ["-o", f"s3.retries={_S3_RETRIES}"]
         ended = command.run(
-            [*line, *arguments],
+            [self.binary, "--json", "--no-cache", *self.flags, *arguments],
             env={**self.environment(), **(extra or {})},
             pass_fds=pass_fds,
             action=action,

@@ -13,11 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import http.client
 import re
-import socket
-import ssl
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -30,10 +26,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     NotFound,
     Unavailable,
 )
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import asking
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import restic_place
 
-TIMEOUT = 8.0
-_ATTEMPTS = 2
 _EMPTY = hashlib.sha256(b"").hexdigest()
 _CODE = re.compile(rb"<Code>([^<]+)</Code>")
 
@@ -70,10 +65,6 @@ class Place:
     host: str
     bucket: str
     prefix: str
-
-    @property
-    def address(self) -> str:
-        return f"{self.scheme}://{self.host}"
 
 
 def place(url: str) -> Place | None:
@@ -114,7 +105,9 @@ def probe(url: str, env: Mapping[str, str], region: str | None, ca_cert: str | N
     headers = {"host": where.host, "x-amz-content-sha256": _EMPTY}
     if key and secret:
         headers = sign("GET", path, headers, key, secret, env.get("AWS_SESSION_TOKEN"), region or "us-east-1")
-    status, code = _ask(where, path, headers, ca_cert, target)
+    status, body = asking.ask(where.scheme, where.host, path, headers, ca_cert, target)
+    found = _CODE.search(body)
+    code = found.group(1).decode("ascii", "replace") if found else ""
     if status < 300 or (status == 404 and code in ("NoSuchKey", "") and not (key and secret)):
         return
     if not (key and secret):
@@ -137,56 +130,6 @@ def probe(url: str, env: Mapping[str, str], region: str | None, ca_cert: str | N
             "open", target, f"the object store answers {status} {code}".rstrip(), "Look at it and try again."
         )
     raise MusterError("open", target, f"the object store answers {status} {code}".rstrip(), "Check the URL and region.")
-
-
-def _ask(where: Place, path: str, headers: Mapping[str, str], ca_cert: str | None, target: str) -> tuple[int, str]:
-    began = time.monotonic()
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            status, body = _get(where, path, headers, ca_cert)
-        except ssl.SSLCertVerificationError as error:
-            raise Unavailable(
-                "open",
-                target,
-                f"the certificate of {where.address} is not trusted ({error.verify_message})",
-                "Set ca_cert to the authority that issued it.",
-            ) from None
-        except (OSError, http.client.HTTPException) as error:
-            # A name may have several addresses, each of which was waited for.
-            if attempt < _ATTEMPTS and time.monotonic() - began < TIMEOUT:
-                time.sleep(1)
-                continue
-            why = "timed out" if isinstance(error, (socket.timeout, TimeoutError)) else str(error)
-            raise Unavailable(
-                "open",
-                target,
-                f"{where.address} does not answer ({why or type(error).__name__})",
-                "Check that it runs and can be reached.",
-            ) from None
-        if status >= 500 and attempt < _ATTEMPTS:
-            time.sleep(1)
-            continue
-        found = _CODE.search(body)
-        return status, found.group(1).decode("ascii", "replace") if found else ""
-    raise AssertionError("unreachable")
-
-
-def _get(where: Place, path: str, headers: Mapping[str, str], ca_cert: str | None) -> tuple[int, bytes]:
-    connection: http.client.HTTPConnection
-    if where.scheme == "https":
-        context = ssl.create_default_context(cafile=ca_cert)
-        connection = http.client.HTTPSConnection(where.host, timeout=TIMEOUT, context=context)
-    else:
-        connection = http.client.HTTPConnection(where.host, timeout=TIMEOUT)
-    try:
-        connection.putrequest("GET", path, skip_host=True, skip_accept_encoding=True)
-        for name, value in headers.items():
-            connection.putheader(name, value)
-        connection.endheaders()
-        answer = connection.getresponse()
-        return answer.status, answer.read(65536)
-    finally:
-        connection.close()
 
 
 def sign(

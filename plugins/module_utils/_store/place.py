@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import backends
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.locking import Lock
 from ansible_collections.muster.container_dr.plugins.module_utils._store.directory import Directory
@@ -142,10 +143,7 @@ def _no_locks(target: str, what: str) -> InvalidInput:
 
 
 def _place(options: Mapping[str, Any], bucket: str, prefix: str, endpoint: str | None) -> S3Place:
-    if bool(options.get("access_key")) != bool(options.get("secret_key")):
-        raise InvalidInput(
-            "use", f"bucket {bucket!r}", "access_key and secret_key belong together", "Set both or none."
-        )
+    login = backends.given(options, f"bucket {bucket!r}")
     ca_cert = options.get("ca_cert")
     if ca_cert and not Path(ca_cert).is_file():
         raise InvalidInput("use", f"ca_cert {ca_cert}", "there is no such file")
@@ -153,8 +151,9 @@ def _place(options: Mapping[str, Any], bucket: str, prefix: str, endpoint: str |
         bucket=bucket,
         prefix=prefix,
         endpoint_url=endpoint,
-        access_key=options.get("access_key"),
-        secret_key=options.get("secret_key"),
+        access_key=login.get("AWS_ACCESS_KEY_ID"),
+        secret_key=login.get("AWS_SECRET_ACCESS_KEY"),
+        session_token=login.get("AWS_SESSION_TOKEN"),
         region=options.get("region"),
         ca_cert=ca_cert,
     )

@@ -79,13 +79,14 @@ class ConditionsUnsupported(Refused):
 
 @dataclass(frozen=True)
 class S3Place:
-    """Where a bucket's part is and how to get in; ``secret_key`` is kept out of every text."""
+    """Where a bucket's part is and how to get in; ``secret_key`` and ``session_token`` are kept out of every text."""
 
     bucket: str
     prefix: str = ""
     endpoint_url: str | None = None
     access_key: str | None = None
     secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
     region: str | None = None
     ca_cert: str | None = None
 
@@ -114,7 +115,7 @@ class S3(Store):
         self._prefix = place.prefix.strip("/") + "/" if place.prefix.strip("/") else ""
         self.place = f"s3://{place.bucket}/{self._prefix}".rstrip("/")
         self._server = place.endpoint_url or "the S3 service"
-        self._provider = (_provider(place.endpoint_url), place.access_key, place.secret_key)
+        self._provider = (_provider(place.endpoint_url), place.access_key, place.secret_key, place.session_token)
         self._takes = True
         if place.endpoint_url:
             self.place += f" at {place.endpoint_url}"
@@ -461,6 +462,7 @@ def _client(session: Any, place: S3Place, connections: int, read_timeout: float,
         endpoint_url=place.endpoint_url,
         aws_access_key_id=place.access_key,
         aws_secret_access_key=place.secret_key,
+        aws_session_token=place.session_token,
         region_name=place.region or session.region_name or "us-east-1",
         verify=place.ca_cert,
         config=settings,

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
+from ansible_collections.muster.container_dr.plugins.module_utils._core import backends, marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secret import logins, pull_secret
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import ssh
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw, printable
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import scripts, single_paths, sizing
@@ -25,6 +26,9 @@ JSON = dict[str, Any]
 
 IMAGE = "restic/restic:0.19.1"
 _HOST = "kubernetes.io/hostname"
+# Services without a server in their URLs. With all but the first some ask other ports than 443, such as Keystone's or
+# that of a node's metadata server, and their names here are short: see :func:`_egress`.
+_CLOUDS = {"b2": "api.backblazeb2.com", "azure": "azure", "gs": "gs", "swift": "swift"}
 NOT_EMPTY, NO_DATA = scripts.NOT_EMPTY, scripts.NO_DATA
 
 # Reading every file of every owner. Pod Security "baseline" does not allow DAC_READ_SEARCH, so a mover in the
@@ -51,13 +55,6 @@ CHANGE_DETECTION: dict[str, tuple[str, ...]] = {
     "strict": (),
     "ignore_ctime": ("--ignore-ctime",),
     "ignore_inode": ("--ignore-inode",),
-}
-
-# Where a login at the object store lies in the mover's Secret.
-_FILES = {
-    "AWS_ACCESS_KEY_ID": "access_key",
-    "AWS_SECRET_ACCESS_KEY": "secret_key",
-    "AWS_SESSION_TOKEN": "session_token",
 }
 
 
@@ -158,6 +155,8 @@ def _writing(overwrite: str, *, verify: bool) -> tuple[str, ...]:
 def environment(mover: Mover, repository: Repository) -> dict[str, str]:
     """What a mover's script wants to know. No secret is in it: see :func:`secret_files`."""
     region = repository.region_name()
+    known = repository.ssh
+    given = ssh.Login(known.key and "/muster/ssh_key", known.known_hosts and "/muster/known_hosts")
     return {
         "RESTIC_REPOSITORY": MOUNT if repository.volume else repository.url,
         # Device numbers of block clones and after reboots differ; without this unchanged files would look changed.
@@ -169,6 +168,7 @@ def environment(mover: Mover, repository: Repository) -> dict[str, str]:
         "TMPDIR": "/tmp",
         "HOME": "/tmp",
         **({"AWS_DEFAULT_REGION": region} if region else {}),
+        **({"MUSTER_SSH": given.arguments} if repository.url.startswith("sftp:") else {}),
         **mover.environment,
     }
 
@@ -176,15 +176,39 @@ def environment(mover: Mover, repository: Repository) -> dict[str, str]:
 def secret_files(repository: Repository) -> dict[str, str]:
     """What a mover's script finds as files in ``/muster``."""
     values = {"password": repository.secrets["RESTIC_PASSWORD"]}
-    values |= {_FILES[variable]: value for variable, value in repository.credentials().items()}
+    login = repository.credentials()
+    if backends.GOOGLE_FILE in login:
+        values["google.json"] = _read(login.pop(backends.GOOGLE_FILE))
+    values |= {f"env.{name}": value for name, value in login.items()}
     if repository.ca_cert:
-        # Certificates are ASCII; what stands between them is for people, in whatever encoding.
-        values["ca.pem"] = Path(repository.ca_cert).read_text(encoding="utf-8", errors="replace")
+        values["ca.pem"] = _read(repository.ca_cert)
+    if repository.ssh.key:
+        values["ssh_key"] = _read(repository.ssh.key)
+    if repository.ssh.known_hosts:
+        values["known_hosts"] = _read(repository.ssh.known_hosts)
     return values
 
 
+def _read(path: str) -> str:
+    # Certificates and keys are ASCII; what stands between them is for people, in whatever encoding.
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InvalidInput("read", path, str(error.strerror), "Movers get what it holds.") from None
+
+
 def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
-    """The Job. No secret is in it: they come as files from the Secret of the same name."""
+    """The Job. No secret is in it: they come as files from the Secret of the same name.
+
+    :class:`InvalidInput` for a mover that could not log in to the repository.
+    """
+    if mover.run_as_user and repository.url.startswith("sftp:"):
+        raise InvalidInput(
+            "use",
+            f"{repository.target} in namespace {mover.namespace}",
+            "ssh runs for users only that the image knows, and movers there have that of the application",
+            "Use another backend, or a namespace of the Pod Security level baseline.",
+        )
     labels = {**mover.labels, marks.MOVER: mover.name}
     container: JSON = {
         "name": "restic",
@@ -337,9 +361,18 @@ def _egress(host: str, port: int) -> list[JSON]:
 
 
 def require_reachable(repository: Repository) -> None:
-    """Raise :class:`InvalidInput` where movers cannot get at the repository."""
+    """Raise :class:`InvalidInput` where movers cannot get at the repository, or its login not to them."""
     if not repository.volume:
         endpoint(repository.url)
+        if repository.url.startswith("sftp:") and not (repository.ssh.key and repository.ssh.known_hosts):
+            raise InvalidInput(
+                "use",
+                f"{repository.target} for movers",
+                "they log in with a key of their own, at a server whose key they know",
+                "Set repository.ssh_key_file and repository.ssh_known_hosts. Compare what ssh-keyscan prints with what "
+                "the server's administrator says.",
+            )
+        secret_files(repository)
 
 
 def endpoint(url: str) -> tuple[str, int]:
@@ -354,15 +387,17 @@ def endpoint(url: str) -> tuple[str, int]:
             "Use a repository on an object store or a REST server, or say with repository.volume how movers mount the "
             "directory.",
         )
-    if kind not in ("s3", "rest", "gs"):
+    if kind == "sftp":
+        return _ssh_server(url, target)
+    if kind not in backends.VARIABLES:
         raise InvalidInput(
             "use",
             target,
-            f"a login for {kind} is not given to movers, as it is in variables and files of this machine",
-            "Use an object store with access_key and secret_key, a REST server, or a directory with repository.volume.",
+            f"a login for {kind} is not given to movers, as it is in files of this machine",
+            "Use an object store, a REST server, or a directory with repository.volume.",
         )
-    if kind == "gs":
-        return kind, 443
+    if kind in _CLOUDS:
+        return _CLOUDS[kind], 443
     if "://" not in rest:
         rest = "https://" + rest.removeprefix("//")
     try:
@@ -370,14 +405,26 @@ def endpoint(url: str) -> tuple[str, int]:
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
         raise InvalidInput("use", target, str(error), "Correct the URL.") from None
-    if "@" in parts.netloc:
+    if not host:
         raise InvalidInput(
-            "use",
-            f"the repository at {parts.hostname} for volumes in a cluster",
-            "its URL holds credentials, which everybody who may read pods would see",
-            "Use an object store with access_key and secret_key, or a REST server without a login.",
+            "use", target, "it is a socket of this machine", "Use the server's address, such as rest:https://host/path."
         )
     return host, port or (80 if parts.scheme == "http" else 443)
+
+
+def _ssh_server(url: str, target: str) -> tuple[str, int]:
+    """Of ``sftp://user@host:port/directory`` or ``sftp:user@host:directory``, which has no port."""
+    try:
+        parts = urlsplit(url if url.startswith("sftp://") else "sftp://" + url.split(":")[1])
+        host, port, password = parts.hostname or "", parts.port or 22, parts.password
+    except ValueError:
+        host, port, password = "", 22, None
+    if not host:
+        hint = "Write it as sftp:user@host:/directory or sftp://user@host:port//directory."
+        raise InvalidInput("use", target, "its URL names no server", hint)
+    if password is not None:
+        raise InvalidInput("use", target, "its URL has a password, and ssh takes none", "Use ssh_key_file.")
+    return host, port
 
 
 def _owned(mover: Mover, owner: JSON, kind: str, name: str, api_version: str = "v1") -> JSON:

@@ -440,7 +440,9 @@ def failure(action: str, target: str, report: Report, image: str, trouble: str) 
     # restic counts its errors last and that comes first; which file it was says more.
     if len(said) > 1 and said[0].startswith("Fatal: There were"):
         said[0] = f"{said[1]}; {said[0].removeprefix('Fatal: ')}"
-    error = exit_codes.problem(action, target, report.code, said[0] if said else trouble)
+    # What ssh said stands behind, too.
+    text = exit_codes.last_said([*said[1:], said[0]]) if said else trouble
+    error = exit_codes.problem(action, target, report.code, text)
     error.result = result
     return error
 

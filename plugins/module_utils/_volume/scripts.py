@@ -31,12 +31,15 @@ mkdir -p /tmp/muster
 RESTIC_PASSWORD_FILE=/muster/password; export RESTIC_PASSWORD_FILE
 # Ends with the pod. Without it each folder would be a request of its own, one after the other.
 RESTIC_CACHE_DIR=/tmp/muster/cache; export RESTIC_CACHE_DIR
-if [ -s /muster/access_key ]; then
-  AWS_ACCESS_KEY_ID=$(cat /muster/access_key); AWS_SECRET_ACCESS_KEY=$(cat /muster/secret_key)
-  export AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
+# What a shell reads of a command loses the lines that are empty at its end.
+for file in /muster/env.*; do
+  if [ -s "$file" ]; then value=$(cat "$file"; echo .); export "${file#/muster/env.}=${value%.}"; fi
+done
+if [ -s /muster/google.json ]; then
+  GOOGLE_APPLICATION_CREDENTIALS=/muster/google.json; export GOOGLE_APPLICATION_CREDENTIALS
 fi
-if [ -s /muster/session_token ]; then AWS_SESSION_TOKEN=$(cat /muster/session_token); export AWS_SESSION_TOKEN; fi
 if [ -s /muster/ca.pem ]; then RESTIC_CACERT=/muster/ca.pem; export RESTIC_CACERT; fi
+ssh=${MUSTER_SSH:+sftp.args=$MUSTER_SSH}
 report() { printf '%s\n' "$*" >> /tmp/muster/report; }
 leave() { head -c 4000 /tmp/muster/report > "${MUSTER_REPORT:-/dev/termination-log}"; exit "$1"; }
 : > /tmp/muster/report
@@ -76,7 +79,7 @@ finish() {
 BACKUP = (
     _COMMON
     + r"""
-run restic --json "$@"
+run restic ${ssh:+-o "$ssh"} --json "$@"
 finish
 """
 )
@@ -169,7 +172,7 @@ tree() {
   for path; do shift; set -- "$@" "/$path"; done
   listed=$(
     {
-      restic --json ls --retry-lock 2m --recursive "$snapshot" "$@" 2> /tmp/muster/said
+      restic ${ssh:+-o "$ssh"} --json ls --retry-lock 2m --recursive "$snapshot" "$@" 2> /tmp/muster/said
       echo $? > /tmp/muster/ended
     } | LC_ALL=C tr '\177-\377' '?' | LC_ALL=C awk "$put $recorded"
   )
@@ -204,8 +207,10 @@ holds() {
   if [ -z "$lacks" ] || [ "$MUSTER_VERIFY" = no ]; then return; fi
   if [ "$MUSTER_TREE" = no ]; then MUSTER_TREE=part; fi
   lost=$(
-    { restic dump --retry-lock 2m --archive tar "$1" / 2> /tmp/muster/said; echo $? > /tmp/muster/dumped; } \
-      | LC_ALL=C tr '\000' '\n' | LC_ALL=C grep -a -o -E -m 5 "SCHILY[.]($lacks)[.][^=]*=" \
+    {
+      restic ${ssh:+-o "$ssh"} dump --retry-lock 2m --archive tar "$1" / 2> /tmp/muster/said
+      echo $? > /tmp/muster/dumped
+    } | LC_ALL=C tr '\000' '\n' | LC_ALL=C grep -a -o -E -m 5 "SCHILY[.]($lacks)[.][^=]*=" \
       | sort -u | tr -d '=' | tr '\n' ' '
   )
   code=$(cat /tmp/muster/dumped)
@@ -238,7 +243,7 @@ if [ "$MUSTER_ONLY_IF_EMPTY" = yes ] && [ ! -f "$begun" ]; then
 fi
 holds "$snapshot"
 if [ "$MUSTER_ONLY_IF_EMPTY" = yes ]; then printf '' > "$begun"; fi
-run restic --json "$@"
+run restic ${ssh:+-o "$ssh"} --json "$@"
 if [ "$code" = 0 ]; then
   report "files $(find data -type f -exec sh -c 'for f; do echo; done' sh {} + | wc -l)"
   report "bytes $(find data -type f -exec stat -c %s {} + | total)"
@@ -282,7 +287,7 @@ bring() {
     while [ "$level" -gt 0 ]; do word=/${word#/*/}; level=$((level-1)); done
     shift; set -- "$@" "--include=$word"
   done
-  run restic --json restore "$snapshot:/$at" --target "/volume/$at" $options "$@"
+  run restic ${ssh:+-o "$ssh"} --json restore "$snapshot:/$at" --target "/volume/$at" $options "$@"
 }
 for group; do eval "reach $group"; done
 holds "$snapshot"
@@ -325,7 +330,7 @@ RESTORE_DEVICE = (
     + r"""
 part() { dd if=data bs=1M skip="$1" count=16 2>/dev/null | head -c "$2" | sha256sum; }
 mkfifo /tmp/muster/stream
-restic --json "$@" > /tmp/muster/stream 2> /tmp/muster/said & pid=$!
+restic ${ssh:+-o "$ssh"} --json "$@" > /tmp/muster/stream 2> /tmp/muster/said & pid=$!
 trap 'kill -TERM $pid 2>/dev/null' TERM INT
 exec 3< /tmp/muster/stream
 : > /tmp/muster/parts

@@ -69,6 +69,7 @@ class FakeS3(Serving):
         self.breaks = 1
         self.busy = 0
         self.account = ""
+        self.tokens: set[str] = set()
         self.copies: list[str] = []
         self.copied: Callable[[bytes], bytes] = bytes
         self.tag_of_copies = ""
@@ -121,6 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.query = dict(parse_qsl(parts.query, keep_blank_values=True))
         with self.bucket.lock:
             self.bucket.requests.append(line)
+            self.bucket.tokens.add(self.headers.get("x-amz-security-token", ""))
             writes = self.command != "GET" and self.command != "HEAD"
             self.bucket.writes_left -= writes
             if self.bucket.busy:

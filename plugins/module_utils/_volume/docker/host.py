@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import backends
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
     InvalidInput,
@@ -32,7 +33,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._core.process import Process
 from ansible_collections.muster.container_dr.plugins.module_utils._docker.client import Engine
-from ansible_collections.muster.container_dr.plugins.module_utils._restic import command
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
@@ -166,7 +166,9 @@ def process(
             *(place.path, "ro" if mover.read_only else "rw", "yes" if place.mounted else "no"),
             *(repository_folder, str(Path(repository.binary).resolve()), mover.script, *mover.arguments),
         ]
-        environment = command.environment({**parts.environment(mover, repository), "HOME": str(Path.home())})
+        # Without what is left of another login than that which comes by the input.
+        inherited = backends.inherited(repository.credentials())
+        environment = {**inherited, **parts.environment(mover, repository), "HOME": str(Path.home())}
         if local:
             environment["RESTIC_REPOSITORY"] = parts.MOUNT
         started = HostProcess(words, environment, action, target)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
+from fakes.rest_server import FakeRest
 from fakes.restic_program import ID, ResticProgram
 
 from ansible_collections.muster.container_dr.plugins.modules import repository
@@ -163,6 +165,60 @@ def test_a_password_in_the_url_is_never_shown(run: Runner, restic: ResticProgram
     if fails:
         message = {"message_type": "exit_error", "code": 1, "message": "Fatal: server response unexpected: 500"}
         restic.answer("cat", code=1, error=json.dumps(message) + "\n")
-    result = run(state, url="rest:https://muster:canary@canary-login@rest.example.com/ledger/")
-    assert bool(result.get("failed")) == fails and "rest.example.com" in result["msg"]
+    with FakeRest(("muster", "canary@canary-login")) as server:
+        server.objects["config"] = b"x"
+        result = run(state, url=f"rest:http://muster:canary@canary-login@{server.host}/r/")
+    assert bool(result.get("failed")) == fails and server.host in result["msg"]
     assert "canary" not in result["msg"] and "canary-login" not in json.dumps(result)
+
+
+@pytest.mark.parametrize("state", ["present", "checked"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_login_is_given_to_restic_and_never_shown(
+    run: Runner, restic: ResticProgram, state: str, fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But the name of the user is, which is here part of the address as well: what a result says must stay true."""
+    logged: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "log", lambda _self, text, **_more: logged.append(str(text)))
+    if fails:
+        said = 'Fatal: Get "https://east.blob.core.windows.net/x?sig=can%2Fary%2Bkey&sv=1": canary-key, can/ary+key'
+        message = {"message_type": "exit_error", "code": 1, "message": said}
+        restic.answer("cat", code=1, error=json.dumps(message) + "\n")
+    login = {
+        "AZURE_ACCOUNT_NAME": "east",
+        "AZURE_ACCOUNT_KEY": "canary-key",
+        "AZURE_ACCOUNT_SAS": "sv=1&sig=can/ary+key",
+    }
+    result = run(state, url="azure:east:/r", environment=login)
+    assert bool(result.get("failed")) == fails and "repository azure:east:/r" in result["msg"], result["msg"]
+    text = json.dumps([result, logged, restic.calls])
+    assert logged and not any(secret in text for secret in ("canary-key", "can/ary", "can%2Fary"))
+    assert (
+        restic.environment["AZURE_ACCOUNT_KEY"] == "canary-key" and restic.environment["AZURE_ACCOUNT_NAME"] == "east"
+    )
+
+
+def test_a_name_that_is_a_password_too_is_not_shown(run: Runner) -> None:
+    login = {"B2_ACCOUNT_ID": CANARY, "B2_ACCOUNT_KEY": "canary-key"}
+    assert CANARY not in json.dumps(run(url="b2:bucket:r", environment=login))
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"RESTIC_PASSWORD": "canary-key"}, "Set password."),
+        ({"B2_ACCOUNT_ID": "x", "B2_ACCOUNT_KEY": 123456789}, "Put it in quotes"),
+        ({"B2_ACCOUNT_ID": "x"}, "there is no login for it"),
+        ("B2_ACCOUNT_ID=x PATH=canary-key", "it is no dictionary"),
+        (["canary-key"], "it is no dictionary"),
+    ],
+)
+def test_a_login_that_is_refused_is_not_shown(
+    run: Runner, restic: ResticProgram, environment: Any, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "log", lambda _self, text, **_more: logged.append(str(text)))
+    result = run(url="b2:bucket:r", environment=environment)
+    assert result["failed"] and words in result["msg"] and not restic.calls
+    text = json.dumps([result, logged])
+    assert "canary-key" not in text and "123456789" not in text, text

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import hashlib
 import json
@@ -24,6 +25,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 from fakes.api_server import running
+from fakes.rest_server import FakeRest
 from fakes.restic_program import ID, ResticProgram
 from fakes.storage import (
     DRIVER,
@@ -82,7 +84,7 @@ def restic(tmp_path: Path) -> ResticProgram:
 
 @pytest.fixture
 def run(cluster: LocalCluster, restic: ResticProgram, capsys: pytest.CaptureFixture[str]) -> Runner:
-    def call(check: bool = False, url: str = "rest:http://192.0.2.1:8000/r", **options: Any) -> dict[str, Any]:
+    def call(check: bool = False, url: str = "gs:bucket:/r", **options: Any) -> dict[str, Any]:
         application = {"name": "shop", "namespaces": ["shop"], **options.pop("application", {})}
         repository = {"url": url, "password": CANARY, "restic": str(restic.path), **options.pop("repository", {})}
         arguments = {"site": "east", "application": application, "repository": repository, "workers": 1, **options}
@@ -344,6 +346,55 @@ def test_a_volume_that_gives_movers_no_repository_is_refused(
 ) -> None:
     result = run(url=url, repository={"volume": volume})
     assert result["failed"] and words in result["msg"] and not server.writes
+
+
+@pytest.mark.parametrize(
+    ("url", "login"),
+    [
+        ("b2:bucket:r", {"B2_ACCOUNT_ID": "east", "B2_ACCOUNT_KEY": "canary-'$\n\"key"}),
+        ("azure:box:/r", {"AZURE_ACCOUNT_NAME": "east", "AZURE_ACCOUNT_KEY": "canary-key"}),
+        ("swift:box:/r", {"ST_AUTH": "https://auth.example.com", "ST_USER": "east", "ST_KEY": "canary-key"}),
+        ("gs:box:/r", {"GOOGLE_PROJECT_ID": "east", "GOOGLE_ACCESS_TOKEN": "canary-key"}),
+    ],
+)
+def test_movers_get_the_login_of_any_backend_by_their_secret(
+    run: Runner, server: Storage, url: str, login: dict[str, str]
+) -> None:
+    """The site is called like the user, which is no secret: what the result says of the site must stay as it is."""
+    result = run(url=url, repository={"environment": login})
+    assert [entry["host"] for entry in result["volumes"]] == ["k8s:east/shop/data", "k8s:east/shop/logs"], result
+    assert "canary" not in json.dumps(result)
+    secrets = [secret["data"] for secret in server.created["secrets"]]
+    given = {f"env.{name}": value for name, value in login.items()} | {"password": CANARY}
+    assert [{name: base64.b64decode(one).decode() for name, one in data.items()} for data in secrets] == [given] * 2
+    rest = json.dumps([server.created[kind] for kind in ("jobs", "networkpolicies")])
+    assert not any(word in rest for word in ("canary", "B2_", "AZURE_", "ST_", "GOOGLE_ACCESS"))
+
+
+def test_movers_get_the_login_of_a_url_by_their_secret(run: Runner, server: Storage) -> None:
+    with FakeRest(("backup", "canary@1")) as rest:
+        rest.objects["config"] = b"x"
+        result = run(url=f"rest:http://backup:canary%401@{rest.host}/r")
+    assert [entry["complete"] for entry in result["volumes"]] == [True, True], result
+    data = server.created["secrets"][0]["data"]
+    assert base64.b64decode(data["env.RESTIC_REST_PASSWORD"]) == b"canary@1"
+    text = json.dumps([result, server.created["jobs"]])
+    assert rest.url in text and "canary" not in text and "canary" not in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "words"),
+    [
+        ("b2:bucket:r", {}, "there is no login for it: B2_ACCOUNT_ID and B2_ACCOUNT_KEY is not set"),
+        ("rclone:far:r", {}, "a login for rclone is not given to movers"),
+        ("b2:bucket:r", {"LD_PRELOAD": "canary"}, "LD_PRELOAD is no variable"),
+    ],
+)
+def test_a_repository_without_a_login_for_movers_is_refused_before_anything_is_cut(
+    run: Runner, server: Storage, url: str, environment: dict[str, str], words: str
+) -> None:
+    result = run(url=url, repository={"environment": environment})
+    assert result["failed"] and words in result["msg"] and "canary" not in json.dumps(result) and not server.writes
 
 
 def test_a_snapshot_error_thaws_and_leaves_nothing(run: Runner, server: Storage, cluster: LocalCluster) -> None:
@@ -848,7 +899,7 @@ def frozen(
             "host": server.url,
             "site": "east",
             "application": {"name": "shop", "namespaces": ["shop"], "hooks": [HOOK]},
-            "repository": {"url": "rest:http://192.0.2.1:8000/r", "password": CANARY, "restic": str(restic.path)},
+            "repository": {"url": "gs:bucket:/r", "password": CANARY, "restic": str(restic.path)},
         }
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         command = [sys.executable, "-c", CHILD, json.dumps(arguments), str(log)]

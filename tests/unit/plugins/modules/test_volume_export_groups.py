@@ -79,7 +79,7 @@ def run(
 
     def call(check: bool = False, **options: Any) -> JSON:
         application = {"name": "shop", "namespaces": ["shop"], "hooks": [HOOK], **options.pop("application", {})}
-        repository = {"url": "rest:http://192.0.2.1:8000/r", "password": "secret", "restic": str(restic.path)}
+        repository = {"url": "gs:bucket:/r", "password": "secret", "restic": str(restic.path)}
         arguments = {"site": "east", "application": application, "repository": repository, "workers": 1, **options}
         said.clear()
         with patch_module_args({**arguments, "_ansible_check_mode": check}), pytest.raises(SystemExit):

@@ -27,7 +27,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s import th
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import exporting, settings
 from ansible_collections.muster.container_dr.plugins.modules import volume_export
 
-REPOSITORY = {"url": "rest:http://192.0.2.1:8000/r", "password": "canary-password"}
+REPOSITORY = {"url": "gs:bucket:/r", "password": "canary-password"}
 APPLICATION = {"name": "shop", "namespaces": ["shop"]}
 STOPPED = {"disk": "stopped"}
 API, DB = "shop/deployments.apps/api", "shop/statefulsets.apps/db"

@@ -69,7 +69,7 @@ def restic(tmp_path: Path) -> ResticProgram:
 @pytest.fixture
 def run(server: Storage, restic: ResticProgram, capsys: pytest.CaptureFixture[str]) -> Runner:
     def call(*volumes: dict[str, Any], check: bool = False, **options: Any) -> dict[str, Any]:
-        repository = {"url": "rest:http://192.0.2.1:8000/r", "password": CANARY, "restic": str(restic.path)}
+        repository = {"url": "gs:bucket:/r", "password": CANARY, "restic": str(restic.path)}
         repository |= options.pop("repository", {})
         arguments = {"application": "shop", "volumes": list(volumes) or [recorded()], "repository": repository}
         arguments |= {"workers": 1, "_ansible_check_mode": check, **options}
@@ -249,7 +249,7 @@ def test_counts_must_be_those_of_the_document(run: Runner, server: Storage, line
 
 def test_a_snapshot_that_is_not_in_the_repository(run: Runner, server: Storage, restic: ResticProgram) -> None:
     restic.answer("snapshots", [stored("k8s:east/shop/logs")])
-    refused(run(), server, "volume shop/data", "is not in repository rest:http", "Replicate")
+    refused(run(), server, "volume shop/data", "is not in repository gs:bucket", "Replicate")
 
 
 def test_a_snapshot_whose_tree_is_another(run: Runner, server: Storage, restic: ResticProgram) -> None:

@@ -67,7 +67,7 @@ def restic(tmp_path: Path) -> ResticProgram:
 @pytest.fixture
 def run(cluster: LocalCluster, restic: ResticProgram, capsys: pytest.CaptureFixture[str]) -> Runner:
     def call(name: str, check: bool = False, module: Any = volume_export, **options: Any) -> JSON:
-        repository = {"url": "rest:http://192.0.2.1:8000/r", "password": "canary-password", "restic": str(restic.path)}
+        repository = {"url": "gs:bucket:/r", "password": "canary-password", "restic": str(restic.path)}
         if module is volume_export:
             options = {"site": "east", "application": {"name": name, "namespaces": [name]}, **options}
         else:

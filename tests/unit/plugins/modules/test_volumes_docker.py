@@ -171,8 +171,8 @@ def test_a_mover_has_what_it_needs_and_no_more(export: Run, engine: FakeEngine) 
     assert "point=p1" in body["Entrypoint"] and "Binds" not in host and "PortBindings" not in host
     assert {name: text.decode() for name, text in seen[0].items()} == {
         "password": CANARY,
-        "access_key": "known",
-        "secret_key": CANARY,
+        "env.AWS_ACCESS_KEY_ID": "known",
+        "env.AWS_SECRET_ACCESS_KEY": CANARY,
     }
     assert body["Hostname"].startswith("muster-volumes-data-")
 

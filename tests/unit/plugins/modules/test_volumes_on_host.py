@@ -22,7 +22,9 @@ from fakes import certificates
 from fakes.docker_engine import FakeEngine, mount
 from fakes.modules import call
 from fakes.real_restic import RESTIC, Bed, real
+from fakes.rest_server import FakeRest
 
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.docker import host as engine_s_host
 from ansible_collections.muster.container_dr.plugins.modules import volume_export, volume_import
 
@@ -272,3 +274,24 @@ def test_a_cluster_has_no_such_movers(bed: Bed) -> None:
     application = {"name": "shop", "namespaces": ["shop"]}
     options = {"repository": bed.options, "mover": {"runs_in": "host"}, "site": "east"}
     call(volume_export, fails="the volumes are of a cluster", application=application, **options)
+
+
+def test_a_server_that_wants_a_login_gets_it_from_movers_too(
+    export: Run, bring: Run, engine: FakeEngine, bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    word = "canary '\"$HOME\n"
+    # Of another one, which must not be mixed with it.
+    monkeypatch.setenv("RESTIC_REST_USERNAME", "of-the-task")
+    fill(root(engine, "data"))
+    before = look(root(engine, "data"))
+    with FakeRest(("backup", word)) as server:
+        login = {"RESTIC_REST_USERNAME": "backup", "RESTIC_REST_PASSWORD": word}
+        repository = {**bed.options, "url": server.url, "environment": login}
+        Repository.open(repository).init()
+        exported = export(repository=repository)
+        engine.containers.clear()
+        shutil.rmtree(root(engine, "data"))
+        root(engine, "data").mkdir()
+        bring(exported, repository=repository, verify="tree")
+    assert look(root(engine, "data")) == before
+    assert len(set(server.asked)) == 1 and "canary '" not in json.dumps(exported)

@@ -20,7 +20,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     NotFound,
     Unavailable,
 )
-from ansible_collections.muster.container_dr.plugins.module_utils._restic import s3_probe
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import asking, s3_probe
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "canary"}
 
@@ -97,7 +97,7 @@ def test_what_stands_in_the_way(
 
 def test_a_server_that_is_not_there(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
-    monkeypatch.setattr(s3_probe, "TIMEOUT", 1.0)
+    monkeypatch.setattr(asking, "TIMEOUT", 1.0)
     with pytest.raises(Unavailable, match="does not answer"):
         s3_probe.probe("s3:http://127.0.0.1:1/bucket", KEYS, None, None)
 
@@ -117,7 +117,7 @@ def test_a_server_that_lets_wait_is_waited_for_once(
 
     monkeypatch.setattr("time.sleep", lambda pause: now.__setitem__(0, now[0] + pause))
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    monkeypatch.setattr(s3_probe, "_get", get)
+    monkeypatch.setattr(asking, "_get", get)
     with pytest.raises(Unavailable, match="timed out"):
         s3_probe.probe("s3:http://s3.example.com/bucket", KEYS, None, None)
     assert now[0] <= 20 and len(requests) == asked

@@ -25,6 +25,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.locking import GOVERNANCE, Lock
 from ansible_collections.muster.container_dr.plugins.module_utils._store import s3
 from ansible_collections.muster.container_dr.plugins.module_utils._store.locked import LockedS3
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_repository
 from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import (
     S3,
     BucketMissing,
@@ -39,6 +40,14 @@ PLACE = S3Place("bucket", "p", "https://s3.example.com", "access", "canary-secre
 @pytest.fixture
 def store() -> S3:
     return S3(PLACE)
+
+
+def test_the_keys_of_a_repository_may_come_as_variables_and_with_a_token() -> None:
+    login = {"AWS_ACCESS_KEY_ID": "known", "AWS_SECRET_ACCESS_KEY": "canary-key", "AWS_SESSION_TOKEN": "canary-token"}
+    with FakeS3() as bucket:
+        bucket.account = "known"
+        open_repository({"url": f"s3:{bucket.url}/bucket/r", "environment": login}).write("a", [b"b"])
+    assert bucket.tokens == {"canary-token"} and bucket.objects["r/a"] == b"b"
 
 
 @pytest.fixture

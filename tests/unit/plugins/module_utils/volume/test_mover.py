@@ -10,8 +10,9 @@ import base64
 import json
 import os
 import random
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from fakes.storage import failure
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import marks
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import ssh
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover_run, naming
@@ -79,8 +81,8 @@ def test_the_secrets_hold_what_the_script_reads_and_belong_to_the_job(repository
     pull, files = parts.secrets(MOVER, SETTINGS, repository, OWNER)
     assert {name: base64.b64decode(value).decode() for name, value in files["data"].items()} == {
         "password": SECRETS[0],
-        "access_key": "key-id",
-        "secret_key": SECRETS[1],
+        "env.AWS_ACCESS_KEY_ID": "key-id",
+        "env.AWS_SECRET_ACCESS_KEY": SECRETS[1],
         "ca.pem": "PEM",
     }
     login = json.loads(base64.b64decode(pull["data"][".dockerconfigjson"]))
@@ -102,15 +104,15 @@ def test_movers_get_the_login_that_this_machine_has_in_its_environment(
         del repository.secrets[name]
     repository.region = None
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-the-environment")
-    assert "access_key" not in parts.secrets(MOVER, SETTINGS, repository, OWNER)[1]["data"]
+    assert set(parts.secrets(MOVER, SETTINGS, repository, OWNER)[1]["data"]) == {"password", "ca.pem"}
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-of-the-environment")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token-of-the-environment")
     monkeypatch.setenv("AWS_REGION", "there")
     data = parts.secrets(MOVER, SETTINGS, repository, OWNER)[1]["data"]
-    assert {name: base64.b64decode(data[name]).decode() for name in ("access_key", "secret_key", "session_token")} == {
-        "access_key": "of-the-environment",
-        "secret_key": "secret-of-the-environment",
-        "session_token": "token-of-the-environment",
+    assert {name: base64.b64decode(value).decode() for name, value in data.items() if name.startswith("env.")} == {
+        "env.AWS_ACCESS_KEY_ID": "of-the-environment",
+        "env.AWS_SECRET_ACCESS_KEY": "secret-of-the-environment",
+        "env.AWS_SESSION_TOKEN": "token-of-the-environment",
     }
     made = job(repository)
     assert {"name": "AWS_DEFAULT_REGION", "value": "there"} in made["spec"]["template"]["spec"]["containers"][0]["env"]
@@ -259,10 +261,105 @@ def test_a_directory_of_this_machine_is_refused(url: str) -> None:
     failure(lambda: parts.endpoint(url), InvalidInput, url, "movers can not reach", "repository.volume")
 
 
-@pytest.mark.parametrize("kind", ["sftp:u@nas:/r", "b2:bucket:r", "azure:box:/r", "swift:box:/r", "rclone:far:r"])
-def test_what_movers_have_no_login_for_is_refused_as_what_it_is(kind: str) -> None:
-    error = failure(lambda: parts.endpoint(kind), InvalidInput, kind, f"a login for {kind.split(':')[0]} is not given")
+def test_what_movers_have_no_login_for_is_refused_as_what_it_is() -> None:
+    url = "rclone:far:r"
+    error = failure(lambda: parts.endpoint(url), InvalidInput, url, "a login for rclone is not given")
     assert "directory of this machine" not in str(error)
+
+
+@pytest.fixture
+def behind_ssh(repository: Repository, tmp_path: Path) -> Repository:
+    for name in ("key", "known"):
+        (tmp_path / name).write_text(f"canary-{name}\n")
+    login = ssh.Login(str(tmp_path / "key"), str(tmp_path / "known"))
+    url = "sftp://muster@nas.example.com:2222//srv/r"
+    return replace(repository, url=url, ca_cert=None, ssh=login, secrets={"RESTIC_PASSWORD": SECRETS[0]})
+
+
+def test_movers_log_in_by_ssh_with_a_key_of_their_own_and_know_the_server(
+    behind_ssh: Repository, tmp_path: Path
+) -> None:
+    parts.require_reachable(behind_ssh)
+    data = parts.secrets(MOVER, SETTINGS, behind_ssh, OWNER)[1]["data"]
+    assert {name: base64.b64decode(value).decode() for name, value in data.items()} == {
+        "password": SECRETS[0],
+        "ssh_key": "canary-key\n",
+        "known_hosts": "canary-known\n",
+    }
+    made = job(behind_ssh)
+    assert str(tmp_path) not in json.dumps(made) and "canary" not in json.dumps(made)
+    (told,) = [one["value"] for one in pod(behind_ssh)["containers"][0]["env"] if one["name"] == "MUSTER_SSH"]
+    for option in ("BatchMode=yes", "IdentityFile=/muster/ssh_key", "UserKnownHostsFile=/muster/known_hosts"):
+        assert f"-o {option}" in told
+    assert "-o StrictHostKeyChecking=yes" in told
+    rule, _dns = parts.network_policy(MOVER, behind_ssh, OWNER)["spec"]["egress"]
+    assert rule == {"ports": [{"protocol": "TCP", "port": 2222}]}
+
+
+@pytest.mark.parametrize("lacks", ["key", "known_hosts"])
+def test_without_key_or_host_key_movers_are_refused(behind_ssh: Repository, lacks: str) -> None:
+    found = replace(behind_ssh, ssh=replace(behind_ssh.ssh, **{lacks: None}))
+    failure(lambda: parts.require_reachable(found), InvalidInput, "nas.example.com", "ssh_key_file", "ssh-keyscan")
+
+
+def test_no_mover_is_made_of_which_ssh_does_not_know_the_user(behind_ssh: Repository) -> None:
+    failure(lambda: job(behind_ssh, run_as_user=1000), InvalidInput, MOVER.namespace, "baseline")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("sftp:u@nas:/r", ("nas", 22)),
+        ("sftp:nas.example.com:r", ("nas.example.com", 22)),
+        ("sftp://u@[2001:db8::1]:2222//r", ("2001:db8::1", 2222)),
+        ("sftp://10.0.0.1/r", ("10.0.0.1", 22)),
+    ],
+)
+def test_the_server_behind_ssh_is_read_as_restic_does(url: str, expected: tuple[str, int]) -> None:
+    assert parts.endpoint(url) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sftp:", "names no server"),
+        ("sftp://h:x/r", "names no server"),
+        ("sftp:///r", "names no server"),
+        ("sftp://u:canary@h/r", "ssh takes none"),
+    ],
+)
+def test_a_server_behind_ssh_that_cannot_be_read_is_refused(url: str, words: str) -> None:
+    assert "canary" not in str(failure(lambda: parts.endpoint(url), InvalidInput, "repository sftp:", words))
+
+
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [("b2:bucket:r", {443}), ("azure:box:/r", {None}), ("swift:box:/r", {None}), ("gs:bucket:/r", {None})],
+)
+def test_services_without_a_server_in_the_url_are_reached(repository: Repository, url: str, ports: set[int]) -> None:
+    """Keystone, or what gives a node its login, listens on ports that are not known here."""
+    found = replace(repository, url=url, secrets={"RESTIC_PASSWORD": SECRETS[0]})
+    parts.require_reachable(found)
+    rule, _dns = parts.network_policy(MOVER, found, OWNER)["spec"]["egress"]
+    assert {port.get("port") for port in rule["ports"]} == ports and "to" not in rule
+
+
+def test_a_socket_of_this_machine_is_refused() -> None:
+    url = "rest:http+unix:///srv/socket:/"
+    failure(lambda: parts.endpoint(url), InvalidInput, url, "a socket of this machine")
+
+
+def test_movers_get_the_key_of_google_and_not_its_path(repository: Repository, tmp_path: Path) -> None:
+    path = tmp_path / "key.json"
+    path.write_text('{"private_key": "canary"}')
+    login = {"GOOGLE_APPLICATION_CREDENTIALS": str(path), "GOOGLE_PROJECT_ID": "p"}
+    found = replace(repository, url="gs:b:/r", secrets={"RESTIC_PASSWORD": SECRETS[0], **login})
+    data = parts.secrets(MOVER, SETTINGS, found, OWNER)[1]["data"]
+    assert set(data) == {"password", "ca.pem", "google.json", "env.GOOGLE_PROJECT_ID"}
+    assert base64.b64decode(data["google.json"]) == path.read_bytes()
+    assert str(tmp_path) not in json.dumps(job(found)) and "canary" not in json.dumps(job(found))
+    path.unlink()
+    failure(lambda: parts.require_reachable(found), InvalidInput, str(path), "No such file", "Movers get what it holds")
 
 
 @pytest.mark.parametrize("url", ["rest:http://backup:port/r", "rest:http://backup:99999/r", "rest:http://[::1/r"])
@@ -313,12 +410,6 @@ def test_a_mover_with_a_mounted_directory_talks_to_nobody_and_knows_only_the_pas
 def test_an_object_store_is_not_mounted(repository: Repository) -> None:
     spec = pod(repository)
     assert "repository" not in [one["name"] for one in (*spec["volumes"], *spec["containers"][0]["volumeMounts"])]
-
-
-def test_a_url_with_a_login_is_refused_without_repeating_it() -> None:
-    url = "rest:https://user:canary-password@backup.example.com/r"
-    error = failure(lambda: parts.endpoint(url), InvalidInput, "backup.example.com", "holds credentials")
-    assert "canary" not in str(error)
 
 
 def test_a_mover_asks_for_its_memory_and_has_no_limit_unless_the_user_says_so(repository: Repository) -> None:
@@ -402,21 +493,27 @@ def script(repository: Repository, tmp_path: Path) -> Script:
     for name in ("volume/data", "tmp", "bin"):
         (tmp_path / name).mkdir(parents=True)
 
-    def run(restic: str, **change: Any) -> tuple[int, mover_run.Report]:
+    def run(
+        restic: str, shell: Sequence[str] = ("/bin/sh",), found: Repository | None = None, **change: Any
+    ) -> tuple[int, mover_run.Report]:
         program = tmp_path / "bin/restic"
         program.write_text(f"#!/bin/sh\n{restic}\n", encoding="utf-8")
         program.chmod(0o755)
-        container = pod(repository, **change)["containers"][0]
+        container = pod(found or repository, **change)["containers"][0]
+        for name, value in parts.secret_files(found).items() if found else ():
+            (tmp_path / "muster").mkdir(exist_ok=True)
+            (tmp_path / "muster" / name).write_text(value, newline="")
         text = container["command"][2].replace("/dev/termination-log", f"{tmp_path}/message")
         # The file system of this machine may be one that movers do not know.
-        text = text.replace("$(stat -f -c %t data)", "58465342")
+        text = text.replace("$(stat -f -c %t data)", "58465342").replace(" /muster/", f" {tmp_path}/muster/")
+        text = text.replace("#/muster/", f"#{tmp_path}/muster/").replace("=/muster/", f"={tmp_path}/muster/")
         for place in ("/volume", "/tmp/muster"):
             text = text.replace(place, f"{tmp_path}{place}")
         (tmp_path / "message").unlink(missing_ok=True)
         subprocess.run(["rm", "-rf", f"{tmp_path}/tmp/muster"], check=True)
-        env = {entry["name"]: entry["value"] for entry in container["env"]}
+        env = {one["name"]: one["value"].replace("=/muster/", f"={tmp_path}/muster/") for one in container["env"]}
         env["PATH"] = f"{tmp_path}/bin:{os.environ['PATH']}"
-        command = ["/bin/sh", "-c", text, "mover", *container["command"][4:]]
+        command = [*shell, "-c", text, "mover", *container["command"][4:]]
         ended = subprocess.run(command, env=env, timeout=30, capture_output=True, check=False)
         message = (tmp_path / "message").read_text(encoding="utf-8")
         assert len(message) <= 4000
@@ -435,6 +532,40 @@ def test_the_script_reports_restics_summary_and_runs_inside_the_volume(script: S
     assert (code, report.code, report.summary["snapshot_id"]) == (0, 0, "abc")
     assert (tmp_path / "words").read_text().startswith("--json backup --host k8s:east/shop/data")
     assert report.errors == ["file"]
+
+
+SHELLS = [["/bin/sh"], ["busybox", "sh"], ["bash"]]
+
+
+@pytest.mark.parametrize("shell", [one for one in SHELLS if shutil.which(one[0])])
+@pytest.mark.parametrize(
+    "value", ["plain", "a'b\"c`d`$(e)$HOME\\n", " two\nlines\t", "ends\n\n", "-n", "ä%s*?[a]~#;&|"]
+)
+def test_restic_gets_its_login_as_it_is(
+    script: Script, repository: Repository, tmp_path: Path, shell: list[str], value: str
+) -> None:
+    login = {"RESTIC_REST_USERNAME": "backup", "RESTIC_REST_PASSWORD": value}
+    found = replace(repository, url="rest:https://h/r", secrets={"RESTIC_PASSWORD": SECRETS[0], **login})
+    assert value not in json.dumps(job(found)["spec"]["template"]["spec"]["containers"][0]["env"])
+    said = f'printf %s "$RESTIC_REST_PASSWORD" > {tmp_path}/got; env > {tmp_path}/env; {SUMMARY}'
+    code, report = script(said, shell, found)
+    assert (code, report.errors) == (0, []) and (tmp_path / "got").read_bytes() == value.encode()
+    lines = (tmp_path / "env").read_text().splitlines()
+    assert "RESTIC_REST_USERNAME=backup" in lines and f"RESTIC_CACERT={tmp_path}/muster/ca.pem" in lines
+    assert not any(line.startswith(("AWS_ACCESS", "AWS_SECRET", "GOOGLE_")) for line in lines)
+
+
+@pytest.mark.parametrize("shell", [one for one in SHELLS if shutil.which(one[0])])
+@pytest.mark.parametrize("verb", ["backup", "restore"])
+def test_each_call_of_restic_has_the_arguments_of_ssh_as_one_word(
+    script: Script, behind_ssh: Repository, tmp_path: Path, shell: list[str], verb: str
+) -> None:
+    said = f'printf "<%s>" "$1" "$2" >> {tmp_path}/words; echo >> {tmp_path}/words; {SUMMARY}'
+    more: dict[str, Any] = {**RESTORE, "tree": "whole"} if verb == "restore" else {}
+    script(said, shell, behind_ssh, **more)
+    lines = (tmp_path / "words").read_text().splitlines()
+    told = ssh.Login(f"{tmp_path}/muster/ssh_key", f"{tmp_path}/muster/known_hosts").arguments
+    assert set(lines) == {f"<-o><sftp.args={told}>"} and len(lines) == (2 if more else 1)
 
 
 @pytest.mark.parametrize("code", [1, 3, 10, 11, 12])

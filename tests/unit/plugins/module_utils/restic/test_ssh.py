@@ -1,0 +1,132 @@
+# Copyright (c) 2026, Muster contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Repositories behind SFTP: what ssh is told, and what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.real_restic import RESTIC, real
+from fakes.restic_program import ResticProgram
+
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    Denied,
+    InvalidInput,
+    MusterError,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import exit_codes, recrypt
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
+
+URL = "sftp:muster@nas.example.com:/srv/r"
+_PLACES = ("/usr/lib/openssh", "/usr/libexec/openssh", "/usr/lib/ssh", "/usr/libexec", os.environ.get("PATH", ""))
+SERVER = shutil.which("sftp-server", path=os.pathsep.join(_PLACES))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, str]:
+    for name in ("key", "known"):
+        (tmp_path / name).write_text("canary\n")
+    return {"ssh_key_file": str(tmp_path / "key"), "ssh_known_hosts": str(tmp_path / "known")}
+
+
+def opened(program: ResticProgram, **more: Any) -> Repository:
+    return Repository.open({"url": URL, "password": "canary", "restic": str(program.path), **more})
+
+
+def test_ssh_asks_nobody_and_takes_the_files(tmp_path: Path, files: dict[str, str]) -> None:
+    program = ResticProgram(tmp_path)
+    opened(program, **files).identify()
+    (call,) = [line for line in program.calls if "cat config" in line]
+    assert "canary" not in call and "-o sftp.args=-o BatchMode=yes -o LogLevel=ERROR " in call
+    for option in (
+        f"IdentityFile={files['ssh_key_file']} -o IdentitiesOnly=yes",
+        f"UserKnownHostsFile={files['ssh_known_hosts']} -o StrictHostKeyChecking=yes",
+    ):
+        assert f" -o {option}" in call
+    opened(program).identify()
+    assert "BatchMode=yes" in program.calls[-1] and "IdentityFile" not in program.calls[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"ssh_key_file": "/nowhere/key"}, "there is no such file"),
+        ({"url": "/srv/r"}, "not behind SFTP"),
+    ],
+)
+def test_files_of_no_use_are_refused(tmp_path: Path, files: dict[str, str], change: dict[str, str], words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        opened(ResticProgram(tmp_path), **{**files, **change})
+
+
+@pytest.mark.parametrize("name", ["with space", "quote'", "percent%h", "back\\slash", "dollar$x"])
+def test_a_path_that_would_not_arrive_at_ssh_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(InvalidInput, match="cannot pass this path"):
+        opened(ResticProgram(tmp_path), ssh_key_file=str(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "words"),
+    [
+        (["Host key verification failed."], Denied, "host key is not the one"),
+        (
+            ["@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "Someone could be eavesdropping"],
+            Denied,
+            "host key",
+        ),
+        (["muster@nas: Permission denied (publickey)."], Denied, "does not accept the key .*publickey"),
+        (["ssh: connect to host nas port 22: Connection refused"], Unavailable, "does not answer .*Connection refused"),
+        (["ssh: Could not resolve hostname nas: Name or service not known"], Unavailable, "does not answer"),
+        (["Timeout, server nas not responding."], MusterError, "not responding"),
+    ],
+)
+def test_what_ssh_said_is_the_reason(tmp_path: Path, said: list[str], kind: type[MusterError], words: str) -> None:
+    program = ResticProgram(tmp_path)
+    message = "Fatal: unable to open repository at sftp:u@h:/r: unable to start the sftp session, error: unexpected EOF"
+    fatal = {"message_type": "exit_error", "code": 1, "message": message}
+    program.answer(
+        "cat", code=1, error="".join(f"subprocess ssh: {line}\n" for line in said) + json.dumps(fatal) + "\n"
+    )
+    with pytest.raises(MusterError, match=words) as raised:
+        opened(program).identify()
+    assert raised.type is kind
+
+
+def test_what_ssh_said_is_not_the_reason_of_something_else() -> None:
+    assert exit_codes.last_said(["subprocess ssh: a notice", "Fatal: no space left"]) == "Fatal: no space left"
+    assert exit_codes.last_said([]) == ""
+
+
+def test_a_copy_between_two_of_them_needs_one_login(tmp_path: Path, files: dict[str, str]) -> None:
+    program = ResticProgram(tmp_path)
+    other = opened(program, url="sftp:u@other:/r")
+    with pytest.raises(InvalidInput, match="restic has one ssh_key_file and ssh_known_hosts for both"):
+        recrypt.plan(opened(program, **files), other, None)
+    assert "-o" in opened(program, **files).as_source().flags
+
+
+@real
+@pytest.mark.skipif(SERVER is None, reason="this machine has no sftp-server")
+def test_restic_works_behind_it(tmp_path: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a program in the place of ssh that goes nowhere."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin/ssh"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {tmp_path}/calls\nexec {SERVER}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    options = {"url": f"sftp:u@nas:{tmp_path}/r", "password": "canary", "restic": RESTIC or "restic", **files}
+    there = Repository.open(options)
+    assert not there.exists()
+    identity = there.init()
+    assert Repository.open(options).identify() == identity
+    for call in (tmp_path / "calls").read_text().splitlines():
+        assert call.startswith("nas -l u -o BatchMode=yes") and call.endswith(" -o StrictHostKeyChecking=yes -s sftp")

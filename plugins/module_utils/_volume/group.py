@@ -395,7 +395,8 @@ def drop(cluster: Cluster, api: str, namespace: str, name: str, *, timeout: floa
     document = cluster.find(path)
     if document is None:
         return True
-    for content in contents(cluster, api, namespace, name):
+    found = contents(cluster, api, namespace, name)
+    for content in found:
         if content["kind"] == "VolumeSnapshotContent":
             snapshot.set_policy(cluster, content, "Delete")
         else:
@@ -405,7 +406,17 @@ def drop(cluster: Cluster, api: str, namespace: str, name: str, *, timeout: floa
         if time.monotonic() >= end:
             return False
         time.sleep(0.5)
+    # The group's own is the first, and with it the data of all go.
+    for content in found:
+        snapshot.remove_forgotten(cluster, _path_of(api, content), content["metadata"]["uid"])
     return True
+
+
+def _path_of(api: str, content: JSON) -> str:
+    name = content["metadata"]["name"]
+    if content["kind"] == "VolumeSnapshotContent":
+        return snapshot.contents_path(name)
+    return object_path(api, "volumegroupsnapshotcontents", None, name)
 
 
 def _linked(cluster: Cluster, api: str, document: JSON | None) -> bool:
@@ -427,8 +438,8 @@ def _count(content: JSON | None) -> int:
 
 def _set_policy(cluster: Cluster, api: str, content: JSON | None, policy: str, labels: Mapping[str, str]) -> None:
     if content is not None and content["spec"].get("deletionPolicy") != policy:
-        path = object_path(api, "volumegroupsnapshotcontents", None, content["metadata"]["name"])
-        cluster.patch(path, {"metadata": {"labels": dict(labels)}, "spec": {"deletionPolicy": policy}})
+        change = {"metadata": {"labels": dict(labels)}, "spec": {"deletionPolicy": policy}}
+        cluster.patch(_path_of(api, content), change)
 
 
 def debris(cluster: Cluster, application: str, namespaces: Sequence[str], warn: Callable[[str], None]) -> list[str]:

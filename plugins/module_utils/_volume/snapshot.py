@@ -353,8 +353,17 @@ def drop(cluster: Cluster, namespace: str, name: str, *, timeout: float = 60.0) 
     except Unavailable:
         return
     if content is not None:
-        # A controller whose cache has not seen the new policy leaves the content there, and with it the data.
-        cluster.delete(contents_path(content["metadata"]["name"]), uid=content["metadata"]["uid"])
+        remove_forgotten(cluster, contents_path(content["metadata"]["name"]), content["metadata"]["uid"])
+
+
+def remove_forgotten(cluster: Cluster, path: str, uid: str) -> None:
+    """Delete the content of a snapshot that is gone, unless it goes already.
+
+    A controller whose cache has not seen the new policy leaves it there, and with it the data.
+    """
+    found = cluster.find(path)
+    if found is not None and found["metadata"]["uid"] == uid and not found["metadata"].get("deletionTimestamp"):
+        cluster.delete(path, uid=uid)
 
 
 def drop_left(cluster: Cluster, run: str, namespace: str, name: str) -> None:

@@ -44,6 +44,13 @@ def stored(site: Site, handle: str) -> str:
     return site.kubectl("exec", "-n", "kube-system", driver, "-c", "driver", "--", "sh", "-c", look).strip()
 
 
+def moving(site: Site, application: str) -> bool:
+    """Whether a mover of this application runs."""
+    label = f"container-dr.muster.dev/application={application}"
+    pods = site.get("pods", "-A", "-l", label)["items"]
+    return any(one["status"].get("phase") == "Running" for one in pods)
+
+
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.nightly)])
 def test_another_application_removes_what_a_killed_backup_left(
     east: Site, namespace: str, other: str, whole: bool
@@ -54,16 +61,16 @@ def test_another_application_removes_what_a_killed_backup_left(
     shell(east, namespace, "writer", "head -c 300000000 /dev/urandom > /data/big; sync")
     application = {"name": namespace, "namespaces": [namespace]}
     started = east.start("volume_export", site=east.name, application=application, mover=mover(east))
-    wait_until(lambda: bool(east.in_node("sh", "-c", "pgrep -x restic || true")), 120)
-    kill(started)
+    wait_until(lambda: moving(east, namespace), 120)
+    # Before it is dead: from then on a test beside this one is another application too, and may be the first.
     handles = {one["status"]["snapshotHandle"] for one in contents(east, namespace)}
     assert left(east, namespace) and len(handles) == 1 and stored(east, next(iter(handles)))
+    kill(started)
     if whole:
         east.kubectl("delete", "namespace", namespace, "--wait=true", "--timeout=120s")
-        assert {one["spec"]["deletionPolicy"] for one in contents(east, namespace)} == {"Retain"}
+        assert {one["spec"]["deletionPolicy"] for one in contents(east, namespace)} <= {"Retain"}
 
     done = good(export(east, other))
-    # A test beside this one is another application too, and may have been first.
     for entry in [one for one in done["cleaned"] if one["application"] == namespace]:
         assert entry["removed"] and not entry["failed"], entry
     wait_until(lambda: not left(east, namespace), 60)

@@ -58,6 +58,7 @@ GROUPS = {
     "versitygw": Group({"github.com/versity/versitygw/cmd/versitygw": "versitygw"}),
     "crane": Group({"github.com/google/go-containerregistry/cmd/crane": "crane"}),
     "restic": Group({"github.com/restic/restic/cmd/restic": "restic"}),
+    "rest-server": Group({"github.com/restic/rest-server/cmd/rest-server": "rest-server"}),
     "regclient": Group({"github.com/regclient/regclient/cmd/regctl": "regctl",
                         "github.com/regclient/regclient/cmd/regsync": "regsync"}),
     "cosign": Group({"github.com/sigstore/cosign/v3/cmd/cosign": "cosign"}),

@@ -11,12 +11,12 @@ import subprocess
 from pathlib import Path
 
 
-def certificate(directory: Path, name: str) -> tuple[Path, Path]:
-    """``(certificate, key)`` for 127.0.0.1; the certificate is its own authority."""
+def certificate(directory: Path, name: str, address: str = "127.0.0.1") -> tuple[Path, Path]:
+    """``(certificate, key)`` for an address; the certificate is its own authority."""
     certificate, key = directory / f"{name}.pem", directory / f"{name}-key.pem"
     subprocess.run(
         f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name} "
-        "-addext subjectAltName=IP:127.0.0.1 -addext keyUsage=critical,keyCertSign,digitalSignature "
+        f"-addext subjectAltName=IP:{address} -addext keyUsage=critical,keyCertSign,digitalSignature "
         f"-keyout {key} -out {certificate}".split(),
         check=True,
         capture_output=True,

@@ -37,7 +37,7 @@ class Storage(ApiServer):
 
     ``events`` is what happened, in order; ``created`` every body that was created, by plural. Creating objects of the
     plural ``refuse_create`` is forbidden. The pods that a workload controls go and come as it is scaled, but for those
-    named in ``stubborn``. Where it ``lags`` a snapshot goes without its content, whatever the policy is.
+    named in ``stubborn``. Where it ``lags``, snapshots and groups go without their contents, whatever the policy is.
     """
 
     def __init__(self, *, snapshots: bool = True) -> None:
@@ -199,14 +199,14 @@ class Storage(ApiServer):
             return
         contents = f"volumegroupsnapshotcontents.{GROUPS}"
         content = self.objects.get((contents, "", group["status"]["boundVolumeGroupSnapshotContentName"]))
-        if content and content["spec"]["deletionPolicy"] == "Delete":
+        if content and content["spec"]["deletionPolicy"] == "Delete" and not self.lags:
             del self.objects[contents, "", content["metadata"]["name"]]
         for (key, space, name), obj in list(self.objects.items()):
             owners = obj["metadata"].get("ownerReferences") or []
             if key != f"volumesnapshots.{GROUP}" or group["metadata"]["uid"] not in [one["uid"] for one in owners]:
                 continue
             bound = (f"volumesnapshotcontents.{GROUP}", "", obj["status"]["boundVolumeSnapshotContentName"])
-            if self.objects[bound]["spec"]["deletionPolicy"] == "Delete":
+            if self.objects[bound]["spec"]["deletionPolicy"] == "Delete" and not self.lags:
                 del self.objects[bound]
             del self.objects[key, space, name]
 

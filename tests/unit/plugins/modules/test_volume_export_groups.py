@@ -489,6 +489,14 @@ def test_the_data_are_kept_while_they_are_read_and_go_with_the_group(run: Runner
     assert seen[1] == ["Retain"] * 3 and not server.left()
 
 
+def test_a_controller_whose_cache_lags_leaves_no_data_behind(run: Runner, server: Storage) -> None:
+    """It sees the contents still to be kept while it removes the group, and then forgets them."""
+    server.lags = True
+    server.add(group_class("together"))
+    assert not run().get("failed")
+    assert not server.left()
+
+
 def test_clones_go_before_the_group(run: Runner, server: Storage) -> None:
     run()
     ours = [one for one in server.created["volumesnapshotcontents"] if one["spec"].get("source")]
@@ -564,6 +572,7 @@ def test_the_role_in_the_documentation_has_all_that_groups_need(run: Runner, ser
 
     server.before_write = note
     server.before_read = lambda path, _query: note("GET", path)
+    server.lags = True
     assert not run(group_snapshots="never").get("failed")
     without = {one for one in asked if "group" not in one[0]}
     asked.clear()

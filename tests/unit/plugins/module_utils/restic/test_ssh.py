@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fakes.real_restic import RESTIC, real
 from fakes.restic_program import ResticProgram
+from fakes.ssh_server import sftp_server
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
@@ -26,8 +25,6 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 
 URL = "sftp:muster@nas.example.com:/srv/r"
-_PLACES = ("/usr/lib/openssh", "/usr/libexec/openssh", "/usr/lib/ssh", "/usr/libexec", os.environ.get("PATH", ""))
-SERVER = shutil.which("sftp-server", path=os.pathsep.join(_PLACES))
 
 
 @pytest.fixture
@@ -115,18 +112,17 @@ def test_a_copy_between_two_of_them_needs_one_login(tmp_path: Path, files: dict[
 
 
 @real
-@pytest.mark.skipif(SERVER is None, reason="this machine has no sftp-server")
-def test_restic_works_behind_it(tmp_path: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a program in the place of ssh that goes nowhere."""
-    (tmp_path / "bin").mkdir()
-    program = tmp_path / "bin/ssh"
-    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {tmp_path}/calls\nexec {SERVER}\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    options = {"url": f"sftp:u@nas:{tmp_path}/r", "password": "canary", "restic": RESTIC or "restic", **files}
-    there = Repository.open(options)
-    assert not there.exists()
-    identity = there.init()
-    assert Repository.open(options).identify() == identity
-    for call in (tmp_path / "calls").read_text().splitlines():
-        assert call.startswith("nas -l u -o BatchMode=yes") and call.endswith(" -o StrictHostKeyChecking=yes -s sftp")
+def test_restic_works_behind_it(tmp_path: Path) -> None:
+    with sftp_server(tmp_path, "backup") as place:
+        options = {"password": "canary", "restic": RESTIC or "restic", **place}
+        there = Repository.open(options)
+        assert not there.exists()
+        identity = there.init()
+        assert Repository.open(options).identify() == identity and (tmp_path / "kept/east/config").is_file()
+        (tmp_path / "others").touch()
+        with pytest.raises(Denied, match="host key is not the one"):
+            Repository.open({**options, "ssh_known_hosts": str(tmp_path / "others")}).identify()
+        with pytest.raises(Denied, match="does not accept the key"):
+            Repository.open({**options, "url": place["url"].replace("backup@", "other@")}).identify()
+    with pytest.raises(Unavailable, match=r"does not answer .*refused"):
+        Repository.open(options).identify()

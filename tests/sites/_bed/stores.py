@@ -170,22 +170,37 @@ def push(bed: Bed, engine: Engine, site: str, image: str, reference: str) -> str
     return f"{target.rsplit(':', 1)[0]}@{digest}"
 
 
-def push_mover(bed: Bed, engine: Engine, site: str, archived: Path) -> str:
-    """Push the mover image to the site's registry unless it is there; returns its name by digest."""
+def mover_name(engine: Engine, site: str, archived: Path) -> str:
+    """What the mover image is called at a site, by digest."""
     with tarfile.open(archived) as layout:
         index = layout.extractfile("index.json")
         assert index is not None
         digest = json.loads(index.read())["manifests"][0]["digest"]
-        name = f"{registry_name(engine, site)}/{MOVER}@{digest}"
-        if registry_request(bed, engine, site, f"/v2/{MOVER}/manifests/{digest}")[0] == 200:
-            return name
+    return f"{registry_name(engine, site)}/{MOVER}@{digest}"
+
+
+def has_mover(bed: Bed, engine: Engine, site: str, archived: Path) -> bool:
+    """Whether the site's registry answers, and has the mover image of this archive."""
+    if not archived.exists():
+        return False
+    digest = mover_name(engine, site, archived).rpartition("@")[2]
+    try:
+        return registry_request(bed, engine, site, f"/v2/{MOVER}/manifests/{digest}")[0] == 200
+    except OSError:
+        return False
+
+
+def push_mover(bed: Bed, engine: Engine, site: str, archived: Path) -> str:
+    """Push the mover image to the site's registry unless it is there; returns its name by digest."""
+    if not has_mover(bed, engine, site, archived):
         with (
             step(f"{site}: push mover image", bed.logs),
             tempfile.TemporaryDirectory(prefix="muster-push-", dir=bed.work) as folder,
         ):
-            layout.extractall(folder, filter="data")
+            with tarfile.open(archived) as layout:
+                layout.extractall(folder, filter="data")
             crane(bed, engine, site, "push", folder, f"{registry_name(engine, site)}/{MOVER}:{MOVER_TAG}")
-    return name
+    return mover_name(engine, site, archived)
 
 
 def pull_mover(bed: Bed, engine: Engine, site: str, name: str, nodes: list[str]) -> None:

@@ -169,7 +169,7 @@ def write_facts(bed: Bed, host: Engine, movers: dict[str, str]) -> None:
 def whole(bed: Bed, nodes: int | None = None) -> bool:
     """True when nothing at all is left to do."""
     kept = settings.load(bed)
-    if not bed.facts.exists() or kept.faults or (nodes is not None and nodes != kept.nodes):
+    if not bed.facts.exists() or kept.faults or (nodes is not None and nodes != kept.nodes) or gobuild.missing(bed):
         return False
     host = engine.find(bed)
     if host is None:
@@ -181,7 +181,7 @@ def whole(bed: Bed, nodes: int | None = None) -> bool:
         return False
     questions: list[Callable[[], bool]] = [
         *(stores.object_store(bed, host, site).ready for site in (*SITES, WITNESS)),
-        *(partial(stores.registry_answers, bed, host, site) for site in SITES),
+        *(partial(stores.has_mover, bed, host, site, images.names(bed).mover) for site in SITES),
         *(partial(cluster.up_to_date, bed, host, site) for site in SITES),
     ]
     return all(together(*questions))

@@ -8,10 +8,11 @@ import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
-from _bed import authority, cache, cli, cluster, engine, gobuild, kube, leftovers, s3, settings, steps
+from _bed import authority, cache, cli, cluster, engine, gobuild, kube, leftovers, s3, settings, steps, stores
 from _bed.places import Bed
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -265,3 +266,22 @@ def test_every_verb_explains_itself(capsys):
     shown = capsys.readouterr().out
     for verb in ("up", "down", "status", "facts", "hang", "power-cut", "partition", "destroy", "heal", "reset"):
         assert f"  {verb} " in shown or f"  {verb}\n" in shown
+
+
+def test_a_bed_with_another_mover_image_than_the_checkouts_is_not_whole(bed, tmp_path, monkeypatch):
+    """It was made before the recipe was changed, or by another checkout's."""
+    archived, layout = tmp_path / "mover.tar", tmp_path / "index.json"
+    layout.write_text(json.dumps({"manifests": [{"digest": "sha256:new"}]}))
+    with tarfile.open(archived, "w") as tar:
+        tar.add(layout, "index.json")
+    there = {"sha256:old"}
+    monkeypatch.setattr(stores, "registry_name", lambda _engine, _site: "10.130.4.11:5000")
+    monkeypatch.setattr(
+        stores,
+        "registry_request",
+        lambda _bed, _engine, _site, path: (200 if path.split("/")[-1] in there else 404, b""),
+    )
+    assert not stores.has_mover(bed, None, "east", archived)
+    there.add("sha256:new")
+    assert stores.has_mover(bed, None, "east", archived)
+    assert not stores.has_mover(bed, None, "east", tmp_path / "not-built.tar")

@@ -10,7 +10,7 @@ import hashlib
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +20,10 @@ from ..sites import BED, JSON, ROOT, Site, wait_until
 sys.path.insert(0, str(ROOT / "tests" / "unit"))
 from fakes.certificates import certificate
 from fakes.ssh_server import sftp_server
+
+Backend = Callable[[Site, Path], AbstractContextManager[JSON]]
+# The password holds what a shell, a URL and a file of variables would read as something else.
+USER, WORD = "backup", "canary '$HOME\"\n"
 
 
 def here(site: Site) -> str:
@@ -31,12 +35,12 @@ def here(site: Site) -> str:
 
 
 @contextmanager
-def rest(site: Site, folder: Path, user: str, word: str) -> Iterator[JSON]:
+def rest(site: Site, folder: Path) -> Iterator[JSON]:
     """restic's own REST server, with TLS, for one user: the options of a repository there."""
     address = here(site)
     shown, key = certificate(folder, "rest", address)
-    digest = base64.b64encode(hashlib.sha1(word.encode()).digest()).decode()
-    (folder / "users").write_text(f"{user}:{{SHA}}{digest}\n")
+    digest = base64.b64encode(hashlib.sha1(WORD.encode()).digest()).decode()
+    (folder / "users").write_text(f"{USER}:{{SHA}}{digest}\n")
     with socket.socket() as free:
         free.bind((address, 0))
         place = f"{address}:{free.getsockname()[1]}"
@@ -48,8 +52,8 @@ def rest(site: Site, folder: Path, user: str, word: str) -> Iterator[JSON]:
         server = subprocess.Popen(command, stdout=out, stderr=out)
     try:
         wait_until(lambda: _answers(place), 20)
-        login = {"RESTIC_REST_USERNAME": user, "RESTIC_REST_PASSWORD": word}
-        yield {"url": f"rest:https://{place}/{user}/", "ca_cert": str(shown), "environment": login}
+        login = {"RESTIC_REST_USERNAME": USER, "RESTIC_REST_PASSWORD": WORD}
+        yield {"url": f"rest:https://{place}/{USER}/", "ca_cert": str(shown), "environment": login}
     finally:
         server.terminate()
         server.wait()
@@ -61,6 +65,7 @@ def _answers(place: str) -> bool:
         return towards.connect_ex((host, int(port))) == 0
 
 
-def sftp(site: Site, folder: Path, user: str) -> AbstractContextManager[JSON]:
+def sftp(site: Site, folder: Path) -> AbstractContextManager[JSON]:
     """An SSH server with one folder: the options of a repository there."""
-    return sftp_server(folder, user, here(site))
+    served: AbstractContextManager[JSON] = sftp_server(folder, USER, here(site))
+    return served

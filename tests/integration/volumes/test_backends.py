@@ -12,7 +12,6 @@ from ..sites import JSON, Site, good, run
 from .conftest import bring, claim, export, held, shell
 from .servers import rest, sftp
 
-USER, WORD = "backup", "canary '$HOME\"\n"
 CONTENT = "content\n"
 
 
@@ -40,7 +39,7 @@ def filled(site: Site, namespace: str) -> None:
 
 def test_movers_log_in_at_a_rest_server(east: Site, west: Site, namespace: str, tmp_path: Path) -> None:
     filled(east, namespace)
-    with rest(east, tmp_path, USER, WORD) as place:
+    with rest(east, tmp_path) as place:
         repository = repository_at(east, place)
         anonymous = {key: value for key, value in repository.items() if key != "environment"}
         refused = export(east, namespace, repository=anonymous)
@@ -51,7 +50,7 @@ def test_movers_log_in_at_a_rest_server(east: Site, west: Site, namespace: str, 
 
 def test_movers_log_in_by_ssh(east: Site, west: Site, namespace: str, tmp_path: Path) -> None:
     filled(east, namespace)
-    with sftp(east, tmp_path, USER) as place:
+    with sftp(east, tmp_path) as place:
         repository = repository_at(east, place)
         (tmp_path / "others").write_text("")
         refused = export(east, namespace, repository={**repository, "ssh_known_hosts": str(tmp_path / "others")})

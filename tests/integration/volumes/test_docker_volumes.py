@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from ..images.conftest import Crane
-from ..sites import JSON, Site, ad_hoc, good, kill, result_of, wait_until
+from ..sites import JSON, Site, ad_hoc, good, kill, result_of, run, wait_until
 from .conftest import environment, restic
+from .servers import Backend, rest, sftp
 
 Run = Callable[..., JSON]
 # Root's and others' files with all that a file can have, a hard link, a hole, names that are no text and of 255 bytes.
@@ -202,6 +203,24 @@ def test_restic_of_the_host_goes_on_with_what_a_container_began(docker: Docker, 
     (back,) = good(bring([again], targets=targets, verify="tree", mover={"runs_in": "host"}))["volumes"]
     assert back["complete"] and docker.shell(copy, LOOK) == docker.shell(volume, LOOK)
     assert docker.of_ours() == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("backend", [rest, sftp])
+def test_movers_log_in_at_other_servers(
+    docker: Docker, options: JSON, sites: tuple[Site, Site], export: Run, bring: Run, tmp_path: Path, backend: Backend
+) -> None:
+    volume, copy = docker.volume("data"), docker.volume("copy")
+    docker.shell(volume, "echo content > /data/file")
+    docker.start("app", "-v", f"{volume}:/data")
+    with backend(sites[0], tmp_path) as place:
+        options["repository"] = {key: options["repository"][key] for key in ("password_file", "restic")} | place
+        good(run("repository", state="present", repository=options["repository"]))
+        (taken,) = good(export())["volumes"]
+        (again,) = good(export(mover={"runs_in": "host"}))["volumes"]
+        assert again["bytes_added"] < 3000
+        good(bring([taken], targets={taken["name"]: {"volume": copy}}))
+    assert docker.shell(copy, "cat /data/file") == "content"
 
 
 def test_what_holds_other_data_is_not_overwritten_unasked(docker: Docker, export: Run, bring: Run) -> None:

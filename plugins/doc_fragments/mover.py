@@ -97,6 +97,26 @@ options:
           - There is no limit by default, because a limit ends a mover when it has done the most of its work. Where one
             is set, by you or by the namespace, leave room above these figures.
         type: dict
+      node_selector:
+        description:
+          - Labels of the nodes on which movers may run, as in a pod. Without it any node will do.
+          - A claim whose class waits for its first consumer gets its volume where the mover that restores it runs, and
+            the workload has to follow. Where workloads run on some nodes only, name those.
+          - Not for a volume that is read in place, whose mover goes to the node that has it, whatever taints that has.
+            Refused on a Docker host.
+        type: dict
+      tolerations:
+        description:
+          - Taints that movers tolerate, as in a pod, for clusters in which every node, or each that
+            O(mover.node_selector) names, has some. Refused on a Docker host.
+        type: list
+        elements: dict
+      selinux:
+        description:
+          - SELinux label of the movers' pods, as C(seLinuxOptions) in a pod, such as V({level: "s0:c12,c34"}). Without
+            it one that reads a volume in place has the label of the container that uses it, where that says one; every
+            other is labelled by the node like any pod. Refused on a Docker host, where movers run without.
+        type: dict
       pull_policy:
         description:
           - When the kubelet pulls O(mover.image), or the Docker host, by default if it is not there.

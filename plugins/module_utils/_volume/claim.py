@@ -43,6 +43,8 @@ class Claim:
     node: str | None = None
     used_by: tuple[str, ...] = ()
     run_as_user: int | None = None
+    # What the pods that use it are labelled with, where they say it: ``seLinuxOptions``.
+    selinux: Mapping[str, str] | None = None
 
     @property
     def device(self) -> bool:
@@ -149,6 +151,7 @@ def refresh(cluster: Cluster, claim: Claim) -> Claim:
         node=next((pod["spec"]["nodeName"] for pod in users if pod["spec"].get("nodeName")), None),
         used_by=tuple(pod["metadata"]["name"] for pod in users),
         run_as_user=_run_as(users),
+        selinux=_selinux(users, claim.name),
     )
 
 
@@ -238,6 +241,7 @@ class _Facts:
             node=next((pod["spec"]["nodeName"] for pod in users if pod["spec"].get("nodeName")), None),
             used_by=tuple(pod["metadata"]["name"] for pod in users),
             run_as_user=_run_as(users),
+            selinux=_selinux(users, metadata["name"]),
         )
 
     def _volume(self, name: str | None) -> JSON | None:
@@ -354,3 +358,21 @@ def _run_as(pods: Iterable[JSON]) -> int | None:
             if context and context.get("runAsUser"):
                 return int(context["runAsUser"])
     return None
+
+
+def _selinux(pods: Iterable[JSON], claim: str) -> JSON | None:
+    """The label of the first container that has the claim and says one, else what its pod says."""
+    for pod in pods:
+        spec = pod["spec"]
+        every = spec.get("volumes") or []
+        volumes = {volume["name"] for volume in every if workloads.names({"volumes": [volume]}, claim)}
+        having = [one for one in spec["containers"] if volumes & {where["name"] for where in _places(one)}]
+        for owner in (*having, spec):
+            options = (owner.get("securityContext") or {}).get("seLinuxOptions")
+            if options:
+                return dict(options)
+    return None
+
+
+def _places(container: JSON) -> list[JSON]:
+    return [*(container.get("volumeMounts") or []), *(container.get("volumeDevices") or [])]

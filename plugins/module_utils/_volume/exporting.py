@@ -585,7 +585,9 @@ class _Export:
         """Read a claim in its own namespace, on the node where its pods are or were."""
         name = naming.object_name(cut.run, cut.namespace, cut.claim)
         mover = self._mover(cut, cut.claim, cut.namespace, name, parts.READ_THEIRS)
-        mover = replace(mover, node=current.node)
+        # Where it is not said that nobody writes, a node with SELinux gives the volume the label of the mover, and who
+        # uses it loses it.
+        mover = replace(mover, node=current.node, selinux=current.selinux, read_only_volume=True)
         if namespace.level(self._cluster, cut.namespace) == "restricted":
             # Reads what this user may read; a file that it may not makes the volume incomplete, never good.
             mover = replace(mover, run_as_user=current.run_as_user or 65534)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,9 @@ class Settings:
     pull_policy: str | None = None
     network: str | None = None
     runs_in: str = "container"
+    node_selector: Mapping[str, str] | None = None
+    tolerations: Sequence[Mapping[str, Any]] | None = None
+    selinux: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Mover:
     ``memory`` is what it asks for in bytes, where the settings name no resources, for ``files`` (None: not known).
     ``spread`` asks for another node than those of the run's other movers.
     ``read_only_volume``: its driver is told, and not only the container, that nobody writes.
+    ``selinux`` is the label that it needs to read what is on the volume, as ``seLinuxOptions`` of a pod.
     """
 
     name: str
@@ -105,6 +109,7 @@ class Mover:
     files: int | None = None
     spread: bool = False
     read_only_volume: bool = False
+    selinux: Mapping[str, str] | None = None
 
     @property
     def script(self) -> str:
@@ -237,7 +242,8 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 60,
-        "tolerations": [{"operator": "Exists"}] if mover.node else [],
+        # It may be where other pods may not be: the volume is there.
+        "tolerations": [{"operator": "Exists"}] if mover.node else list(settings.tolerations or []),
         "containers": [container],
         "volumes": [
             # Never read-only here: a clone's file system may have to replay its journal when it is mounted.
@@ -249,6 +255,11 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
     }
     if settings.registry:
         pod["imagePullSecrets"] = [{"name": f"{mover.name}-pull"}]
+    selinux = settings.selinux or mover.selinux
+    if selinux:
+        pod["securityContext"] = {"seLinuxOptions": dict(selinux)}
+    if settings.node_selector and not mover.node:
+        pod["nodeSelector"] = dict(settings.node_selector)
     if mover.node:
         pod["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _on(mover.node)}}
     if mover.spread:

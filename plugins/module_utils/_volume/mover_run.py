@@ -50,6 +50,12 @@ _SILENCE = 300.0
 _STUCK_GRACE = 5
 # Seconds for which a Job may be there after its time limit, until it is removed.
 _FOLLOWED = 600.0
+_LOOK = "Look at the Job's events and run it again."
+# What the scheduler says, and what to do. Movers that read a volume in place go where that is.
+_NO_NODE = (
+    ("untolerated taint", "Set mover.tolerations, or mover.node_selector to nodes without it."),
+    ("node affinity/selector", "Correct mover.node_selector, and see where the volume can be mounted."),
+)
 _MEMORY = "Set mover.resources to a larger memory request, and to no limit or a higher one, or use larger nodes."
 
 
@@ -340,7 +346,7 @@ class _Follower:
                         f"{reason}; it asks for it by its size: {self._size()}",
                         "Use larger nodes, or set mover.resources to less and risk that it is killed.",
                     )
-                raise self._unavailable(reason)
+                raise self._unavailable(reason, next((hint for sign, hint in _NO_NODE if sign in why), _LOOK))
 
     def _listen(self, pod: JSON, current: float) -> None:
         """End it where the pod's node has been silent for long: what ran there is unknown, and no new pod will come."""
@@ -369,7 +375,7 @@ class _Follower:
         texts = [str(event.get("message")) for event in events if word in str(event.get("reason"))]
         return texts[-1][:300] if texts else ""
 
-    def _unavailable(self, reason: str, hint: str = "Look at the Job's events and run it again.") -> Unavailable:
+    def _unavailable(self, reason: str, hint: str = _LOOK) -> Unavailable:
         return Unavailable(self._action, self._target, reason, hint)
 
 

@@ -33,6 +33,9 @@ MOVER_ARGUMENTS: Spec = {
     "pull_policy": {"type": "str", "choices": ["Always", "IfNotPresent", "Never"]},
     "network": {"type": "str"},
     "runs_in": {"type": "str", "choices": ["container", "host"], "default": "container"},
+    "node_selector": {"type": "dict"},
+    "tolerations": {"type": "list", "elements": "dict"},
+    "selinux": {"type": "dict"},
 }
 
 BUDGET_ARGUMENTS: Spec = {
@@ -135,6 +138,11 @@ def settings(values: Mapping[str, Any] | None) -> parts.Settings:
             given[name] = clock.duration(given[name])
             if given[name] <= 0:
                 raise InvalidInput("use", f"mover.{name}", "it is zero", "Give it some time.")
+    for name in ("node_selector", "selinux"):
+        for key, value in given.get(name, {}).items():
+            if not isinstance(value, str):
+                what = f"{key} is {value!r}, and no text"
+                raise InvalidInput("use", f"mover.{name}", what, "Put the value in quotes.")
     return parts.Settings(**given)
 
 

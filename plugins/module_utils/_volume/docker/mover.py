@@ -42,6 +42,13 @@ from ansible_collections.muster.container_dr.plugins.module_utils._volume.settin
 HOST = "host"
 _INTERVAL = 1.0
 _SECRETS = "/secrets"
+# Options that say how pods run.
+_OF_PODS = {
+    "resources": "requests and limits",
+    "node_selector": "nodes",
+    "tolerations": "nodes",
+    "selinux": "labels",
+}
 # Docker copies files only to a disk, so they are moved to memory first of all. What Kubernetes takes as the termination
 # message goes to the end of the log, whichever way the script ends.
 _PREFIX = rf"""
@@ -75,9 +82,10 @@ def require_usable(engine: Engine, settings: Mapping[str, Any] | None, repositor
 
     Raises as :func:`host.require` does where movers are to run on the host itself.
     """
-    if (settings or {}).get("resources"):
-        reason = "the application is on a Docker host, where movers have no requests and limits as in a pod"
-        raise InvalidInput("use", "mover.resources", reason, "Leave it out.")
+    for name, what in _OF_PODS.items():
+        if (settings or {}).get(name):
+            reason = f"the application is on a Docker host, where movers have no {what} as in a pod"
+            raise InvalidInput("use", f"mover.{name}", reason, "Leave it out.")
     if (settings or {}).get("runs_in") == HOST:
         host.require(engine)
         return

@@ -389,6 +389,9 @@ def test_what_could_be_done_only_on_a_cluster_is_refused(export: Run, bring: Run
         ({"snapshot_classes": {"a": "b"}}, "snapshot_classes"),
         ({"budgets": {"node": 1}}, "budgets.node"),
         ({"mover": {"resources": {"limits": {"memory": "1Gi"}}}}, "mover.resources"),
+        ({"mover": {"node_selector": {"pool": "a"}}}, "mover.node_selector"),
+        ({"mover": {"tolerations": [{"operator": "Exists"}]}}, "mover.tolerations"),
+        ({"mover": {"selinux": {"level": "s0"}}}, "mover.selinux"),
         ({"methods": {"fast": "snapshot"}}, "methods entry fast"),
         ({"application": {"volumes": {"exclude": [{"namespace": "a", "name": "b", "reason": "c"}]}}}, "exclude"),
     ):

@@ -52,6 +52,32 @@ def test_reads_what_the_cluster_says_about_a_claim(server: Storage) -> None:
     assert (found.used_by, found.run_as_user) == (("web",), 1000)
 
 
+LABEL = {"level": "s0:c1,c2"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "label"),
+    [
+        ({}, None),
+        ({"securityContext": {"seLinuxOptions": LABEL}}, LABEL),
+        ({"mine": LABEL, "securityContext": {"seLinuxOptions": {"level": "s0"}}}, LABEL),
+        ({"others": {"level": "s0:c8"}, "securityContext": {"seLinuxOptions": LABEL}}, LABEL),
+    ],
+)
+def test_the_label_of_who_uses_a_claim(server: Storage, spec: dict[str, Any], label: dict[str, Any] | None) -> None:
+    """A container's own counts before its pod's, and that of one without the claim does not count."""
+    web = pod("web", "data", securityContext=spec.get("securityContext"))
+    (volume,) = web["spec"]["volumes"]
+    mounts = [{"name": volume["name"], "mountPath": "/data"}]
+    web["spec"]["containers"] = [
+        {"name": "proxy", "securityContext": {"seLinuxOptions": spec.get("others")}},
+        {"name": "web", "volumeMounts": mounts, "securityContext": {"seLinuxOptions": spec.get("mine")}},
+    ]
+    server.add(*claim("data"), web)
+    assert only(server).claim.selinux == label
+    assert claims.refresh(LocalCluster(server), only(server).claim).selinux == label
+
+
 def test_the_only_class_of_the_driver_is_used(server: Storage) -> None:
     server.add(*claim("data"), snapshot_class("snap"), snapshot_class("foreign", "other.example.com", default=True))
     assert only(server).snapshot_class == "snap"

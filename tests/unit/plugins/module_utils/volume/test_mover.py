@@ -27,6 +27,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._restic import
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover_run, naming
+from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import settings
 
 SECRETS = ("canary-password", "canary-secret-key", "canary-registry")
 OWNER = {"metadata": {"name": "muster-data-1", "uid": "job-uid"}}
@@ -62,12 +63,12 @@ def repository(tmp_path: Path) -> Repository:
     )
 
 
-def job(repository: Repository, **change: Any) -> dict[str, Any]:
-    return parts.job(replace(MOVER, **change), SETTINGS, repository)
+def job(repository: Repository, settings: parts.Settings | None = None, **change: Any) -> dict[str, Any]:
+    return parts.job(replace(MOVER, **change), settings or SETTINGS, repository)
 
 
-def pod(repository: Repository, **change: Any) -> dict[str, Any]:
-    spec: dict[str, Any] = job(repository, **change)["spec"]["template"]["spec"]
+def pod(repository: Repository, settings: parts.Settings | None = None, **change: Any) -> dict[str, Any]:
+    spec: dict[str, Any] = job(repository, settings, **change)["spec"]["template"]["spec"]
     return spec
 
 
@@ -139,6 +140,28 @@ def test_a_mover_has_no_more_rights_than_it_needs(repository: Repository) -> Non
     assert context["seccompProfile"] == {"type": "RuntimeDefault"}
     assert spec["automountServiceAccountToken"] is False
     assert not {"hostNetwork", "hostPID", "hostIPC", "nodeName", "hostname"} & spec.keys()
+
+
+def test_a_mover_runs_on_the_nodes_that_it_is_told(repository: Repository) -> None:
+    dedicated = {"key": "dedicated", "operator": "Equal", "value": "storage", "effect": "NoSchedule"}
+    options = settings({"node_selector": {"pool": "storage"}, "tolerations": [dedicated]})
+    told = pod(repository, options)
+    assert told["nodeSelector"] == {"pool": "storage"} and told["tolerations"] == [dedicated]
+    in_place = pod(repository, options, node="node-1")
+    assert "nodeSelector" not in in_place and in_place["tolerations"] == [{"operator": "Exists"}]
+
+
+def test_a_mover_has_the_label_that_it_is_told_or_that_of_who_uses_the_volume(repository: Repository) -> None:
+    assert "securityContext" not in pod(repository)
+    used, told = {"level": "s0:c1,c2"}, {"type": "spc_t"}
+    assert pod(repository, selinux=used)["securityContext"] == {"seLinuxOptions": used}
+    asked = pod(repository, settings({"selinux": told}), selinux=used)
+    assert asked["securityContext"] == {"seLinuxOptions": told}
+
+
+@pytest.mark.parametrize("name", ["node_selector", "selinux"])
+def test_what_is_no_text_is_named(name: str) -> None:
+    failure(lambda: settings({name: {"gpu": True}}), InvalidInput, f"mover.{name}", "gpu is True", "quotes")
 
 
 def test_a_mover_that_writes_can_restore_owners_and_modes(repository: Repository) -> None:

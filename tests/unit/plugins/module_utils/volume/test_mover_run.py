@@ -483,6 +483,22 @@ def test_a_replacement_that_finds_no_node_is_told(server: Storage, time: Time, p
     assert 1799 < time.seconds < 1820
 
 
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ("0/2 nodes are available: 2 node(s) had untolerated taint {dedicated: db}.", "mover.tolerations"),
+        ("0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.", "mover.node_selector"),
+        ("0/2 nodes are available: 2 Insufficient cpu.", "the Job's events"),
+    ],
+)
+def test_nodes_that_do_not_take_it_are_said_with_the_option_for_it(
+    server: Storage, time: Time, pods: Pods, said: str, hint: str
+) -> None:
+    condition = {"type": "PodScheduled", "status": "False", "message": said}
+    plan(time, s1=lambda: pods.start("Pending", conditions=[condition]))
+    fails(server, Unavailable, said, hint)
+
+
 def test_a_mover_that_the_kubelet_evicts_again_and_again_is_given_up(server: Storage, time: Time, pods: Pods) -> None:
     """The Job does not count evictions, so that it would go on until its deadline."""
 

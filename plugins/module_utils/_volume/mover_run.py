@@ -18,6 +18,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Denied,
     Incomplete,
     Interrupted,
+    InvalidInput,
     MusterError,
     NotFound,
     Refused,
@@ -25,8 +26,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import exit_codes
-from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import Repository
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import alive
+from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import MINIMUM, Repository
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import alive, scripts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume import mover as parts
 from ansible_collections.muster.container_dr.plugins.module_utils._volume.settings import ENDING
 
@@ -443,6 +444,10 @@ def failure(action: str, target: str, report: Report, image: str, trouble: str) 
             result=result,
         )
     said = [line for line in report.errors if line]
+    if report.code == scripts.TOO_OLD:
+        needed = ".".join(map(str, MINIMUM))
+        reason = f"restic of the image {image} is version {''.join(said)}, and movers need {needed} or newer"
+        return InvalidInput(action, target, reason, "Set mover.image to a newer one.", result=result)
     # restic counts its errors last and that comes first; which file it was says more.
     if len(said) > 1 and said[0].startswith("Fatal: There were"):
         said[0] = f"{said[1]}; {said[0].removeprefix('Fatal: ')}"

@@ -22,7 +22,8 @@ NO_DATA = 91
 IN_THE_WAY = 92
 DIFFERS = 93
 CANNOT_HOLD = 94
-FINAL = (NOT_EMPTY, NO_DATA, IN_THE_WAY, DIFFERS, CANNOT_HOLD)
+TOO_OLD = 95
+FINAL = (NOT_EMPTY, NO_DATA, IN_THE_WAY, DIFFERS, CANNOT_HOLD, TOO_OLD)
 
 _COMMON = r"""
 set -u
@@ -44,6 +45,11 @@ report() { printf '%s\n' "$*" >> /tmp/muster/report; }
 leave() { head -c 4000 /tmp/muster/report > "${MUSTER_REPORT:-/dev/termination-log}"; exit "$1"; }
 : > /tmp/muster/report
 cd /volume || { report "code 91"; leave 91; }
+# Of "restic 0.19.1 compiled with ..."; what says nothing of the kind is left to what comes.
+version=$(restic version 2> /dev/null); version=${version#restic }; version=${version%% *}
+case $version in
+  0.[0-9].*|0.1[0-7].*) report "code 95"; report "error $version"; leave 95 ;;
+esac
 watch() {
   errors=0
   while IFS= read -r line; do

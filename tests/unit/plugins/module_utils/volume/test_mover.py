@@ -517,10 +517,15 @@ def script(repository: Repository, tmp_path: Path) -> Script:
         (tmp_path / name).mkdir(parents=True)
 
     def run(
-        restic: str, shell: Sequence[str] = ("/bin/sh",), found: Repository | None = None, **change: Any
+        restic: str,
+        shell: Sequence[str] = ("/bin/sh",),
+        found: Repository | None = None,
+        version: str = "0.19.1",
+        **change: Any,
     ) -> tuple[int, mover_run.Report]:
         program = tmp_path / "bin/restic"
-        program.write_text(f"#!/bin/sh\n{restic}\n", encoding="utf-8")
+        itself = f'if [ "$*" = version ]; then echo "restic {version} compiled with go1.26.8 on linux/amd64"; exit; fi'
+        program.write_text(f"#!/bin/sh\n{itself}\n{restic}\n", encoding="utf-8")
         program.chmod(0o755)
         container = pod(found or repository, **change)["containers"][0]
         for name, value in parts.secret_files(found).items() if found else ():
@@ -589,6 +594,22 @@ def test_each_call_of_restic_has_the_arguments_of_ssh_as_one_word(
     lines = (tmp_path / "words").read_text().splitlines()
     told = ssh.Login(f"{tmp_path}/muster/ssh_key", f"{tmp_path}/muster/known_hosts").arguments
     assert set(lines) == {f"<-o><sftp.args={told}>"} and len(lines) == (2 if more else 1)
+
+
+@pytest.mark.parametrize("shell", [one for one in SHELLS if shutil.which(one[0])])
+@pytest.mark.parametrize(
+    ("version", "old"),
+    [("0.9.6", True), ("0.17.3", True), ("0.18.0", False), ("0.18.0-dev", False), ("0.20.0", False), ("1.0.0", False)],
+)
+def test_an_image_with_an_old_restic_is_told_before_it_does_anything(
+    script: Script, shell: list[str], version: str, old: bool
+) -> None:
+    code, report = script(SUMMARY, shell, version=version)
+    assert (code, bool(report.summary)) == ((95, False) if old else (0, True))
+    if old:
+        error = mover_run.failure("export", "volume shop/data", report, "registry/restic:old", "")
+        assert isinstance(error, InvalidInput) and f"is version {version}, and movers need 0.18" in str(error)
+        assert "mover.image" in error.hint
 
 
 @pytest.mark.parametrize("code", [1, 3, 10, 11, 12])

@@ -81,7 +81,13 @@ options:
         type: str
       max_repack_size:
         description:
-          - Write at most so much data anew in a run, such as V(20G).
+          - Write at most so much data anew in a run, such as V(20G), or with O(prune.max_time) in a round.
+        type: str
+      max_time:
+        description:
+          - Prune in rounds, as seconds or as V(4h), until nothing is left to do or this time is over. Each round writes
+            O(prune.max_repack_size) anew, V(5G) by default, and is brought to its end, so that the task may take one
+            round longer, and the next run goes on from there.
         type: str
       repack_cacheable_only:
         description:
@@ -353,6 +359,19 @@ bytes_after:
   type: int
   returned: O(state=maintained)
   sample: 876543210
+pruned:
+  description: How far the prune came.
+  type: dict
+  returned: O(state=maintained)
+  contains:
+    rounds:
+      description: Rounds that were brought to their end.
+      type: int
+      sample: 3
+    finished:
+      description: With O(prune.max_time) whether nothing was left to do within the limits; else V(null).
+      type: bool
+      sample: true
 checked:
   description: What was found sound.
   type: dict
@@ -403,6 +422,7 @@ OPTIONS = (
                 "options": {
                     "max_unused": {"type": "str"},
                     "max_repack_size": {"type": "str"},
+                    "max_time": {"type": "str"},
                     "repack_cacheable_only": {"type": "bool", "default": False},
                 },
             },

@@ -39,6 +39,9 @@ from ansible_collections.muster.container_dr.plugins.module_utils._store.store i
 
 # Ids in one command line.
 _AT_ONCE = 500
+# What a round of a prune writes anew, where the time is limited: long enough that the look at all snapshots before it
+# does not count, short enough that a window is not missed by much.
+_ROUND = "5G"
 # How long restic itself waits for a lock before we look who holds it.
 _RETRY_LOCK = "20s"
 
@@ -82,7 +85,7 @@ class Maintenance:
         if self._signing.key is not None:
             # Not after everything is done.
             self._signing.check()
-        self._limits = _limits(params.get("prune") or {})
+        self._limits, self._max_time = _limits(params.get("prune") or {})
         self._check_data: str | None = params.get("check_data") or None
         if self._check_data:
             amounts.part_of_data(self._check_data)
@@ -116,6 +119,8 @@ class Maintenance:
         self._forgotten: list[forgetting.Decision] = []
         self._before: Listing | None = None
         self._after: Listing | None = None
+        # Rounds, and whether nothing was left to do; without a limit of time there is one, and that is not known.
+        self._rounds, self._finished = 0, None if self._max_time is None else False
         self._checked: JSON = {"structure": False, "data": None}
 
     def planned(self) -> JSON:
@@ -141,7 +146,7 @@ class Maintenance:
             self._decide()
             self._before = self._listing()
             self._forget()
-            self._exclusively(partial(self._repository.prune, self._limits))
+            self._prune()
             self._after = self._listing()
             data = self._data()
             self._exclusively(partial(self._repository.check, read_data=data))
@@ -159,7 +164,8 @@ class Maintenance:
             raise
         removed = sum(len(names) for names in (self._removed() or {}).values())
         said = f"Forgot {len(self._forgotten)} of {len(self._decisions)} snapshots of {self._repository.target}"
-        return {**self._result(), "record": record, "msg": f"{said}, removed {removed} objects"}
+        left = "; the time was over before all was pruned, and the next run goes on" if self._finished is False else ""
+        return {**self._result(), "record": record, "msg": f"{said}, removed {removed} objects{left}"}
 
     # -- steps ------------------------------------------------------------------------------------------------
 
@@ -192,6 +198,23 @@ class Maintenance:
             batch = going[start : start + _AT_ONCE]
             self._exclusively(partial(self._repository.forget, [decision.snapshot.id for decision in batch]))
             self._forgotten += batch
+
+    def _prune(self) -> None:
+        """Once, or in rounds until there is nothing left to do or the time is over.
+
+        What restic has written anew is of no use before it is through, so it is never broken off.
+        """
+        end = time.monotonic() + (self._max_time or 0.0)
+        packs = self._repository.packs() if self._max_time is not None else set()
+        while not self._finished:
+            self._exclusively(partial(self._repository.prune, self._limits))
+            self._rounds += 1
+            if self._max_time is None:
+                return
+            there = self._repository.packs()
+            self._finished, packs = there == packs, there
+            if time.monotonic() >= end:
+                return
 
     def _exclusively(self, step: Callable[..., None]) -> None:
         """Do a step that excludes everybody else; who came meanwhile is waited for."""
@@ -244,6 +267,7 @@ class Maintenance:
             "locks": [one.result(removed=True) for one in self._locks.removed],
             "bytes_before": self._before.size if self._before else None,
             "bytes_after": self._after.size if self._after else None,
+            "pruned": {"rounds": self._rounds, "finished": self._finished},
             "checked": self._checked,
             "record": None,
         }
@@ -272,6 +296,7 @@ class Maintenance:
             "locks_removed": result["locks"],
             "bytes_before": result["bytes_before"],
             "bytes_after": result["bytes_after"],
+            "pruned": result["pruned"],
             "checked": self._checked,
             "failure": failure or None,
             "versions": {"restic": self._repository.version, "python": platform.python_version()},
@@ -279,13 +304,15 @@ class Maintenance:
         return given_up.write(self._store, self._signing, self._folder, now, value)
 
 
-def _limits(options: Mapping[str, Any]) -> list[str]:
-    """restic's arguments for the limits of a prune."""
+def _limits(options: Mapping[str, Any]) -> tuple[list[str], float | None]:
+    """restic's arguments for the limits of a prune, and for how many seconds new rounds may begin (None: one round)."""
     arguments = []
+    max_time = clock.duration(options["max_time"]) if options.get("max_time") else None
+    given = {**options, "max_repack_size": options.get("max_repack_size") or (_ROUND if max_time is not None else None)}
     for name in ("max_unused", "max_repack_size"):
-        if options.get(name):
-            amounts.limit(name, str(options[name]), of_unused=name == "max_unused")
-            arguments += [f"--{name.replace('_', '-')}", str(options[name])]
+        if given.get(name):
+            amounts.limit(name, str(given[name]), of_unused=name == "max_unused")
+            arguments += [f"--{name.replace('_', '-')}", str(given[name])]
     if options.get("repack_cacheable_only"):
         arguments.append("--repack-cacheable-only")
-    return arguments
+    return arguments, max_time

@@ -577,6 +577,10 @@ class Repository:
         if ids:
             self._take_away(["forget", "--retry-lock", retry_lock, *ids], "remove snapshots of")
 
+    def packs(self) -> set[str]:
+        """The names of all packs, in which data and trees are."""
+        return set(_ID.findall(self._run(["list", "packs", "--no-lock"], "list packs of").text))
+
     def prune(self, limits: Sequence[str] = (), *, retry_lock: str = RETRY_LOCK) -> None:
         """Remove data that no snapshot uses; ``limits`` are restic's own arguments. Raises as :meth:`forget` does."""
         self._take_away(["prune", "--retry-lock", retry_lock, *limits], "prune")

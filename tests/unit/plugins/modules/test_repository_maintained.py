@@ -396,6 +396,7 @@ def test_movers_are_looked_for_at_the_sites(
         ({"check_data": "3/2"}, "check_data is '3/2'"),
         ({"prune": {"max_unused": "abc"}}, "prune.max_unused is 'abc'"),
         ({"prune": {"max_repack_size": "5%"}}, "Write 20G"),
+        ({"prune": {"max_time": "night"}}, "length of time"),
         ({"remove_locks": ["all"]}, "no id of a lock"),
         ({"signing": {"key": "/nowhere/key"}}, "no such key file"),
     ],
@@ -404,6 +405,43 @@ def test_options_that_cannot_work(program: ResticProgram, run: Runner, options: 
     for check in (True, False):
         run(program, check, fails=words, **options)
     assert not program.called("prune")
+
+
+@real
+@pytest.mark.parametrize(("max_time", "rounds", "finished"), [("1h", 3, True), ("0", 1, False)])
+def test_a_prune_in_rounds_ends_when_nothing_is_left_or_the_time_is_over(
+    bed: Bed, store: Catalogued, run: Runner, max_time: str, rounds: int, finished: bool
+) -> None:
+    """Two packs with something in each that nobody needs any more, and room for one of them in a round."""
+    needed = []
+    for name in ("one", "two"):
+        beside = bed.place / "sources" / name / "beside"
+        beside.parent.mkdir(parents=True)
+        beside.write_bytes(os.urandom(200_000))
+        gone = bed.backup(name, host=name, tags=["muster", "application=ledger", f"point={OLD}"])
+        beside.unlink()
+        needed.append(bed.backup(name, host=name, tags=["muster", "application=ledger", f"point={NEW}"]))
+        store.seal(OLD, volumes=[(gone.id, gone.tree, gone.host)])
+    store.seal(NEW, volumes=[(one.id, one.tree, one.host) for one in needed])
+    store.expire(OLD)
+    limits = {"max_unused": "0", "max_repack_size": "600k", "max_time": max_time}
+    done = run(bed, prune=limits)
+    assert done["pruned"] == {"rounds": rounds, "finished": finished}
+    assert ("the next run goes on" in done["msg"]) is not finished
+    assert store.records()[-1]["pruned"] == done["pruned"]
+    again = run(bed, prune={**limits, "max_time": "1h"})
+    assert again["pruned"]["finished"] and again["changed"] is not finished
+    assert all(bed.restores(one, name) for one, name in zip(needed, ("one", "two"), strict=True))
+
+
+def test_a_limit_of_time_has_rounds_of_a_size_of_their_own(
+    program: ResticProgram, store: Catalogued, run: Runner
+) -> None:
+    store.seal(NEW)
+    assert run(program)["pruned"] == {"rounds": 1, "finished": None}
+    assert not any("--max-repack-size" in call for call in program.calls)
+    run(program, prune={"max_time": "5m"})
+    assert any("prune" in call and "--max-repack-size 5G" in call for call in program.calls)
 
 
 @real

@@ -164,7 +164,7 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[MusterError], str, str], ...] = (
         "Set ca_cert to the authority that issued it.",
     ),
     (
-        ("Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED"),
+        ("Host key verification failed", "REMOTE HOST IDENTIFICATION HAS CHANGED", "host key is known for"),
         Denied,
         "the server's host key is not the one that is known of it",
         "Compare ssh_known_hosts with what the server's administrator says.",

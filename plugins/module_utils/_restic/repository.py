@@ -270,6 +270,7 @@ class Repository:
         environment = self.environment()
         s3_probe.probe(self.url, environment, self.region_name(), self.ca_cert)
         rest_probe.probe(self.url, environment, self.ca_cert)
+        ssh.probe(self.url, self.ssh, self.target)
 
     def identify(self) -> str:
         """Open the repository, once, and return its id, which must be the pinned one where one was pinned.

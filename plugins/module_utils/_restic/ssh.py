@@ -11,8 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput
+from ansible_collections.muster.container_dr.plugins.module_utils._core import process
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
+    InvalidInput,
+    NotFound,
+    Unavailable,
+)
+from ansible_collections.muster.container_dr.plugins.module_utils._restic import exit_codes
 
 # Neither restic, which splits the arguments at white space, nor ssh, which expands them, sees anything in these.
 _PLAIN_PATH = re.compile(r"[\w@+=:,./-]+", re.ASCII)
@@ -24,6 +31,39 @@ _ALWAYS = (
     "ServerAliveInterval=15",
     "ServerAliveCountMax=4",
 )
+# More than ConnectTimeout: names and logins take their time too.
+_TIMEOUT = 18.0
+# SFTP's first packet, by version 3; who answers it has let us in, however it ends then.
+_HELLO = b"\0\0\0\x05\x01\0\0\0\x03"
+# How ssh ends where it could not connect or log in; else it ends as the server's program did.
+_NO_CONNECTION = 255
+
+
+@dataclass(frozen=True)
+class Server:
+    """Whom ssh is to call; where ``port`` or ``user`` is ``None``, what ssh has of its own on the machine counts."""
+
+    host: str
+    port: int | None = None
+    user: str | None = None
+
+    @classmethod
+    def of(cls, url: str, target: str) -> Server:
+        """That of ``sftp://user@host:port/directory`` or ``sftp:user@host:directory``, which has no port."""
+        try:
+            parts = urlsplit(url if url.startswith("sftp://") else "sftp://" + url.split(":")[1])
+            port = parts.port
+        except ValueError:
+            parts, port = urlsplit(""), None
+        # As it is written: what ssh has of its own of a host goes by that.
+        user, _at, place = parts.netloc.rpartition("@")
+        host = place[1:].partition("]")[0] if place.startswith("[") else place.partition(":")[0]
+        if not host or host.startswith("-"):
+            hint = "Write it as sftp:user@host:/directory or sftp://user@host:port//directory."
+            raise InvalidInput("use", target, "its URL names no server", hint)
+        if ":" in user:
+            raise InvalidInput("use", target, "its URL has a password, and ssh takes none", "Use ssh_key_file.")
+        return cls(host, port, user or None)
 
 
 @dataclass(frozen=True)
@@ -62,3 +102,22 @@ def _file(options: Mapping[str, Any], name: str, target: str) -> str | None:
         hint = "Put it where the path has letters, digits and any of @+=:,./_- only."
         raise InvalidInput("use", f"{name} {path}", "restic cannot pass this path to ssh", hint)
     return str(path)
+
+
+def probe(url: str, login: Login, target: str) -> None:
+    """Log in once, and say why where that fails; restic ends before all that ssh said has reached it."""
+    if not url.startswith("sftp:"):
+        return
+    server = Server.of(url, target)
+    port, user = ["-p", str(server.port)] if server.port else [], ["-l", server.user] if server.user else []
+    command = ["ssh", server.host, *port, *user, *login.arguments.split(), "-s", "sftp"]
+    try:
+        ended = process.run(command, data=_HELLO, timeout=_TIMEOUT)
+    except FileNotFoundError:
+        hint = "Install the OpenSSH client on the machine that runs the task."
+        raise NotFound("open", target, "there is no program ssh", hint) from None
+    except TimeoutError as error:
+        raise Unavailable("open", target, f"its server does not answer (ssh {error})", "Check that it runs.") from None
+    if ended.code == _NO_CONNECTION and not ended.out:
+        said = ended.err.decode(errors="replace").splitlines()
+        raise exit_codes.problem("open", target, 1, "\n".join(reversed(said)) or "ssh could not connect")

@@ -399,7 +399,8 @@ def endpoint(url: str) -> tuple[str, int]:
             "directory.",
         )
     if kind == "sftp":
-        return _ssh_server(url, target)
+        server = ssh.Server.of(url, target)
+        return server.host, server.port or 22
     if kind not in backends.VARIABLES:
         raise InvalidInput(
             "use",
@@ -421,21 +422,6 @@ def endpoint(url: str) -> tuple[str, int]:
             "use", target, "it is a socket of this machine", "Use the server's address, such as rest:https://host/path."
         )
     return host, port or (80 if parts.scheme == "http" else 443)
-
-
-def _ssh_server(url: str, target: str) -> tuple[str, int]:
-    """Of ``sftp://user@host:port/directory`` or ``sftp:user@host:directory``, which has no port."""
-    try:
-        parts = urlsplit(url if url.startswith("sftp://") else "sftp://" + url.split(":")[1])
-        host, port, password = parts.hostname or "", parts.port or 22, parts.password
-    except ValueError:
-        host, port, password = "", 22, None
-    if not host:
-        hint = "Write it as sftp:user@host:/directory or sftp://user@host:port//directory."
-        raise InvalidInput("use", target, "its URL names no server", hint)
-    if password is not None:
-        raise InvalidInput("use", target, "its URL has a password, and ssh takes none", "Use ssh_key_file.")
-    return host, port
 
 
 def _owned(mover: Mover, owner: JSON, kind: str, name: str, api_version: str = "v1") -> JSON:

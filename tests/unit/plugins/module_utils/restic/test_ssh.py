@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Denied,
     InvalidInput,
     MusterError,
+    NotFound,
     Unavailable,
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import exit_codes, recrypt
@@ -34,10 +36,24 @@ def files(tmp_path: Path) -> dict[str, str]:
     return {"ssh_key_file": str(tmp_path / "key"), "ssh_known_hosts": str(tmp_path / "known")}
 
 
+@pytest.fixture
+def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program ssh that goes nowhere, and notes its arguments in the file."""
+    program, calls = tmp_path / "bin/ssh", tmp_path / "calls"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$*" >> {calls}\ncat {tmp_path}/said >&2 2> /dev/null && exit 255\nexit 0\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return calls
+
+
 def opened(program: ResticProgram, **more: Any) -> Repository:
     return Repository.open({"url": URL, "password": "canary", "restic": str(program.path), **more})
 
 
+@pytest.mark.usefixtures("quiet")
 def test_ssh_asks_nobody_and_takes_the_files(tmp_path: Path, files: dict[str, str]) -> None:
     program = ResticProgram(tmp_path)
     opened(program, **files).identify()
@@ -86,6 +102,7 @@ def test_a_path_that_would_not_arrive_at_ssh_is_refused(tmp_path: Path, name: st
         (["Timeout, server nas not responding."], MusterError, "not responding"),
     ],
 )
+@pytest.mark.usefixtures("quiet")
 def test_what_ssh_said_is_the_reason(tmp_path: Path, said: list[str], kind: type[MusterError], words: str) -> None:
     program = ResticProgram(tmp_path)
     message = "Fatal: unable to open repository at sftp:u@h:/r: unable to start the sftp session, error: unexpected EOF"
@@ -96,6 +113,49 @@ def test_what_ssh_said_is_the_reason(tmp_path: Path, said: list[str], kind: type
     with pytest.raises(MusterError, match=words) as raised:
         opened(program).identify()
     assert raised.type is kind
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sftp:u@NAS:/srv/r", "NAS -l u "),
+        ("sftp:NAS:r", "NAS -o "),
+        ("sftp://a@b@nas:2222//srv/r", "nas -p 2222 -l a@b "),
+        ("sftp://u@[fd00::1]:22//r", "fd00::1 -p 22 -l u "),
+    ],
+)
+def test_ssh_is_called_as_restic_calls_it(
+    tmp_path: Path, quiet: Path, files: dict[str, str], url: str, words: str
+) -> None:
+    opened(ResticProgram(tmp_path), url=url, **files).identify()
+    (call,) = quiet.read_text().splitlines()
+    assert call.startswith(words) and call.endswith(" -o StrictHostKeyChecking=yes -s sftp")
+
+
+def test_why_ssh_cannot_log_in_is_said_before_restic_is_asked(tmp_path: Path, quiet: Path) -> None:
+    """restic ends before all that ssh said has reached it."""
+    program = ResticProgram(tmp_path)
+    said = (
+        "No ED25519 host key is known for nas and you have requested strict checking.\nHost key verification failed.\n"
+    )
+    (tmp_path / "said").write_text(said)
+    with pytest.raises(Denied, match=r"host key is not the one that is known of it .Host key verification failed"):
+        opened(program).identify()
+    assert quiet.exists() and not any("cat config" in call for call in program.calls)
+
+
+def test_a_machine_without_ssh_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = ResticProgram(tmp_path)
+    repository = opened(program)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NotFound, match="no program ssh"):
+        repository.identify()
+
+
+@pytest.mark.parametrize("url", ["sftp:-oProxyCommand=touch:/r", "sftp://-oProxyCommand=touch/r", "sftp:u@:/r"])
+def test_an_option_of_ssh_is_no_server(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InvalidInput, match="names no server"):
+        opened(ResticProgram(tmp_path), url=url).identify()
 
 
 def test_what_ssh_said_is_not_the_reason_of_something_else() -> None:

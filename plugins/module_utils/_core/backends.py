@@ -148,6 +148,9 @@ def without_login(url: str, target: str) -> tuple[str, dict[str, str]]:
     """The URL of a REST server without the login that it may hold, and that login as variables."""
     if kind(url) != "rest":
         return url, {}
+    if not url.lower().startswith(("rest:http://", "rest:https://", "rest:http+unix://")):
+        what = "its URL does not say how its server is asked"
+        raise InvalidInput("use", target, what, "Write it as rest:https://host:port/path.")
     try:
         parts = urlsplit(url.removeprefix("rest:"))
         place = parts.netloc.rpartition("@")[2]
@@ -168,7 +171,7 @@ def without_login(url: str, target: str) -> tuple[str, dict[str, str]]:
 def with_login(url: str, login: Mapping[str, str]) -> str:
     """The URL of a REST server that restic is to send this login and, where it is empty, none of the environment's."""
     scheme, mark, rest = url.partition("://")
-    if scheme not in ("rest:http", "rest:https"):
+    if scheme.lower() not in ("rest:http", "rest:https"):
         return url
     user, password = (quote(login.get(name, ""), safe="") for name in (REST_USER, REST_PASSWORD))
     return f"{scheme}{mark}{user}:{password}@{rest}"

@@ -23,6 +23,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 impo
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
 
 _OTHER_BACKEND = re.compile(r"^(rest|sftp|rclone|b2|azure|gs|swift):")
+# What is a port before a slash is no password.
+_LOGIN = re.compile(
+    r"(//|^(?:rest|s3):(?!https?:|http\+unix:))(?:[^/]*|[^/:@\[]*:(?!\d+/).+)@", re.IGNORECASE | re.DOTALL
+)
 
 
 def open_store(options: Mapping[str, Any], lock: Lock | None = None) -> Store:
@@ -160,5 +164,5 @@ def _place(options: Mapping[str, Any], bucket: str, prefix: str, endpoint: str |
 
 
 def printable(url: str) -> str:
-    """The URL without a password that somebody put into it."""
-    return re.sub(r"//[^/]*@", "//…@", url)
+    """The URL without a password that somebody put into it, also where nobody could log in by it."""
+    return _LOGIN.sub(r"\1…@", url)

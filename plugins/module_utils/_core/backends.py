@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -200,6 +200,13 @@ def require(url: str, environment: Mapping[str, str], target: str) -> None:
     if not any(all(environment.get(name) for name in way) for way in ways):
         told = ", or ".join(" and ".join(way) for way in ways)
         raise InvalidInput("open", target, f"there is no login for it: {told} is not set", "Set it in environment.")
+
+
+def require_sendable(words: Iterable[str | None], target: str) -> None:
+    """:class:`InvalidInput` for keys, tokens or regions of S3 that no request can hold: libraries would repeat them."""
+    if not all(word.isascii() and word.isprintable() for word in words if word):
+        reason = "its keys, its token or its region have a line break or another character that none has"
+        raise InvalidInput("open", target, reason, "Correct them.")
 
 
 def plain(environment: Any) -> set[str]:

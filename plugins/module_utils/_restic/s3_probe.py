@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from urllib.parse import quote
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import backends
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
     InvalidInput,
@@ -101,6 +102,7 @@ def probe(url: str, env: Mapping[str, str], region: str | None, ca_cert: str | N
         return
     key, secret = env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")
     target = f"repository {url}"
+    backends.require_sendable((key, secret, env.get("AWS_SESSION_TOKEN"), region), target)
     path = "/" + quote("/".join(part for part in (where.bucket, where.prefix, "config") if part))
     headers = {"host": where.host, "x-amz-content-sha256": _EMPTY}
     if key and secret:

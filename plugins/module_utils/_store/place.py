@@ -148,6 +148,7 @@ def _no_locks(target: str, what: str) -> InvalidInput:
 
 def _place(options: Mapping[str, Any], bucket: str, prefix: str, endpoint: str | None) -> S3Place:
     login = backends.given(options, f"bucket {bucket!r}")
+    backends.require_sendable((*login.values(), options.get("region")), f"bucket {bucket!r}")
     ca_cert = options.get("ca_cert")
     if ca_cert and not Path(ca_cert).is_file():
         raise InvalidInput("use", f"ca_cert {ca_cert}", "there is no such file")

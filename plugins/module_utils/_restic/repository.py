@@ -302,7 +302,13 @@ class Repository:
         return self._identity
 
     def _read_id(self) -> str:
-        ended = self._run(["cat", "config", "--no-lock"], "open", timeout=_QUICK)
+        for attempts_left in (2, 1, 0):
+            ended = self._run(["cat", "config", "--no-lock"], "open", timeout=_QUICK, raise_on_failure=False)
+            if not ended.code:
+                break
+            error = exit_codes.problem("open", self.target, ended.code, ended.last_error)
+            if not attempts_left or not exit_codes.is_unexplained(error, ended.errors):
+                raise error
         config = ended.document if isinstance(ended.document, dict) else {}
         if config.get("version") != FORMAT:
             raise InvalidInput(

@@ -45,7 +45,7 @@ def test_ssh_asks_nobody_and_takes_the_files(tmp_path: Path, files: dict[str, st
     assert "canary" not in call and "-o sftp.args=-o BatchMode=yes -o LogLevel=ERROR " in call
     for option in (
         f"IdentityFile={files['ssh_key_file']} -o IdentitiesOnly=yes",
-        f"UserKnownHostsFile={files['ssh_known_hosts']} -o StrictHostKeyChecking=yes",
+        f"UserKnownHostsFile={files['ssh_known_hosts']} -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes",
     ):
         assert f" -o {option}" in call
     opened(program).identify()
@@ -83,6 +83,16 @@ def test_a_path_that_would_not_arrive_at_ssh_is_refused(tmp_path: Path, name: st
         (["muster@nas: Permission denied (publickey)."], Denied, "does not accept the key .*publickey"),
         (["ssh: connect to host nas port 22: Connection refused"], Unavailable, "does not answer .*Connection refused"),
         (["ssh: Could not resolve hostname nas: Name or service not known"], Unavailable, "does not answer"),
+        (
+            [
+                "This private key will be ignored.",
+                'Load key "/k": bad permissions',
+                "nas: Permission denied (publickey).",
+            ],
+            Denied,
+            r'cannot use the private key \(Load key "/k": bad permissions\)',
+        ),
+        ([], Unavailable, "did not say why"),
         (["Timeout, server nas not responding."], MusterError, "not responding"),
     ],
 )
@@ -96,6 +106,25 @@ def test_what_ssh_said_is_the_reason(tmp_path: Path, said: list[str], kind: type
     with pytest.raises(MusterError, match=words) as raised:
         opened(program).identify()
     assert raised.type is kind
+
+
+@pytest.mark.parametrize(
+    ("said", "attempts"), [("", 3), ("@@@@@", 3), ("ssh: connect to host nas port 22: Connection timed out", 1)]
+)
+def test_ssh_is_asked_again_where_restic_lost_its_words(tmp_path: Path, said: str, attempts: int) -> None:
+    program = ResticProgram(tmp_path)
+    message = "Fatal: unable to open repository at sftp:u@h:/r: unable to start the sftp session, error: unexpected EOF"
+    fatal = {"message_type": "exit_error", "code": 1, "message": message}
+    program.answer("cat", code=1, error=(said and f"subprocess ssh: {said}\n") + json.dumps(fatal) + "\n")
+    with pytest.raises(MusterError):
+        opened(program).identify()
+    assert len([line for line in program.calls if "cat config" in line]) == attempts
+
+
+def test_a_machine_without_ssh_is_said() -> None:
+    said = 'exec: "ssh": executable file not found in $PATH'
+    error = exit_codes.problem("open", "r", 1, f"Fatal: unable to open repository at {URL}: {said}")
+    assert "there is no ssh where restic runs" in str(error) and error.__class__ is MusterError
 
 
 def test_what_ssh_said_is_not_the_reason_of_something_else() -> None:

@@ -10,12 +10,18 @@ import http.client
 import socket
 import ssl
 import time
+import urllib.request
 from collections.abc import Mapping
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, Unavailable
 
 TIMEOUT = 8.0
 _ATTEMPTS = 2
+
+
+def proxied(scheme: str, host: str) -> bool:
+    """Whether restic asks this server through a proxy; what that says of it, only restic finds out."""
+    return scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host)
 
 
 def ask(

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import base64
-import urllib.request
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
@@ -22,10 +21,11 @@ def probe(url: str, env: Mapping[str, str], ca_cert: str | None) -> None:
     ``env`` holds the login. What is asked for through a proxy is left to restic, as is an answer that is not known, and
     a name with letters that only restic writes otherwise.
     """
+    if backends.kind(url) != "rest":
+        return
     parts = urlsplit(url.removeprefix("rest:"))
-    proxied = parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.netloc)
     ours = parts.scheme in ("http", "https") and parts.netloc and parts.netloc.isascii()
-    if backends.kind(url) != "rest" or not ours or proxied:
+    if not ours or asking.proxied(parts.scheme, parts.netloc):
         return
     target = f"repository {url}"
     headers = {"Host": parts.netloc}

@@ -94,8 +94,8 @@ def probe(url: str, env: Mapping[str, str], region: str | None, ca_cert: str | N
     """Raise the error that says why the repository at ``url`` cannot be used; return where it can.
 
     ``env`` holds ``AWS_ACCESS_KEY_ID`` and its kin. Without keys there (restic finds roles and profiles by itself),
-    only the reachability is checked. A missing repository in a readable bucket is :class:`NotFound` too, with
-    ``reason`` "there is no repository at this address".
+    only the reachability is checked. What is asked for through a proxy is left to restic. A missing repository in a
+    readable bucket is :class:`NotFound` too, with ``reason`` "there is no repository at this address".
     """
     where = place(url)
     if where is None:
@@ -103,6 +103,8 @@ def probe(url: str, env: Mapping[str, str], region: str | None, ca_cert: str | N
     key, secret = env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")
     target = f"repository {url}"
     backends.require_sendable((key, secret, env.get("AWS_SESSION_TOKEN"), region), target)
+    if asking.proxied(where.scheme, where.host):
+        return
     path = "/" + quote("/".join(part for part in (where.bucket, where.prefix, "config") if part))
     headers = {"host": where.host, "x-amz-content-sha256": _EMPTY}
     if key and secret:

@@ -71,7 +71,15 @@ def test_a_server_that_is_not_there_is_said_at_once(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    "url", ["s3:https://h/b", "/srv/r", "rest:http+unix:///srv/socket:/", "sftp:h:/r", "rest:https://ä.de/r"]
+    "url",
+    [
+        "s3:https://h/b",
+        "/srv/r",
+        "rest:http+unix:///srv/socket:/",
+        "sftp:h:/r",
+        "sftp://u@[h]:22//r",
+        "rest:https://ä.de/r",
+    ],
 )
 def test_other_places_are_not_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "ask", None)

@@ -147,6 +147,18 @@ def test_authorities_that_cannot_be_read_are_said(tmp_path: Path) -> None:
         s3_probe.probe("s3:https://127.0.0.1:1/bucket", KEYS, None, str(tmp_path / "ca.pem"))
 
 
+def test_what_goes_through_a_proxy_is_left_to_restic(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.status = 403
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://proxy.example.com:3128")
+    s3_probe.probe(server.url, KEYS, None, None)
+    assert not server.asked
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(Denied):
+        s3_probe.probe(server.url, KEYS, None, None)
+
+
 def test_without_keys_only_the_server_is_asked(server: Server) -> None:
     server.status, server.code = 403, "AccessDenied"
     s3_probe.probe(server.url, {}, None, None)

@@ -76,7 +76,7 @@ def open_repository(options: Mapping[str, Any], lock: Lock | None = None) -> Sto
             "mirror",
             f"repository {printable(url)!r}",
             "only repositories in S3 and in directories can be mirrored object by object",
-            "Use 'restic copy' for this backend.",
+            "Set mode to recrypt, which copies snapshots into a repository with a key of its own.",
         )
     return _directory(Path(located(url).removeprefix("local:")), lock)
 

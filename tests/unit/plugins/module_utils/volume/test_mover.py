@@ -164,6 +164,15 @@ def test_what_is_no_text_is_named(name: str) -> None:
     failure(lambda: settings({name: {"gpu": True}}), InvalidInput, f"mover.{name}", "gpu is True", "quotes")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "known"),
+    [("selinux", {"levels": "s0"}, "level"), ("tolerations", [{"efect": "NoSchedule"}], "effect")],
+)
+def test_what_a_pod_does_not_have_is_named(name: str, value: Any, known: str) -> None:
+    """Left out in silence, a toleration of one taint would be one of all."""
+    failure(lambda: settings({name: value}), InvalidInput, f"mover.{name}", "it has no", known)
+
+
 def test_a_mover_that_writes_can_restore_owners_and_modes(repository: Repository) -> None:
     added = pod(repository, capabilities=parts.WRITE)["containers"][0]["securityContext"]["capabilities"]["add"]
     assert {"CHOWN", "FOWNER", "FSETID", "DAC_OVERRIDE"} <= set(added) and "SYS_ADMIN" not in added

@@ -14,6 +14,8 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core import b
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Denied, NotFound, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import asking
 
+_PRIVATE = "A server with private repositories has those of a user below the path of that name."
+
 
 def probe(url: str, env: Mapping[str, str], ca_cert: str | None) -> None:
     """Raise the error that says why the repository at ``url`` cannot be used; return where it can, or is no such one.
@@ -35,12 +37,12 @@ def probe(url: str, env: Mapping[str, str], ca_cert: str | None) -> None:
     path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~") + "/config"
     status, _body = asking.ask(parts.scheme, parts.netloc, path, headers, ca_cert, target)
     if status == 401:
-        what = "the user or the password" if headers.get("Authorization") else "who has no login"
-        hint = f"Set {backends.REST_USER} and {backends.REST_PASSWORD} in repository.environment."
+        what = "the user, the password, or this path for the user" if user or password else "who has no login"
+        # Restic's own with private repositories has one answer for all of these.
+        hint = f"Set {backends.REST_USER} and {backends.REST_PASSWORD} in repository.environment. {_PRIVATE}"
         raise Denied("open", target, f"the server refuses {what}", hint)
     if status == 403:
-        hint = "A server with private repositories has those of a user below the path of that name."
-        raise Denied("open", target, "the server denies access to this path", hint)
+        raise Denied("open", target, "the server denies access to this path", _PRIVATE)
     if status == 404:
         raise NotFound(
             "open",

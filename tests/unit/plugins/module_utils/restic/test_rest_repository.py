@@ -41,7 +41,7 @@ def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("status", "error", "words"),
     [
-        (401, Denied, "refuses the user or the password"),
+        (401, Denied, "refuses the user, the password, or this path for the user.* below the path of that name"),
         (403, Denied, "denies access to this path"),
         (404, NotFound, "no repository at this address"),
         (503, Unavailable, "the server answers 503"),

@@ -113,9 +113,9 @@ options:
         elements: dict
       selinux:
         description:
-          - SELinux label of the movers' pods, as C(seLinuxOptions) in a pod, such as V({level: "s0:c12,c34"}). Without
-            it one that reads a volume in place has the label of the container that uses it, where that says one; every
-            other is labelled by the node like any pod. Refused on a Docker host, where movers run without.
+          - SELinux label of the movers' pods, as C(seLinuxOptions) in a pod, such as V(s0:c12,c34) as C(level).
+            Without it one that reads a volume in place has the label of the container that uses it, where that says
+            one; every other is labelled by the node like any pod. Refused on a Docker host, where movers run without.
         type: dict
       pull_policy:
         description:

@@ -190,7 +190,10 @@ options:
         type: str
       ca_cert:
         description:
-          - File with the certificates of the authorities that may vouch for the object store.
+          - File with the certificates of the authorities that may vouch for the object store or the REST server.
+          - With O(mode=recrypt) those of the two repositories are put together, and what the system trusts no longer
+            counts. Where the other server's certificate is public, set it there to the system's file. An S3 source is
+            read apart.
         type: path
 requirements:
   - boto3 >= 1.36 (Python package), for V(s3:) repositories

@@ -25,7 +25,11 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.options 
 from ansible_collections.muster.container_dr.plugins.module_utils._core.progress import Progress, ProgressFile, Silent
 from ansible_collections.muster.container_dr.plugins.module_utils._core.requirement import Requirement
 
-_LOGIN = re.compile(r"^[a-z0-9+:]*://[^/:\s]*:([^/\s]+)@")
+# A password with a slash ends the server's name for any program, and is a secret all the same. What looks like a port
+# before a slash is one.
+_LOGIN = re.compile(
+    r"^(?:[a-z0-9+:]*://|(?:rest|s3):(?!https?:|http\+unix:))[^/:@\[]*:(?!\d+/)([^/]+|.+)@", re.IGNORECASE | re.DOTALL
+)
 
 
 @dataclass(frozen=True)

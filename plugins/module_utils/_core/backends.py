@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -148,6 +148,9 @@ def without_login(url: str, target: str) -> tuple[str, dict[str, str]]:
     """The URL of a REST server without the login that it may hold, and that login as variables."""
     if kind(url) != "rest":
         return url, {}
+    if not url.lower().startswith(("rest:http://", "rest:https://", "rest:http+unix://")):
+        what = "its URL does not say how its server is asked"
+        raise InvalidInput("use", target, what, "Write it as rest:https://host:port/path.")
     try:
         parts = urlsplit(url.removeprefix("rest:"))
         place = parts.netloc.rpartition("@")[2]
@@ -168,7 +171,7 @@ def without_login(url: str, target: str) -> tuple[str, dict[str, str]]:
 def with_login(url: str, login: Mapping[str, str]) -> str:
     """The URL of a REST server that restic is to send this login and, where it is empty, none of the environment's."""
     scheme, mark, rest = url.partition("://")
-    if scheme not in ("rest:http", "rest:https"):
+    if scheme.lower() not in ("rest:http", "rest:https"):
         return url
     user, password = (quote(login.get(name, ""), safe="") for name in (REST_USER, REST_PASSWORD))
     return f"{scheme}{mark}{user}:{password}@{rest}"
@@ -197,6 +200,13 @@ def require(url: str, environment: Mapping[str, str], target: str) -> None:
     if not any(all(environment.get(name) for name in way) for way in ways):
         told = ", or ".join(" and ".join(way) for way in ways)
         raise InvalidInput("open", target, f"there is no login for it: {told} is not set", "Set it in environment.")
+
+
+def require_sendable(words: Iterable[str | None], target: str) -> None:
+    """:class:`InvalidInput` for keys, tokens or regions of S3 that no request can hold: libraries would repeat them."""
+    if not all(word.isascii() and word.isprintable() for word in words if word):
+        reason = "its keys, its token or its region have a line break or another character that none has"
+        raise InvalidInput("open", target, reason, "Correct them.")
 
 
 def plain(environment: Any) -> set[str]:

@@ -10,12 +10,18 @@ import http.client
 import socket
 import ssl
 import time
+import urllib.request
 from collections.abc import Mapping
 
-from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Unavailable
+from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import InvalidInput, Unavailable
 
 TIMEOUT = 8.0
 _ATTEMPTS = 2
+
+
+def proxied(scheme: str, host: str) -> bool:
+    """Whether restic asks this server through a proxy; what that says of it, only restic finds out."""
+    return scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host)
 
 
 def ask(
@@ -23,18 +29,24 @@ def ask(
 ) -> tuple[int, bytes]:
     """Status and the beginning of the body; ``host`` may have a port. Answers of 500 and more are asked for twice.
 
-    Raises :class:`Unavailable` for a server that does not answer or whose certificate is not trusted.
+    Raises :class:`Unavailable` for a server that does not answer or whose certificate is not trusted, and
+    :class:`InvalidInput` for a name that no server can have and for authorities that cannot be read.
     """
+    trusted = _trusted(ca_cert) if scheme == "https" else None
     began = time.monotonic()
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            status, body = _get(scheme, host, path, headers, ca_cert)
+            status, body = _get(host, path, headers, trusted)
         except ssl.SSLCertVerificationError as error:
             raise Unavailable(
                 "open",
                 target,
                 f"the certificate of {scheme}://{host} is not trusted ({error.verify_message})",
                 "Set ca_cert to the authority that issued it.",
+            ) from None
+        except (UnicodeError, http.client.InvalidURL):
+            raise InvalidInput(
+                "open", target, "its URL names no server that there can be", "Correct the URL."
             ) from None
         except (OSError, http.client.HTTPException) as error:
             # A name may have several addresses, each of which was waited for.
@@ -55,11 +67,19 @@ def ask(
     raise AssertionError("unreachable")
 
 
-def _get(scheme: str, host: str, path: str, headers: Mapping[str, str], ca_cert: str | None) -> tuple[int, bytes]:
+def _trusted(ca_cert: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_cert)
+    except OSError as error:
+        reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else str(error.strerror)
+        hint = "It must have the certificates of authorities in PEM form."
+        raise InvalidInput("read", f"ca_cert {ca_cert}", reason, hint) from None
+
+
+def _get(host: str, path: str, headers: Mapping[str, str], trusted: ssl.SSLContext | None) -> tuple[int, bytes]:
     connection: http.client.HTTPConnection
-    if scheme == "https":
-        context = ssl.create_default_context(cafile=ca_cert)
-        connection = http.client.HTTPSConnection(host, timeout=TIMEOUT, context=context)
+    if trusted:
+        connection = http.client.HTTPSConnection(host, timeout=TIMEOUT, context=trusted)
     else:
         connection = http.client.HTTPConnection(host, timeout=TIMEOUT)
     try:

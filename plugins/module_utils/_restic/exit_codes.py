@@ -170,10 +170,28 @@ _SIGNS: tuple[tuple[tuple[str, ...], type[MusterError], str, str], ...] = (
         "Compare ssh_known_hosts with what the server's administrator says.",
     ),
     (
+        ("Load key ",),
+        Denied,
+        "ssh cannot use the private key",
+        "Check ssh_key_file: nobody else may read it (mode 0600), it has no passphrase, and its last line ends.",
+    ),
+    (
         ("Permission denied (",),
         Denied,
         "the server does not accept the key",
         "Check ssh_key_file, which needs to have no passphrase, and the user in the URL.",
+    ),
+    (
+        ('exec: "ssh"',),
+        MusterError,
+        "there is no ssh where restic runs",
+        "Install an OpenSSH client there.",
+    ),
+    (
+        ("unable to start the sftp session",),
+        Unavailable,
+        "ssh could not start a session, and did not say why",
+        "Try the same login with the program sftp.",
     ),
     (
         (
@@ -211,7 +229,8 @@ def problem(action: str, target: str, code: int, message: str) -> MusterError:
     if known.code in (1, 10, 130):
         for words, error, reason, hint in _SIGNS:
             if any(word.lower() in said for word in words):
-                detail = f"{reason} ({text})" if text else reason
+                telling = [line for line in message.splitlines() if any(word.lower() in line.lower() for word in words)]
+                detail = f"{reason} ({first_line(telling[0])})" if telling else reason
                 return error(action, target, detail, hint)
     if known is FAILED:
         return MusterError(action, target, text or f"restic ended with exit code {code}", "")

@@ -146,6 +146,7 @@ class Source:
     password: str = field(repr=False)
     login: Mapping[str, str] = field(default_factory=dict, repr=False)
     flags: tuple[str, ...] = ()
+    ca_cert: str | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -219,14 +220,14 @@ class Repository:
         """How errors call it."""
         return f"repository {printable(self.url)}"
 
-    def environment(self) -> dict[str, str]:
-        """The environment in which restic finds this repository. Holds secrets."""
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment in which restic finds this repository, and ``more`` for the command. Holds secrets."""
         extra = {**self.secrets, "RESTIC_REPOSITORY": self.url}
         if self.region:
             extra["AWS_DEFAULT_REGION"] = self.region
         if self.ca_cert:
             extra["RESTIC_CACERT"] = self.ca_cert
-        return command.environment(extra)
+        return command.environment({**extra, **(more or {})})
 
     def credentials(self) -> dict[str, str]:
         """What of :meth:`environment` is a login at the repository's server, for others to use; empty where none.
@@ -239,8 +240,8 @@ class Repository:
         """This one for a command on another, which has one set of variables for both: a REST login goes by the URL."""
         login = self.credentials()
         if backends.kind(self.url) == "rest":
-            return Source(backends.with_login(self.url, login), self.password)
-        return Source(self.url, self.password, login, self.flags)
+            return Source(backends.with_login(self.url, login), self.password, ca_cert=self.ca_cert)
+        return Source(self.url, self.password, login, self.flags, self.ca_cert)
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -250,6 +251,15 @@ class Repository:
         if self.url.startswith("sftp:"):
             return ("-o", f"sftp.args={self.ssh.arguments}")
         return ()
+
+    def _flags_beside(self, source: Source) -> list[str]:
+        """What a command needs more for another repository; authorities vouch for both."""
+        if not source.ca_cert:
+            return [*source.flags]
+        return [
+            *source.flags,
+            *(word for path in (self.ca_cert, source.ca_cert) if path for word in ("--cacert", path)),
+        ]
 
     def region_name(self) -> str | None:
         """The region of the options, else that of the environment."""
@@ -327,7 +337,7 @@ class Repository:
         if self.exists():
             raise Conflict("create", self.target, "there is a repository already", "Use it, or choose another address.")
         arguments = ["init", "--repository-version", str(FORMAT), *(["--copy-chunker-params"] if like else [])]
-        extra, flags = (like.environment, like.flags) if like else (None, ())
+        extra, flags = (like.environment, self._flags_beside(like)) if like else (None, ())
         ended = self._run([*flags, *arguments], "create", timeout=_QUICK, extra=extra)
         message = ended.message("initialized") or {}
         self._identity = str(message.get("id") or self._read_id())
@@ -427,7 +437,7 @@ class Repository:
         ``on_text`` gets the lines that restic prints. Ids that the source does not have are passed over.
         """
         self.identify()
-        arguments = [*source.flags, "copy", "--no-lock", "--retry-lock", RETRY_LOCK, *ids]
+        arguments = [*self._flags_beside(source), "copy", "--no-lock", "--retry-lock", RETRY_LOCK, *ids]
         self._run(arguments, "copy snapshots to", extra=source.environment, on_text=on_text)
 
     def restore(
@@ -664,7 +674,7 @@ class Repository:
     ) -> command.Ended:
         ended = command.run(
             [self.binary, "--json", "--no-cache", *self.flags, *arguments],
-            env={**self.environment(), **(extra or {})},
+            env=self.environment(extra),
             pass_fds=pass_fds,
             action=action,
             target=self.target,

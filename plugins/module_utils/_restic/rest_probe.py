@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import base64
-import urllib.request
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit
 
 from ansible_collections.muster.container_dr.plugins.module_utils._core import backends
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import Denied, NotFound, Unavailable
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import asking
+
+_PRIVATE = "A server with private repositories has those of a user below the path of that name."
 
 
 def probe(url: str, env: Mapping[str, str], ca_cert: str | None) -> None:
@@ -22,10 +23,11 @@ def probe(url: str, env: Mapping[str, str], ca_cert: str | None) -> None:
     ``env`` holds the login. What is asked for through a proxy is left to restic, as is an answer that is not known, and
     a name with letters that only restic writes otherwise.
     """
+    if backends.kind(url) != "rest":
+        return
     parts = urlsplit(url.removeprefix("rest:"))
-    proxied = parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(parts.netloc)
     ours = parts.scheme in ("http", "https") and parts.netloc and parts.netloc.isascii()
-    if backends.kind(url) != "rest" or not ours or proxied:
+    if not ours or asking.proxied(parts.scheme, parts.netloc):
         return
     target = f"repository {url}"
     headers = {"Host": parts.netloc}
@@ -35,12 +37,12 @@ def probe(url: str, env: Mapping[str, str], ca_cert: str | None) -> None:
     path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~") + "/config"
     status, _body = asking.ask(parts.scheme, parts.netloc, path, headers, ca_cert, target)
     if status == 401:
-        what = "the user or the password" if headers.get("Authorization") else "who has no login"
-        hint = f"Set {backends.REST_USER} and {backends.REST_PASSWORD} in repository.environment."
+        what = "the user, the password, or this path for the user" if user or password else "who has no login"
+        # Restic's own with private repositories has one answer for all of these.
+        hint = f"Set {backends.REST_USER} and {backends.REST_PASSWORD} in repository.environment. {_PRIVATE}"
         raise Denied("open", target, f"the server refuses {what}", hint)
     if status == 403:
-        hint = "A server with private repositories has those of a user below the path of that name."
-        raise Denied("open", target, "the server denies access to this path", hint)
+        raise Denied("open", target, "the server denies access to this path", _PRIVATE)
     if status == 404:
         raise NotFound(
             "open",

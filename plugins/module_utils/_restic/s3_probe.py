@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from urllib.parse import quote
 
+from ansible_collections.muster.container_dr.plugins.module_utils._core import backends
 from ansible_collections.muster.container_dr.plugins.module_utils._core.errors import (
     Denied,
     InvalidInput,
@@ -93,14 +94,17 @@ def probe(url: str, env: Mapping[str, str], region: str | None, ca_cert: str | N
     """Raise the error that says why the repository at ``url`` cannot be used; return where it can.
 
     ``env`` holds ``AWS_ACCESS_KEY_ID`` and its kin. Without keys there (restic finds roles and profiles by itself),
-    only the reachability is checked. A missing repository in a readable bucket is :class:`NotFound` too, with
-    ``reason`` "there is no repository at this address".
+    only the reachability is checked. What is asked for through a proxy is left to restic. A missing repository in a
+    readable bucket is :class:`NotFound` too, with ``reason`` "there is no repository at this address".
     """
     where = place(url)
     if where is None:
         return
     key, secret = env.get("AWS_ACCESS_KEY_ID"), env.get("AWS_SECRET_ACCESS_KEY")
     target = f"repository {url}"
+    backends.require_sendable((key, secret, env.get("AWS_SESSION_TOKEN"), region), target)
+    if asking.proxied(where.scheme, where.host):
+        return
     path = "/" + quote("/".join(part for part in (where.bucket, where.prefix, "config") if part))
     headers = {"host": where.host, "x-amz-content-sha256": _EMPTY}
     if key and secret:

@@ -85,7 +85,9 @@ class Login:
         if self.key:
             options += [f"IdentityFile={self.key}", "IdentitiesOnly=yes"]
         if self.known_hosts:
-            options += [f"UserKnownHostsFile={self.known_hosts}", "StrictHostKeyChecking=yes"]
+            # Not what the machine knows either.
+            options += [f"UserKnownHostsFile={self.known_hosts}", "GlobalKnownHostsFile=/dev/null"]
+            options.append("StrictHostKeyChecking=yes")
         return " ".join(f"-o {option}" for option in options)
 
 

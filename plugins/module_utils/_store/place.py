@@ -23,6 +23,10 @@ from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 impo
 from ansible_collections.muster.container_dr.plugins.module_utils._store.store import Store
 
 _OTHER_BACKEND = re.compile(r"^(rest|sftp|rclone|b2|azure|gs|swift):")
+# What is a port before a slash is no password.
+_LOGIN = re.compile(
+    r"(//|^(?:rest|s3):(?!https?:|http\+unix:))(?:[^/]*|[^/:@\[]*:(?!\d+/).+)@", re.IGNORECASE | re.DOTALL
+)
 
 
 def open_store(options: Mapping[str, Any], lock: Lock | None = None) -> Store:
@@ -72,7 +76,7 @@ def open_repository(options: Mapping[str, Any], lock: Lock | None = None) -> Sto
             "mirror",
             f"repository {printable(url)!r}",
             "only repositories in S3 and in directories can be mirrored object by object",
-            "Use 'restic copy' for this backend.",
+            "Set mode to recrypt, which copies snapshots into a repository with a key of its own.",
         )
     return _directory(Path(located(url).removeprefix("local:")), lock)
 
@@ -144,6 +148,7 @@ def _no_locks(target: str, what: str) -> InvalidInput:
 
 def _place(options: Mapping[str, Any], bucket: str, prefix: str, endpoint: str | None) -> S3Place:
     login = backends.given(options, f"bucket {bucket!r}")
+    backends.require_sendable((*login.values(), options.get("region")), f"bucket {bucket!r}")
     ca_cert = options.get("ca_cert")
     if ca_cert and not Path(ca_cert).is_file():
         raise InvalidInput("use", f"ca_cert {ca_cert}", "there is no such file")
@@ -160,5 +165,5 @@ def _place(options: Mapping[str, Any], bucket: str, prefix: str, endpoint: str |
 
 
 def printable(url: str) -> str:
-    """The URL without a password that somebody put into it."""
-    return re.sub(r"//[^/]*@", "//…@", url)
+    """The URL without a password that somebody put into it, also where nobody could log in by it."""
+    return _LOGIN.sub(r"\1…@", url)

@@ -53,6 +53,10 @@ esac
 watch() {
   errors=0
   while IFS= read -r line; do
+    # restic repeats the URLs of requests that fail, and logs have more readers than secrets.
+    case ${AZURE_ACCOUNT_SAS:+$line} in
+      *sig=*) line=$(printf '%s\n' "$line" | sed 's/sig=[^&"\\ ]*/sig=***/g') ;;
+    esac
     printf '%s\n' "$line"
     case $line in
       *'"message_type":"summary"'*) printf '%s\n' "$line" > /tmp/muster/summary ;;

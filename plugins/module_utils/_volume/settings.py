@@ -38,6 +38,12 @@ MOVER_ARGUMENTS: Spec = {
     "selinux": {"type": "dict"},
 }
 
+# What these have in a pod.
+_PARTS = {
+    "tolerations": {"key", "operator", "value", "effect", "tolerationSeconds"},
+    "selinux": {"user", "role", "type", "level"},
+}
+
 BUDGET_ARGUMENTS: Spec = {
     "classes": {"type": "dict"},
     "node": {"type": "int"},
@@ -143,6 +149,13 @@ def settings(values: Mapping[str, Any] | None) -> parts.Settings:
             if not isinstance(value, str):
                 what = f"{key} is {value!r}, and no text"
                 raise InvalidInput("use", f"mover.{name}", what, "Put the value in quotes.")
+    for name, known in _PARTS.items():
+        for entry in given.get(name, []) if name == "tolerations" else [given.get(name, {})]:
+            unknown = sorted(set(entry) - known)
+            if unknown:
+                # The API server leaves out what it does not know, and says nothing.
+                hint = f"It may have {', '.join(sorted(known))}."
+                raise InvalidInput("use", f"mover.{name}", f"it has no {unknown[0]} in a pod", hint)
     return parts.Settings(**given)
 
 

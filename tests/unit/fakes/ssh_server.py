@@ -57,7 +57,8 @@ def sftp_server(folder: Path, user: str, address: str = "127.0.0.1") -> Iterator
             "ssh_known_hosts": str(folder / "known"),
         }
     finally:
-        acceptor.close()
+        # In its own thread: it counts connections that end meanwhile.
+        loop.call_soon_threadsafe(acceptor.close)
         asyncio.run_coroutine_threadsafe(acceptor.wait_closed(), loop).result(20)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.parameters import PASS_VARS
 from ansible.module_utils.testing import patch_module_args
 from fakes.rest_server import FakeRest
 from fakes.restic_program import ID, ResticProgram
@@ -34,6 +35,9 @@ def run(restic: ResticProgram, capsys: pytest.CaptureFixture[str]) -> Runner:
         more = {key: options.pop(key) for key in ("check_data",) if key in options}
         values = {"url": "/srv/repository", "password": CANARY, "restic": str(restic.path), **options}
         arguments = {"state": state, "repository": values, "_ansible_check_mode": check, **more}
+        if "inject_invocation" in PASS_VARS:
+            # Older releases of ansible-core always give the options back.
+            arguments["_ansible_inject_invocation"] = True
         with patch_module_args(arguments), pytest.raises(SystemExit):
             repository.main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -170,6 +174,33 @@ def test_a_password_in_the_url_is_never_shown(run: Runner, restic: ResticProgram
         result = run(state, url=f"rest:http://muster:canary@canary-login@{server.host}/r/")
     assert bool(result.get("failed")) == fails and server.host in result["msg"]
     assert "canary" not in result["msg"] and "canary-login" not in json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("rest:https://user:can/ary-login@127.0.0.1:1/", "percent-encode"),
+        ("rest:HTTPS://user:canary-login@127.0.0.1:1/", "does not answer"),
+        ("rest:http://us er:can ary-login@127.0.0.1:1/", "does not answer"),
+        ("rest:http://user:canary-login@127.0.0.1:1/r@1", "does not answer"),
+        ("rest:user:canary-login@127.0.0.1:1/", "Write it as rest:https://"),
+        ("s3:https://user:can/ary-login@127.0.0.1:1/b", ""),
+        ("s3:user:canary-login@127.0.0.1:1/b", "it holds credentials"),
+    ],
+)
+def test_what_stands_where_a_login_may_be_is_never_shown(
+    run: Runner, url: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    result = run(url=url)
+    assert result["failed"] and words in result["msg"]
+    assert not any(secret in json.dumps(result) for secret in ("ary-login", "can ary", "can/"))
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:1/a@b", "HTTP://127.0.0.1:1/a@b"])
+def test_what_is_no_login_in_a_url_is_shown(run: Runner, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    assert f"repository rest:{url}: " in run(url=f"rest:{url}")["msg"]
 
 
 @pytest.mark.parametrize("state", ["present", "checked"])

@@ -93,6 +93,7 @@ def test_a_login_that_restic_cannot_do_without_is_missed(
     [
         ("rest:https://u:p%40%2Fss@h:8000/r/", "rest:https://h:8000/r/", "u", "p@/ss"),
         ("rest:http://u:a@b@h/r", "rest:http://h/r", "u", "a@b"),
+        ("rest:HTTP://u:p@h/r", "rest:http://h/r", "u", "p"),
         ("rest:http://only@[2001:db8::1]:8000/r", "rest:http://[2001:db8::1]:8000/r", "only", ""),
     ],
 )
@@ -113,6 +114,17 @@ def test_a_url_that_cannot_be_read_is_not_repeated(url: str) -> None:
     with pytest.raises(InvalidInput, match="percent-encode") as raised:
         backends.without_login(url, "repository r")
     assert "canary" not in str(raised.value)
+
+
+def test_a_login_is_put_into_a_url_however_its_kind_is_written() -> None:
+    login = {backends.REST_USER: "u", backends.REST_PASSWORD: "p"}
+    assert backends.with_login("rest:HTTPS://h/r", login) == "rest:HTTPS://u:p@h/r"
+
+
+@pytest.mark.parametrize("url", ["rest:h/r", "rest:h:8000/r", "rest://h/r", "rest:ftp://h/r"])
+def test_a_rest_server_without_a_way_to_ask_it_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput, match="Write it as rest:https://"):
+        backends.without_login(url, "r")
 
 
 def test_secrets_are_hidden_in_every_form_and_names_are_not() -> None:

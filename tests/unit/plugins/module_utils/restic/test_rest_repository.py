@@ -41,7 +41,7 @@ def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("status", "error", "words"),
     [
-        (401, Denied, "refuses the user or the password"),
+        (401, Denied, "refuses the user, the password, or this path for the user.* below the path of that name"),
         (403, Denied, "denies access to this path"),
         (404, NotFound, "no repository at this address"),
         (503, Unavailable, "the server answers 503"),
@@ -71,7 +71,15 @@ def test_a_server_that_is_not_there_is_said_at_once(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    "url", ["s3:https://h/b", "/srv/r", "rest:http+unix:///srv/socket:/", "sftp:h:/r", "rest:https://ä.de/r"]
+    "url",
+    [
+        "s3:https://h/b",
+        "/srv/r",
+        "rest:http+unix:///srv/socket:/",
+        "sftp:h:/r",
+        "sftp://u@[h]:22//r",
+        "rest:https://ä.de/r",
+    ],
 )
 def test_other_places_are_not_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "ask", None)
@@ -126,6 +134,35 @@ def test_a_copy_between_two_servers_gives_each_its_own_login(tmp_path: Path) -> 
         copied = recrypt.plan(source, Repository.open(options(two, environment=other)), None).apply(Silent())
         assert len(copied["snapshots_copied"]) == 1 and "canary" not in str(copied)
     assert len(set(one.asked)) == 1 and len(set(two.asked)) == 1
+
+
+def test_authorities_of_both_vouch_in_a_copy(tmp_path: Path) -> None:
+    program = ResticProgram(tmp_path)
+    for name in ("one.pem", "two.pem"):
+        (tmp_path / name).touch()
+    given = {"password": "canary", "restic": str(program.path)}
+    source = Repository.open({**given, "url": "rest:https://one/r", "ca_cert": str(tmp_path / "one.pem")}).as_source()
+    for url, more, both in (
+        ("rest:https://two/r", {"ca_cert": str(tmp_path / "two.pem")}, f"--cacert {tmp_path}/two.pem "),
+        ("sftp:two:/r", {}, ""),
+    ):
+        there = Repository.open({**given, **more, "url": url})
+        there._identity = "known"
+        there.copy_from(source, ["a" * 64])
+        assert f" {both}--cacert {tmp_path}/one.pem copy " in program.calls[-1]
+
+
+def test_nothing_of_another_login_counts_beside_that_of_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = ResticProgram(tmp_path)
+    monkeypatch.setenv("AZURE_ACCOUNT_SAS", "of-the-task")
+    login = {"AZURE_ACCOUNT_NAME": "ours", "AZURE_ACCOUNT_KEY": "canary"}
+    given = {"password": "canary", "restic": str(program.path)}
+    source = Repository.open({**given, "url": "azure:box:/r", "environment": login})
+    Repository.open({**given, "url": "/srv/r"}).copy_from(source.as_source(), ["a" * 64])
+    assert "copy" in program.calls[-1] and program.environment["AZURE_ACCOUNT_KEY"] == "canary"
+    assert "AZURE_ACCOUNT_SAS" not in program.environment
 
 
 def test_two_logins_by_the_same_variables_are_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -121,6 +122,41 @@ def test_a_server_that_lets_wait_is_waited_for_once(
     with pytest.raises(Unavailable, match="timed out"):
         s3_probe.probe("s3:http://s3.example.com/bucket", KEYS, None, None)
     assert now[0] <= 20 and len(requests) == asked
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("AWS_SESSION_TOKEN", "canary\n"), ("AWS_SESSION_TOKEN", "canary\u0100"), ("AWS_ACCESS_KEY_ID", "canary\n")],
+)
+def test_a_login_that_no_request_can_hold_is_refused_and_not_repeated(name: str, value: str) -> None:
+    """As the text block of a YAML file ends with a line break."""
+    with pytest.raises(InvalidInput, match="a line break") as raised:
+        s3_probe.probe("s3:http://127.0.0.1:1/bucket", {**KEYS, name: value}, None, None)
+    assert "canary" not in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".example.com", "s3 example", "s3.example.com:x"])
+def test_a_name_that_no_server_can_have_is_said(host: str) -> None:
+    with pytest.raises(InvalidInput, match="names no server that there can be"):
+        s3_probe.probe(f"s3:http://{host}/bucket", KEYS, None, None)
+
+
+def test_authorities_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate\n")
+    with pytest.raises(InvalidInput, match=r"ca_cert .*/ca.pem: it holds no certificate"):
+        s3_probe.probe("s3:https://127.0.0.1:1/bucket", KEYS, None, str(tmp_path / "ca.pem"))
+
+
+def test_what_goes_through_a_proxy_is_left_to_restic(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.status = 403
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://proxy.example.com:3128")
+    s3_probe.probe(server.url, KEYS, None, None)
+    assert not server.asked
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(Denied):
+        s3_probe.probe(server.url, KEYS, None, None)
 
 
 def test_without_keys_only_the_server_is_asked(server: Server) -> None:

@@ -61,7 +61,7 @@ def test_ssh_asks_nobody_and_takes_the_files(tmp_path: Path, files: dict[str, st
     assert "canary" not in call and "-o sftp.args=-o BatchMode=yes -o LogLevel=ERROR " in call
     for option in (
         f"IdentityFile={files['ssh_key_file']} -o IdentitiesOnly=yes",
-        f"UserKnownHostsFile={files['ssh_known_hosts']} -o StrictHostKeyChecking=yes",
+        f"UserKnownHostsFile={files['ssh_known_hosts']} -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes",
     ):
         assert f" -o {option}" in call
     opened(program).identify()
@@ -99,6 +99,16 @@ def test_a_path_that_would_not_arrive_at_ssh_is_refused(tmp_path: Path, name: st
         (["muster@nas: Permission denied (publickey)."], Denied, "does not accept the key .*publickey"),
         (["ssh: connect to host nas port 22: Connection refused"], Unavailable, "does not answer .*Connection refused"),
         (["ssh: Could not resolve hostname nas: Name or service not known"], Unavailable, "does not answer"),
+        (
+            [
+                "This private key will be ignored.",
+                'Load key "/k": bad permissions',
+                "nas: Permission denied (publickey).",
+            ],
+            Denied,
+            r'cannot use the private key \(Load key "/k": bad permissions\)',
+        ),
+        ([], Unavailable, "did not say why"),
         (["Timeout, server nas not responding."], MusterError, "not responding"),
     ],
 )
@@ -156,6 +166,12 @@ def test_a_machine_without_ssh_is_told_so(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_option_of_ssh_is_no_server(tmp_path: Path, url: str) -> None:
     with pytest.raises(InvalidInput, match="names no server"):
         opened(ResticProgram(tmp_path), url=url).identify()
+
+
+def test_an_image_without_ssh_is_told_so() -> None:
+    said = 'exec: "ssh": executable file not found in $PATH'
+    error = exit_codes.problem("open", "r", 1, f"Fatal: unable to open repository at {URL}: {said}")
+    assert "there is no ssh where restic runs" in str(error) and error.__class__ is MusterError
 
 
 def test_what_ssh_said_is_not_the_reason_of_something_else() -> None:

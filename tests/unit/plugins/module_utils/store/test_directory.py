@@ -150,6 +150,8 @@ def test_places(tmp_path: Path) -> None:
             open_repository({"url": url})
             open_store({"url": url})
         assert "canary" not in str(caught.value)
+    with pytest.raises(InvalidInput, match="Set mode to recrypt"):
+        open_repository({"url": "sftp:nas:/r"})
     with pytest.raises(InvalidInput, match="belong together"):
         open_store({"url": "s3://b", "access_key": "a"})
     with pytest.raises(InvalidInput, match="no such file"):

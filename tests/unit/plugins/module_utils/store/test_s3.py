@@ -18,6 +18,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
     Conflict,
     Corrupt,
     Denied,
+    InvalidInput,
     MusterError,
     NotFound,
     Unavailable,
@@ -25,7 +26,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 from ansible_collections.muster.container_dr.plugins.module_utils._plan.locking import GOVERNANCE, Lock
 from ansible_collections.muster.container_dr.plugins.module_utils._store import s3
 from ansible_collections.muster.container_dr.plugins.module_utils._store.locked import LockedS3
-from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_repository
+from ansible_collections.muster.container_dr.plugins.module_utils._store.place import open_repository, open_store
 from ansible_collections.muster.container_dr.plugins.module_utils._store.s3 import (
     S3,
     BucketMissing,
@@ -159,3 +160,9 @@ def test_an_answer_that_breaks_off_is_asked_for_again(monkeypatch: pytest.Monkey
             with pytest.raises(Unavailable, match="Could not read k in s3://bucket/p"):
                 store.get("k")
         assert bucket.breaks == 0
+
+
+def test_a_login_that_no_request_can_hold_is_refused_and_not_repeated() -> None:
+    with pytest.raises(InvalidInput, match="a line break") as raised:
+        open_store({"url": "s3://bucket", "access_key": "key", "secret_key": "canary\n"})
+    assert "canary" not in str(raised.value)

@@ -164,6 +164,15 @@ def test_what_is_no_text_is_named(name: str) -> None:
     failure(lambda: settings({name: {"gpu": True}}), InvalidInput, f"mover.{name}", "gpu is True", "quotes")
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "known"),
+    [("selinux", {"levels": "s0"}, "level"), ("tolerations", [{"efect": "NoSchedule"}], "effect")],
+)
+def test_what_a_pod_does_not_have_is_named(name: str, value: Any, known: str) -> None:
+    """Left out in silence, a toleration of one taint would be one of all."""
+    failure(lambda: settings({name: value}), InvalidInput, f"mover.{name}", "it has no", known)
+
+
 def test_a_mover_that_writes_can_restore_owners_and_modes(repository: Repository) -> None:
     added = pod(repository, capabilities=parts.WRITE)["containers"][0]["securityContext"]["capabilities"]["add"]
     assert {"CHOWN", "FOWNER", "FSETID", "DAC_OVERRIDE"} <= set(added) and "SYS_ADMIN" not in added
@@ -543,6 +552,7 @@ def script(repository: Repository, tmp_path: Path) -> Script:
         env["PATH"] = f"{tmp_path}/bin:{os.environ['PATH']}"
         command = [*shell, "-c", text, "mover", *container["command"][4:]]
         ended = subprocess.run(command, env=env, timeout=30, capture_output=True, check=False)
+        (tmp_path / "log").write_bytes(ended.stdout)
         message = (tmp_path / "message").read_text(encoding="utf-8")
         assert len(message) <= 4000
         return ended.returncode, mover_run.read_report(ended.returncode, message)
@@ -581,6 +591,25 @@ def test_restic_gets_its_login_as_it_is(
     lines = (tmp_path / "env").read_text().splitlines()
     assert "RESTIC_REST_USERNAME=backup" in lines and f"RESTIC_CACERT={tmp_path}/muster/ca.pem" in lines
     assert not any(line.startswith(("AWS_ACCESS", "AWS_SECRET", "GOOGLE_")) for line in lines)
+
+
+@pytest.mark.parametrize("shell", [one for one in SHELLS if shutil.which(one[0])])
+def test_a_signature_is_in_no_log_of_a_mover(
+    repository: Repository, tmp_path: Path, script: Script, shell: Sequence[str]
+) -> None:
+    login = {"AZURE_ACCOUNT_NAME": "east", "AZURE_ACCOUNT_SAS": "sv=1&ss=b&sig=canary%2Bkey%3D&sp=r"}
+    found = replace(repository, url="azure:box:/r", ca_cert=None, secrets={"RESTIC_PASSWORD": SECRETS[0], **login})
+    url = "https://east.blob.core.windows.net/box/r%2Fconfig?sig=canary%2Bkey%3D&sp=r"
+    message = {"message_type": "exit_error", "code": 1, "message": f'Fatal: Head "{url}": no such host'}
+    lines = [
+        f'Stat(<config/>) returned error, retrying after 1s: Head "{url}"',
+        json.dumps(message).replace("&", "\\u0026"),
+    ]
+    restic = "\n".join(f"printf '%s\\n' '{line}'" for line in lines)
+    code, report = script(f"{restic}\nexit 1", shell, found=found)
+    log = (tmp_path / "log").read_text()
+    assert code == 1 and len(report.errors) == 2 and "no such host" in log and "&sp=r" in log
+    assert "canary" not in log + str(report.errors)
 
 
 @pytest.mark.parametrize("shell", [one for one in SHELLS if shutil.which(one[0])])

@@ -249,11 +249,19 @@ class _Export:
         survey.sources = [
             replace(
                 source,
-                problem=source.problem or stop.problems.get(source.claim.label) or self._unclonable(source),
+                problem=source.problem
+                or stop.problems.get(source.claim.label)
+                or self._unclonable(source)
+                or self._unreachable(source),
             )
             for source in survey.sources
         ]
         return stop
+
+    def _unreachable(self, source: claims.Source) -> MusterError | None:
+        """Why a mover in the claim's own namespace would not get at the repository."""
+        problem = parts.without_ssh(self._repository, source.claim.namespace) if source.method != "snapshot" else None
+        return problem if problem and namespace.level(self._cluster, source.claim.namespace) == "restricted" else None
 
     def _unclonable(self, source: claims.Source) -> MusterError | None:
         """Why nothing would ever make a volume of a snapshot: that of a claim which was bound by hand to a volume."""

@@ -207,13 +207,9 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
 
     :class:`InvalidInput` for a mover that could not log in to the repository.
     """
-    if mover.run_as_user and repository.url.startswith("sftp:"):
-        raise InvalidInput(
-            "use",
-            f"{repository.target} in namespace {mover.namespace}",
-            "ssh runs for users only that the image knows, and movers there have that of the application",
-            "Use another backend, or a namespace of the Pod Security level baseline.",
-        )
+    problem = without_ssh(repository, mover.namespace) if mover.run_as_user else None
+    if problem:
+        raise problem
     labels = {**mover.labels, marks.MOVER: mover.name}
     container: JSON = {
         "name": "restic",
@@ -296,6 +292,18 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
             },
         },
     }
+
+
+def without_ssh(repository: Repository, namespace: str) -> InvalidInput | None:
+    """Why movers that have the application's user, as in a namespace of level ``restricted``, cannot log in there."""
+    if not repository.url.startswith("sftp:"):
+        return None
+    return InvalidInput(
+        "use",
+        f"{repository.target} in namespace {namespace}",
+        "ssh runs for users only that the image knows, and movers there have that of the application",
+        "Use another backend, or a namespace of the Pod Security level baseline.",
+    )
 
 
 def resources(mover: Mover, settings: Settings) -> JSON:

@@ -246,6 +246,26 @@ def test_a_restricted_namespace_is_read_as_the_applications_user(run: Runner, se
     assert users == [70, 65534]
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_who_cannot_log_in_by_ssh_is_named_before_anything_is_frozen(
+    run: Runner, server: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check: bool
+) -> None:
+    """A mover in a restricted namespace has the application's user, whom ssh does not know."""
+    for name in ("bin/ssh", "key", "known"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    server.add(thing("Namespace", "shop", "", metadata={"labels": labels}))
+    files = {"ssh_key_file": str(tmp_path / "key"), "ssh_known_hosts": str(tmp_path / "known")}
+    options: dict[str, Any] = {"url": "sftp:u@nas:/r", "repository": files, "application": {"hooks": [HOOK]}}
+    result = run(check, methods={"fast": "live"}, **options)
+    assert {entry["failed"] for entry in result["volumes"]} == {True} and "exec freeze" not in server.events
+    assert all("Pod Security level baseline" in entry["msg"] for entry in result["volumes"]), result
+    assert not run(check, **{**options, "methods": {}}).get("failed")
+
+
 def test_check_mode_writes_nothing(run: Runner, server: Storage, cluster: LocalCluster) -> None:
     exclude = [{"name": "logs", "reason": "noise"}]
     result = run(check=True, application={"hooks": [HOOK], "volumes": {"exclude": exclude}})

@@ -27,6 +27,7 @@ MODULES = sorted(path for path in (ROOT / "plugins" / "modules").glob("*.py") if
 ENGINE = sorted((ROOT / "plugins" / "module_utils").rglob("*.py"))
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "tests" / "sites").rglob("*.md")])
 BSD = "# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)"
 GPL = (
     "# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)"
@@ -197,6 +198,20 @@ def test_the_options_of_a_restore_reach_the_module(role: str) -> None:
 def test_the_readme_names_every_module_and_playbook() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert not [path.stem for path in (*MODULES, *PLAYBOOKS) if f"`{path.stem}`" not in text]
+
+
+def anchors(page: Path) -> set[str]:
+    """What a page's headings are linked by."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for place, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text(encoding="utf-8")):
+        target = (page.parent / place).resolve() if place else page
+        assert target.exists(), f"{place} is not there"
+        assert not anchor or anchor in anchors(target), f"{place}#{anchor} is not there"
 
 
 def documentation(path: Path, variable: str) -> Any:

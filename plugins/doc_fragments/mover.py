@@ -101,7 +101,8 @@ options:
         description:
           - Labels of the nodes on which movers may run, as in a pod. Without it any node will do.
           - A claim whose class waits for its first consumer gets its volume where the mover that restores it runs, and
-            the workload has to follow. Where workloads run on some nodes only, name those.
+            the workload has to follow. Such a mover prefers nodes on which the pods could run that used the volume when
+            it was backed up, and tolerates their taints. Name nodes here where it must be these.
           - Not for a volume that is read in place, whose mover goes to the node that has it, whatever taints that has.
             Refused on a Docker host.
         type: dict

@@ -350,6 +350,12 @@ volumes:
       description: V(snapshot), V(stopped), V(live) or V(stream); on a Docker host V(paused) too.
       type: str
       sample: snapshot
+    placement:
+      description:
+        - Where the first pod that uses it may run and says so, for its restore - C(node_selector), C(node_terms) (the
+          expressions of its required node affinity) and C(tolerations). None where any node will do.
+      type: dict
+      sample: {node_selector: {pool: db}, node_terms: [], tolerations: [{key: dedicated, operator: Exists}]}
     group:
       description: Name of the VolumeGroupSnapshot that cut it together with others; none where it was cut by itself.
       type: str

@@ -19,7 +19,7 @@ from ansible_collections.muster.container_dr.plugins.module_utils._core.errors i
 )
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s import kinds, quantity
 from ansible_collections.muster.container_dr.plugins.module_utils._k8s.client import Cluster, object_path
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import workloads
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import placement, workloads
 
 JSON = dict[str, Any]
 SNAPSHOT_GROUP = "snapshot.storage.k8s.io"
@@ -45,6 +45,8 @@ class Claim:
     run_as_user: int | None = None
     # What the pods that use it are labelled with, where they say it: ``seLinuxOptions``.
     selinux: Mapping[str, str] | None = None
+    # Where they may run: see :func:`placement.of`.
+    placement: Mapping[str, Any] | None = None
 
     @property
     def device(self) -> bool:
@@ -67,6 +69,7 @@ class Claim:
             "size": self.size,
             "access_modes": list(self.access_modes),
             "volume_mode": self.volume_mode,
+            "placement": self.placement,
         }
 
 
@@ -242,6 +245,7 @@ class _Facts:
             used_by=tuple(pod["metadata"]["name"] for pod in users),
             run_as_user=_run_as(users),
             selinux=_selinux(users, metadata["name"]),
+            placement=placement.of(users),
         )
 
     def _volume(self, name: str | None) -> JSON | None:

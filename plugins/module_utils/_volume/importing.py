@@ -502,6 +502,7 @@ class _Import:
             memory=sizing.request(files, self._blobs),
             files=files,
             spread=self._budgets.node is not None,
+            placement=target.volume.get("placement") or {},
         )
         if device and target.only_if_empty:
             self._run_mover(replace(mover, verb="look", arguments=()), target)

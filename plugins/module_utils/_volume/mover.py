@@ -20,7 +20,12 @@ from ansible_collections.muster.container_dr.plugins.module_utils._k8s.pull_secr
 from ansible_collections.muster.container_dr.plugins.module_utils._restic import ssh
 from ansible_collections.muster.container_dr.plugins.module_utils._restic.repository import RETRY_LOCK, Repository
 from ansible_collections.muster.container_dr.plugins.module_utils._store.place import is_raw, printable
-from ansible_collections.muster.container_dr.plugins.module_utils._volume import scripts, single_paths, sizing
+from ansible_collections.muster.container_dr.plugins.module_utils._volume import (
+    placement,
+    scripts,
+    single_paths,
+    sizing,
+)
 
 JSON = dict[str, Any]
 
@@ -88,6 +93,7 @@ class Mover:
     ``spread`` asks for another node than those of the run's other movers.
     ``read_only_volume``: its driver is told, and not only the container, that nobody writes.
     ``selinux`` is the label that it needs to read what is on the volume, as ``seLinuxOptions`` of a pod.
+    ``placement``: where it should run rather than elsewhere, see :func:`placement.of`.
     """
 
     name: str
@@ -110,6 +116,7 @@ class Mover:
     spread: bool = False
     read_only_volume: bool = False
     selinux: Mapping[str, str] | None = None
+    placement: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def script(self) -> str:
@@ -239,7 +246,9 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 60,
         # It may be where other pods may not be: the volume is there.
-        "tolerations": [{"operator": "Exists"}] if mover.node else list(settings.tolerations or []),
+        "tolerations": [{"operator": "Exists"}]
+        if mover.node
+        else [*(settings.tolerations or []), *(mover.placement.get("tolerations") or [])],
         "containers": [container],
         "volumes": [
             # Never read-only here: a clone's file system may have to replay its journal when it is mounted.
@@ -256,6 +265,9 @@ def job(mover: Mover, settings: Settings, repository: Repository) -> JSON:
         pod["securityContext"] = {"seLinuxOptions": dict(selinux)}
     if settings.node_selector and not mover.node:
         pod["nodeSelector"] = dict(settings.node_selector)
+    rather = placement.affinity(mover.placement)
+    if rather:
+        pod["affinity"] = {"nodeAffinity": rather}
     if mover.node:
         pod["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": _on(mover.node)}}
     if mover.spread:

@@ -69,6 +69,7 @@ class Volume:
             "size": None,
             "access_modes": [],
             "volume_mode": None,
+            "placement": None,
             "stream": self.stream.name,
             "filename": self.stream.filename,
             "restore": _plain(self.stream.restore) if self.stream.restore else None,

@@ -136,6 +136,18 @@ def test_check_mode_writes_nothing(run: Runner, server: Storage) -> None:
     assert result["changed"] and result["volumes"][0]["changed"] and not server.writes
 
 
+def test_a_volume_is_restored_where_its_workload_may_run(run: Runner, server: Storage) -> None:
+    """It would rather, and does not insist: nodes have other labels at other sites."""
+    dedicated = {"key": "dedicated", "operator": "Exists"}
+    where = {"node_selector": {"pool": "db"}, "node_terms": [], "tolerations": [dedicated]}
+    assert not run(recorded(placement=where), recorded("logs", placement=None)).get("failed")
+    first, second = (job["spec"]["template"]["spec"] for job in server.created["jobs"])
+    (wish,) = first["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert wish["preference"] == {"matchExpressions": [{"key": "pool", "operator": "In", "values": ["db"]}]}
+    assert first["tolerations"] == [dedicated] and "nodeSelector" not in first
+    assert "affinity" not in second and second["tolerations"] == []
+
+
 def test_into_another_namespace_and_class(run: Runner, server: Storage) -> None:
     server.add(thing("StorageClass", "slow", "", "storage.k8s.io/v1"))
     result = run(namespace_mapping={"shop": "copy"}, storage_classes={"fast": "slow"})
